@@ -1,0 +1,21 @@
+"""Find, keep and judge directions: the vectors along which a latent is edited.
+
+    warmth = directions.load(G, "warmth")
+
+Names are loaded on first use (PEP 562).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from editkit.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from directions.catalog import load, names, resolve
+
+__all__ = ["load", "names", "resolve"]
+
+_HOMES = {"load": "directions.catalog", "names": "directions.catalog", "resolve": "directions.catalog"}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,72 @@
+"""Photo editing with alias-free GANs: photo -> align -> project -> latent -> edit -> render -> image.
+
+This package is the vocabulary; ``projector`` finds latents, ``directions`` finds edits, ``train`` makes generators.
+Names are loaded on first use (PEP 562), so ``import editkit`` takes milliseconds and pulls in no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from editkit.errors import EditkitError
+from editkit.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from editkit.alignment import AlignedPhoto, Alignment, align
+    from editkit.direction import Direction
+    from editkit.edits import Edit, Recipe, apply_edits, mix
+    from editkit.generator import Generator, GeneratorSpec, load_generator, save_generator
+    from editkit.latent import Latent
+    from editkit.photo import Photo, read_photo, write_image
+    from editkit.rendering import image_grid, render
+    from editkit.transform import Transform
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlignedPhoto",
+    "Alignment",
+    "Direction",
+    "Edit",
+    "EditkitError",
+    "Generator",
+    "GeneratorSpec",
+    "Latent",
+    "Photo",
+    "Recipe",
+    "Transform",
+    "__version__",
+    "align",
+    "apply_edits",
+    "image_grid",
+    "load_generator",
+    "mix",
+    "read_photo",
+    "render",
+    "save_generator",
+    "write_image",
+]
+
+_HOMES = {
+    "AlignedPhoto": "editkit.alignment",
+    "Alignment": "editkit.alignment",
+    "Direction": "editkit.direction",
+    "Edit": "editkit.edits",
+    "Generator": "editkit.generator",
+    "GeneratorSpec": "editkit.generator",
+    "Latent": "editkit.latent",
+    "Photo": "editkit.photo",
+    "Recipe": "editkit.edits",
+    "Transform": "editkit.transform",
+    "align": "editkit.alignment",
+    "apply_edits": "editkit.edits",
+    "image_grid": "editkit.rendering",
+    "load_generator": "editkit.generator",
+    "mix": "editkit.edits",
+    "read_photo": "editkit.photo",
+    "render": "editkit.rendering",
+    "save_generator": "editkit.generator",
+    "write_image": "editkit.photo",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,30 @@
+"""Photo -> latent: find the codes of a generator that render a given picture.
+
+    found = projector.project(G, face, projector.Optimise(steps=500))
+
+A method is an object (``Optimise``), and the result is one object that says why the search ended. Names are loaded on
+first use (PEP 562).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from editkit.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from projector.optimise import Optimise
+    from projector.project import project
+    from projector.result import ProjectionResult, Step, Stop
+
+__all__ = ["Optimise", "ProjectionResult", "Step", "Stop", "project"]
+
+_HOMES = {
+    "Optimise": "projector.optimise",
+    "ProjectionResult": "projector.result",
+    "Step": "projector.result",
+    "Stop": "projector.result",
+    "project": "projector.project",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
