@@ -1,0 +1,166 @@
+"""Trains and judges the landmark network of the aligner.
+
+    python -m train.landmarks train FACES.zip --out editkit/models/landmarks.safetensors
+    python -m train.landmarks evaluate FACES.zip
+
+``evaluate`` applies the stated transforms (rotation +-30 degrees, scale 0.7-1.4, shift +-15 %, blur, colour; fixed seed)
+to the evaluation split and reports the mean point error in eye distances, beside what a constant prediction gets.
+"""
+
+import argparse
+import json
+import logging
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from editkit.errors import EditkitError
+from editkit.networks.landmarks import LandmarkNetwork
+from train.faces import Faces, load_faces
+from train.landmark_negatives import negative_tiles
+from train.landmark_samples import (
+    SAMPLE,
+    SOURCE,
+    degrade,
+    evaluation_samples,
+    full_pose,
+    near_pose,
+    occlude,
+    place,
+    shrink,
+    to_float,
+    wrong_pose,
+)
+
+log = logging.getLogger(__name__)
+EVALUATION_SEED = 20261122
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LandmarkTraining:
+    """What `train` does. The bundled weights: see the header of editkit/models/landmarks.safetensors."""
+
+    steps: int = 4000
+    full: int = 36  # faces a step under the full transforms
+    near: int = 12  # faces a step nearly in place, as the second look sees them
+    wrong: int = 8  # badly framed faces a step, which must score low
+    empty: int = 8  # pictures without a face a step
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.02
+    score_weight: float = 0.1
+    spread_weight: float = 0.02
+    target_spread: float = 1 / 32  # of a heat map, in crops: one cell
+    average: float = 0.998  # decay of the averaged weights that are kept
+    seed: int = 0
+
+
+class _Batches:
+    """Draws training batches from faces that are not in the evaluation split."""
+
+    def __init__(self, faces: Faces, config: LandmarkTraining):
+        rows = np.flatnonzero(~faces.is_evaluation)
+        self.images, self.landmarks = faces.images[rows], torch.from_numpy(faces.landmarks[rows]) / SOURCE
+        self.tiles = negative_tiles(self.images, count=4000, seed=config.seed)
+        self.config = config
+        self.rng = torch.Generator().manual_seed(config.seed)
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Images [N, 3, 64, 64]; points [P, 5, 2] of the first P, which hold a well-framed face; labels [N]."""
+        c, rng = self.config, self.rng
+        positives = c.full + c.near
+        rows = torch.randint(len(self.images), (positives + c.wrong,), generator=rng)
+        tiles = torch.randint(len(self.tiles), (c.empty,), generator=rng)
+        sources = torch.cat((to_float(self.images[rows.numpy()]), to_float(self.tiles[tiles.numpy()])))
+        poses = [full_pose(c.full, rng), near_pose(c.near, rng), wrong_pose(c.wrong, rng), full_pose(c.empty, rng)]
+        pose = type(poses[0])(
+            matrix=torch.cat([p.matrix for p in poses]), shift=torch.cat([p.shift for p in poses])
+        )
+        fillers = to_float(self.tiles[torch.randint(len(self.tiles), (len(sources),), generator=rng).numpy()])
+        images = degrade(occlude(shrink(place(sources, pose, rng, fillers=fillers)), rng), rng)
+        points = pose.apply(torch.cat((self.landmarks[rows], torch.zeros(c.empty, 5, 2))))[:positives]
+        return images, points, (torch.arange(len(sources)) < positives).float()
+
+
+def eye_distance(points: Tensor) -> Tensor:
+    """[N, 5, 2] -> [N]."""
+    return (points[:, 1] - points[:, 0]).norm(dim=1)
+
+
+def train(faces: Faces, config: LandmarkTraining) -> LandmarkNetwork:
+    """Train from scratch on the rows outside the evaluation split; returns the averaged network in evaluation mode."""
+    torch.manual_seed(config.seed)
+    network = LandmarkNetwork().to(memory_format=torch.channels_last).train()
+    averaged = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.average), use_buffers=True
+    )
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=config.learning_rate, total_steps=config.steps, pct_start=0.08, cycle_momentum=False
+    )
+    batches, started = _Batches(faces, config), time.perf_counter()
+    sums = torch.zeros(2)
+    for step in range(1, config.steps + 1):
+        images, points, labels = batches.draw()
+        found = network(images.contiguous(memory_format=torch.channels_last))
+        seen = len(points)
+        error = (found.points[:seen] - points).norm(dim=2) / eye_distance(points)[:, None]
+        spread = (found.spread[:seen] / config.target_spread - 1).square().mean()
+        score = functional.binary_cross_entropy_with_logits(found.logit, labels)
+        loss = error.mean() + config.spread_weight * spread + config.score_weight * score
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        averaged.update_parameters(network)
+        sums += torch.stack((error.mean(), score)).detach()
+        if step % 100 == 0 or step == config.steps:
+            count = step % 100 or 100
+            seconds = (time.perf_counter() - started) / step * (config.steps - step)
+            log.info("step %d error %.4f score %.4f, %.0f s left", step, *(sums / count).tolist(), seconds)
+            sums.zero_()
+    return averaged.module.eval()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LandmarkReport:
+    """Mean point errors over the evaluation split, in eye distances."""
+
+    photos: int
+    one_look: float  # one pass over the whole picture
+    error: float  # as the aligner does it: look, crop again by what was seen, look again
+    constant: float  # the mean training points, whatever the picture
+    misses: float  # share of faces the confidence drops
+    phantoms: float  # share of pictures without a face that it keeps
+
+
+def evaluate(faces: Faces, network: LandmarkNetwork, *, looks: int = 3) -> LandmarkReport:
+    """Judge a network on the evaluation split under the stated transforms, from a fixed seed."""
+    from editkit.faces import MIN_CONFIDENCE, refine
+
+    pictures, points = evaluation_samples(faces, seed=EVALUATION_SEED)
+    eyes = eye_distance(points)[:, None]
+    training = torch.from_numpy(faces.landmarks[~faces.is_evaluation]) / SOURCE
+    with torch.no_grad():
+        once = torch.cat([network(shrink(chunk)).points for chunk in pictures.split(128)])
+        whole = torch.tensor([[0.0, 0.0, SOURCE, SOURCE]], dtype=torch.float64)
+        refined = [refine(network, picture[None], whole, looks=looks) for picture in pictures]
+        tiles = negative_tiles(faces.images[~faces.is_evaluation], count=800, seed=EVALUATION_SEED)
+        empty = [refine(network, picture[None] * 2 - 1, whole, looks=looks) for picture in to_float(tiles)]
+    final = torch.cat([found.points for found in refined]) / SOURCE
+    sure = torch.cat([found.confidence for found in refined])
+    return LandmarkReport(
+        photos=len(points),
+        one_look=float(((once - points).norm(dim=2) / eyes).mean()),
+        error=float(((final - points).norm(dim=2) / eyes).mean()),
+        constant=float(((training.mean(0) - points).norm(dim=2) / eyes).mean()),
+        misses=float((sure < MIN_CONFIDENCE).float().mean()),
+        phantoms=float((torch.cat([found.confidence for found in empty]) >= MIN_CONFIDENCE).float().mean()),
+    )
