@@ -1,0 +1,312 @@
+"""The promises of the layout, proved from the syntax trees: arrows, lazy imports, public names, nothing executed."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("editkit", "projector", "directions", "train")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+MAX_LINES = 300
+
+# What each package may not import. editkit.page is the roof: it may import anything but train.
+FORBIDDEN = {
+    "editkit": {"projector", "directions", "train", "editkit.page", "app"},
+    "editkit.page": {"train", "app"},
+    "projector": {"directions", "train", "editkit.page", "app"},
+    "directions": {"projector", "train", "editkit.page", "app"},
+    "train": {"editkit.page", "app"},
+}
+HEAVY = {"sklearn", "skimage", "gradio", "face_alignment", "lpips", "av", "torchvision", "numba", "triton", "pillow_heif"}
+# What `editkit --help` imports: these modules, and nothing heavy, so that it answers at once.
+SLOW_TO_IMPORT = sorted(HEAVY | {"torch", "numpy", "scipy", "PIL", "safetensors", "tqdm"})
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def imported_modules(node: ast.AST, module: str, *, is_package: bool) -> list[str]:
+    """Full names that an import statement may load: `from a import b` counts as a and a.b."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            parts = module.split(".")
+            parts = parts[: len(parts) - node.level + is_package]
+            base = ".".join([*parts, *([base] if base else [])])
+        return [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def dynamic_imports(node: ast.AST) -> list[str]:
+    """The name in `importlib.import_module("x")` or `__import__("x")`."""
+    if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if called in {"import_module", "__import__"} and isinstance(node.args[0].value, str):
+            return [node.args[0].value]
+    return []
+
+
+def all_imports(tree: ast.Module, module: str, *, is_package: bool) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        for name in imported_modules(node, module, is_package=is_package) + dynamic_imports(node):
+            yield getattr(node, "lineno", 0), name
+
+
+def module_level(node: ast.AST) -> Iterator[ast.AST]:
+    """Statements that run on import: everything but function bodies and `if TYPE_CHECKING:` blocks."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for other in child.orelse:
+                yield other
+                yield from module_level(other)
+            continue
+        yield child
+        yield from module_level(child)
+
+
+def arrow_violations(tree: ast.Module, module: str, *, is_package: bool = False) -> list[str]:
+    owner = next(o for o in sorted(FORBIDDEN, key=len, reverse=True) if is_within(module, o))
+    return [
+        f"{module}:{line} imports {name}"
+        for line, name in all_imports(tree, module, is_package=is_package)
+        for bad in FORBIDDEN[owner]
+        if is_within(name, bad) and not is_within(module, bad)
+    ]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(SOURCES) > 20
+    assert {path.relative_to(ROOT).parts[0] for path in SOURCES} == set(PACKAGES)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "violates"),
+    [
+        ("editkit.photo", "import projector", True),
+        ("editkit.photo", "def f():\n    from train.loop import step", True),
+        ("editkit.photo", "import importlib\nimportlib.import_module('directions.catalog')", True),
+        ("editkit.photo", "from . import page", True),
+        ("editkit.page.tabs", "import projector", False),
+        ("projector.optimise", "from directions import load", True),
+        ("directions.score", "import projector.optimise", True),
+        ("projector.optimise", "from editkit.latent import Latent", False),
+        ("train.loop", "import projector, directions, editkit", False),
+        ("train.loop", "import editkit.page", True),
+    ],
+)
+def test_the_arrow_check_sees_what_it_should(module: str, source: str, violates: bool) -> None:
+    assert bool(arrow_violations(ast.parse(source), module)) is violates
+
+
+def test_import_arrows() -> None:
+    found = [
+        line
+        for path in SOURCES
+        for line in arrow_violations(tree_of(path), name_of(path), is_package=path.name == "__init__.py")
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_heavy_packages_are_imported_inside_functions() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"
+        for path in SOURCES
+        for node in module_level(tree_of(path))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in imported_modules(node, name_of(path), is_package=path.name == "__init__.py")[:1]
+        if name.split(".")[0] in HEAVY and "page" not in path.relative_to(ROOT).parts
+    ]
+    assert not found, "\n".join(found)
+
+
+def called_name(node: ast.Call) -> str:
+    return ast.unparse(node.func)
+
+
+def test_nothing_is_moved_to_a_gpu_behind_the_callers_back() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cuda"
+    ]
+    assert not found, "call .to(device) instead of .cuda():\n" + "\n".join(found)
+
+
+def execution_of_data(tree: ast.Module) -> list[str]:
+    """Calls that could execute what a file says, and imports that make them possible."""
+    forbidden_names = {"eval", "exec", "compile", "os.system", "os.popen"}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for name in imported_modules(node, "", is_package=False):
+                if name.split(".")[0] in {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal"}:
+                    found.append(f"line {node.lineno}: imports {name}")
+        if not isinstance(node, ast.Call):
+            continue
+        called = called_name(node)
+        last = called.rsplit(".", 1)[-1]
+        if called in forbidden_names:
+            found.append(f"line {node.lineno}: {called}()")
+        if last in {"Unpickler"} or called.endswith(("pickle.load", "pickle.loads", "np.load", "numpy.load")):
+            allow = next((k.value for k in node.keywords if k.arg == "allow_pickle"), None)
+            if "load" not in last or "pickle" in called or (allow and ast.unparse(allow) != "False"):
+                found.append(f"line {node.lineno}: {called}()")
+        if called == "torch.load":
+            safe = next((ast.unparse(k.value) for k in node.keywords if k.arg == "weights_only"), "missing")
+            if safe != "True":
+                found.append(f"line {node.lineno}: torch.load(weights_only={safe})")
+        if any(k.arg == "shell" and ast.unparse(k.value) == "True" for k in node.keywords):
+            found.append(f"line {node.lineno}: {called}(shell=True)")
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import Unpickler",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "eval(text)",
+        "subprocess.run(line, shell=True)",
+    ],
+)
+def test_the_execution_check_sees_what_it_should(source: str) -> None:
+    assert execution_of_data(ast.parse(source))
+
+
+def test_safe_loading_passes_the_execution_check() -> None:
+    assert not execution_of_data(ast.parse("torch.load(p, weights_only=True); np.load(p); model.eval(); re.compile('a')"))
+
+
+def test_no_file_is_ever_executed_or_unpickled() -> None:
+    found = [f"{path.relative_to(ROOT)} {line}" for path in SOURCES for line in execution_of_data(tree_of(path))]
+    assert not found, "\n".join(found)
+
+
+def test_files_are_short() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    long = [f"{path}: {lines} lines" for path, lines in lengths.items() if lines > MAX_LINES]
+    assert not long, "\n".join(long)
+
+
+def test_nothing_is_left_unfinished() -> None:
+    marks = ("TO" + "DO", "FIX" + "ME", "NotImplemented" + "Error")
+    found = [
+        f"{path.relative_to(ROOT)}:{number} {line.strip()}"
+        for path in SOURCES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if any(mark in line for mark in marks)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_every_third_party_import_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]
+    declared = {requirement.split(">")[0].split("[")[0].strip().replace("-", "_").lower() for requirement in requirements}
+    import_names = {"PIL": "pillow", "skimage": "scikit_image", "sklearn": "scikit_learn"}
+    found = {
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in SOURCES
+        for line, name in all_imports(tree_of(path), name_of(path), is_package=path.name == "__init__.py")
+        if (top := name.split(".")[0])
+        and top not in sys.stdlib_module_names
+        and top not in PACKAGES
+        and import_names.get(top, top).lower() not in declared
+    }
+    assert not found, "\n".join(sorted(found))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_exist_and_are_documented(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__doc__
+    for name in getattr(module, "__all__", []):
+        value = getattr(module, name)
+        assert name in dir(module)
+        if callable(value):
+            assert (value.__doc__ or "").strip(), f"{package}.{name} has no docstring"
+            assert value.__module__.split(".")[0] == package, f"{package}.{name} comes from {value.__module__}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_name_that_does_not_exist_is_an_attribute_error(package: str) -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        importlib.import_module(package).no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("package", ["editkit", "projector", "directions"])
+def test_type_checkers_see_the_lazy_names(package: str) -> None:
+    """Every lazy name is imported under TYPE_CHECKING from the module that it is loaded from."""
+    module = importlib.import_module(package)
+    tree = tree_of(ROOT / package / "__init__.py")
+    seen = {
+        alias.name: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == module._HOMES
+    assert set(module.__all__) - set(seen) <= {"EditkitError", "__version__"}
+
+
+def test_every_public_function_and_class_has_a_docstring() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in SOURCES
+        for node in tree_of(path).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and node.name not in {"main", "run", "register"}
+        and not ast.get_docstring(node)
+    ]
+    assert not found, "\n".join(found)
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level names in sys.modules after running code in a fresh interpreter."""
+    script = f"{code}\nimport sys\nprint('MODULES', *sorted({{m.split('.')[0] for m in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rsplit("MODULES", 1)[1].split())
+
+
+def test_the_check_of_loaded_modules_sees_what_it_should() -> None:
+    assert "numpy" in modules_after("import numpy")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_import_of_a_package_is_light(package: str) -> None:
+    assert not modules_after(f"import {package}").intersection(SLOW_TO_IMPORT)
+
+
+def test_help_is_light() -> None:
+    loaded = modules_after("from editkit.cli import main\nassert main(['--help']) == 0")
+    assert not loaded.intersection(SLOW_TO_IMPORT)
