@@ -129,7 +129,8 @@ def _as_output_error(target: Path, written: Path) -> Iterator[None]:
 
 def _explain(target: Path, number: int | None, error: Exception) -> OutputError:
     if number in _NO_SPACE:
-        return OutputError(f"cannot write {target}: no space left{_free_space(target)}; free some or choose another disk")
+        space = _free_space(target)
+        return OutputError(f"cannot write {target}: no space left{space}; free some or choose another disk")
     if number in _NO_PERMISSION:
         return OutputError(f"cannot write {target}: no permission, or a read-only disk; choose another folder")
     if number == errno.ENAMETOOLONG:

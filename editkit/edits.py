@@ -1,0 +1,176 @@
+"""Edits, recipes of edits, and style mixing.
+
+Convention: an edit adds strength x vector to the rows ``layers`` (all by default). Edits of one recipe add up, in
+order. Strength 0 leaves every bit as it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from editkit.direction import Direction
+from editkit.errors import DirectionError, GeneratorMismatchError, LatentError, RecipeError
+from editkit.latent import Latent, checked_layers
+from editkit.tensorfile import is_finite_number
+from editkit.transform import Transform
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One direction at one strength.
+
+    Attributes:
+        direction: a Direction, or the name of one, to be looked up by ``directions.resolve``.
+        strength: in the direction's units; 0 changes nothing.
+        layers: rows of W+ (in s: layer names) to which it is limited; None for all of them.
+    """
+
+    direction: Direction | str
+    strength: float
+    layers: tuple[int, ...] | tuple[str, ...] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.direction, Direction | str) or not self.direction:
+            raise RecipeError(f"an edit needs a Direction or its name, got {type(self.direction).__name__}")
+        if not is_finite_number(self.strength):
+            raise RecipeError(f"edit {self.name!r}: strength is a finite number, got {self.strength!r}")
+        if self.layers is not None:
+            layers = (self.layers,) if isinstance(self.layers, int | str) else tuple(self.layers)
+            if not all(isinstance(layer, int | str) and not isinstance(layer, bool) for layer in layers):
+                raise RecipeError(f"edit {self.name!r}: layers are row numbers or layer names, got {layers!r}")
+            object.__setattr__(self, "layers", layers)
+
+    @property
+    def name(self) -> str:
+        """The name of its direction."""
+        return self.direction if isinstance(self.direction, str) else self.direction.name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Edits with a name, and a placement. ``save`` and ``load`` are JSON; see ``editkit.recipe_file``.
+
+    Attributes:
+        name: what it is called.
+        edits: in the order in which they are added.
+        transform: a placement for the result (of one sample), or None.
+        generator: id of the generator; taken from the directions where they are given.
+    """
+
+    name: str
+    edits: tuple[Edit, ...]
+    transform: Transform | None = None
+    generator: str | None = None
+    schema: int = 1
+
+    def __post_init__(self) -> None:
+        edits = (self.edits,) if isinstance(self.edits, Edit) else tuple(self.edits)
+        if not all(isinstance(edit, Edit) for edit in edits):
+            raise RecipeError(f"recipe {self.name!r}: edits are Edit objects, got {edits!r:.100}")
+        object.__setattr__(self, "edits", edits)
+        ids = {edit.direction.generator for edit in edits if isinstance(edit.direction, Direction)}
+        ids |= set() if self.generator is None else {self.generator}
+        if len(ids) > 1:
+            both = ", ".join(sorted(found[:12] for found in ids))
+            raise GeneratorMismatchError(f"recipe {self.name!r} mixes directions of several generators: {both}")
+        object.__setattr__(self, "generator", next(iter(ids), None))
+
+    def to_json(self, *, embed: bool = True) -> str:
+        """JSON text; with ``embed`` it holds the vectors and works anywhere, without it only their names."""
+        from editkit.recipe_file import recipe_to_json
+
+        return recipe_to_json(self, embed=embed)
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "recipe") -> Recipe:
+        """Parse what ``to_json`` wrote. Raises RecipeError, or SchemaError for a newer one."""
+        from editkit.recipe_file import recipe_from_json
+
+        return recipe_from_json(text, source=source)
+
+    def save(self, path: str | os.PathLike[str], *, embed: bool = True) -> None:
+        """Write JSON. Raises OutputError."""
+        from editkit.recipe_file import write_recipe
+
+        write_recipe(path, self, embed=embed)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recipe:
+        """Read JSON. Raises RecipeError, or SchemaError for a newer file."""
+        from editkit.recipe_file import read_recipe
+
+        return read_recipe(path)
+
+
+def apply_edits(latent: Latent, edits: Recipe | Edit | Iterable[Edit]) -> Latent:
+    """The edited latent, in w+ (from w or w+) or s (from s).
+
+    Raises:
+        LatentError: the latent is in z, or a direction's space or layers do not go with it.
+        GeneratorMismatchError: a direction of another generator than the latent's, or its parent.
+        RecipeError: an edit only names its direction; ``directions.resolve(G, recipe)`` looks it up.
+    """
+    sequence = edits.edits if isinstance(edits, Recipe) else (edits,) if isinstance(edits, Edit) else tuple(edits)
+    result = latent.require("w", "w+", "s").as_w_plus()
+    for edit in sequence:
+        direction = _usable(edit, result)
+        tensors = _styles(result, direction, edit) if result.space == "s" else _rows(result, direction, edit)
+        if edit.strength != 0:  # checked above even at 0; adding 0 times a vector would turn -0.0 into 0.0
+            result = replace(result, codes=tensors)
+    return result
+
+
+def mix(first: Latent, second: Latent, layers: Iterable[int] | Iterable[str]) -> Latent:
+    """Style mixing: rows ``layers`` (in s: layers so named) of ``second``, the rest of ``first``; see Latent.mix."""
+    return first.mix(second, layers)
+
+
+def _usable(edit: Edit, latent: Latent) -> Direction:
+    direction = edit.direction
+    if isinstance(direction, str):
+        raise RecipeError(f"edit {direction!r} only names its direction; look it up with directions.resolve(G, recipe)")
+    if direction.generator not in (latent.generator, latent.parent):
+        raise GeneratorMismatchError(
+            f"direction {direction.name!r} was made for generator {direction.generator[:12]}, "
+            f"this latent for {latent.generator[:12]}; use a direction of the latent's generator"
+        )
+    if (direction.space == "s") != (latent.space == "s"):
+        raise LatentError(
+            f"direction {direction.name!r} is in {direction.space} and cannot be added to a latent in {latent.space}"
+        )
+    return direction
+
+
+def _rows(latent: Latent, direction: Direction, edit: Edit) -> Tensor:
+    codes, vector = latent.tensor, direction.named_tensors()[direction.space]
+    # w: [w_dim] goes to every row; w+: [num_ws, w_dim]
+    if tuple(vector.shape) != tuple(codes.shape[-vector.ndim :]):
+        found, needed = list(vector.shape), list(codes.shape[-vector.ndim :])
+        raise DirectionError(f"direction {direction.name!r} is {found}, this latent needs {needed}")
+    step = edit.strength * vector.to(codes)
+    if edit.layers is None:
+        return codes + step
+    chosen = list(checked_layers(edit.layers, range(codes.shape[1])))
+    mask = torch.zeros(codes.shape[1], 1, dtype=torch.bool, device=codes.device)
+    mask[chosen] = True
+    return torch.where(mask, codes + step, codes)  # other rows keep every bit
+
+
+def _styles(latent: Latent, direction: Direction, edit: Edit) -> dict[str, Tensor]:
+    parts = {name.removeprefix("s."): part for name, part in direction.named_tensors().items()}
+    checked_layers(parts, tuple(latent.styles))
+    chosen = tuple(parts) if edit.layers is None else checked_layers(edit.layers, tuple(latent.styles))
+    edited = dict(latent.styles)
+    for name in chosen:
+        if name not in parts:
+            continue
+        if parts[name].shape != edited[name].shape[1:]:
+            found, needed = list(parts[name].shape), list(edited[name].shape[1:])
+            raise DirectionError(f"direction {direction.name!r} is {found} in layer {name!r}, the latent {needed}")
+        edited[name] = edited[name] + edit.strength * parts[name].to(edited[name])
+    return edited
