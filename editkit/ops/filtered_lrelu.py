@@ -1,0 +1,46 @@
+"""The filtered non-linearity of StyleGAN3: leaky ReLU applied at a higher sampling rate, between two low-pass filters.
+
+Source: Karras et al. 2021, section 3.2 and figure 2b.
+"""
+
+from torch import Tensor
+
+from editkit.ops import fused
+from editkit.ops.backends import current_backend
+from editkit.ops.bias_act import bias_act
+from editkit.ops.upfirdn2d import Factor, parse_padding, upfirdn2d
+
+
+def filtered_lrelu(
+    x: Tensor,
+    fu: Tensor | None = None,
+    fd: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: Factor = 0,
+    gain: float = 2**0.5,
+    slope: float = 0.2,
+    clamp: float | None = None,
+    flip_filter: bool = False,
+) -> Tensor:
+    """Bias, upsample by ``up`` through ``fu``, leaky ReLU, gain, clamp, downsample by ``down`` through ``fd``.
+
+    Args:
+        x: ``[N, C, H, W]``, floating.
+        fu, fd: filters, separable ``[taps]`` or ``[taps, taps]``; None is the identity.
+        b: ``[C]`` or None.
+        padding: with respect to the upsampled picture; ``p``, ``[x, y]`` or ``[x0, x1, y0, y1]``.
+        gain, slope, clamp: of the activation; ``clamp=None`` leaves the magnitude free.
+
+    Returns:
+        ``[N, C, H', W']`` in the dtype of ``x``; differentiable any number of times.
+    """
+    pad = parse_padding(padding)
+    if current_backend() == "cpu" and fused.supported(x, fu, fd):
+        return fused.filtered_lrelu(x, fu, fd, b, up, down, pad, gain, slope, clamp, flip_filter)
+    x = bias_act(x, b)
+    x = upfirdn2d(x, fu, up=up, padding=pad, gain=float(up**2), flip_filter=flip_filter)
+    x = bias_act(x, act="lrelu", alpha=slope, gain=gain, clamp=clamp)
+    return upfirdn2d(x, fd, down=down, flip_filter=flip_filter)
