@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +62,7 @@ class Direction:
         if not isinstance(self.generator, str) or not self.generator:
             raise DirectionError(f"direction {self.name!r} needs the id of its generator, got {self.generator!r}")
         self._check_vector()
-        bounds = tuple(self.strength)
+        bounds = tuple(self.strength) if isinstance(self.strength, Sequence) else ()
         if len(bounds) != 2 or not all(map(is_finite_number, bounds)) or not bounds[0] <= 0 <= bounds[1]:
             raise DirectionError(f"direction {self.name!r}: strength is (low <= 0, high >= 0), got {self.strength!r}")
         object.__setattr__(self, "strength", (float(bounds[0]), float(bounds[1])))

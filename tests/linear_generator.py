@@ -1,4 +1,4 @@
-"""A generator made of two matrices, for tests of everything around a generator: fast, exact and easy to reason about."""
+"""A generator made of two matrices, for tests of everything around one: fast, exact and easy to reason about."""
 
 from __future__ import annotations
 

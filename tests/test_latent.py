@@ -27,7 +27,9 @@ def plus(seed=0, samples=2):
 
 
 def styles(seed=0, samples=2):
-    return Latent(space="s", codes={"L0": normal(seed, (samples, 5)), "L1": normal(seed + 1, (samples, 2))}, generator=ID)
+    return Latent(
+        space="s", codes={"L0": normal(seed, (samples, 5)), "L1": normal(seed + 1, (samples, 2))}, generator=ID
+    )
 
 
 def same(a, b):
@@ -241,7 +243,7 @@ def test_gradients_pass_through():
     latent.lerp(plus(1, 1), 0.25).tensor.sum().backward()
     assert torch.allclose(codes.grad, torch.full_like(codes, 0.75))
     assert not latent.detach().tensor.requires_grad
-    with pytest.raises(LatentError, match="latent.styles"):
+    with pytest.raises(LatentError, match=r"latent\.styles"):
         _ = styles().tensor
-    with pytest.raises(LatentError, match="latent.tensor"):
+    with pytest.raises(LatentError, match=r"latent\.tensor"):
         _ = latent.styles

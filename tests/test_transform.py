@@ -48,7 +48,9 @@ def test_moving_by_a_quarter_moves_content_right_by_a_quarter_of_the_width():
 
 def test_rotating_turns_content_counter_clockwise_as_seen():
     # A dot at the right, at the height of the centre, goes up by a quarter turn.
-    assert torch.allclose(Transform.rotate(90).apply(torch.tensor([[0.3, 0.0]])), torch.tensor([[0.0, -0.3]]), atol=1e-7)
+    assert torch.allclose(
+        Transform.rotate(90).apply(torch.tensor([[0.3, 0.0]])), torch.tensor([[0.0, -0.3]]), atol=1e-7
+    )
     assert brightest(warp(dot(7, 14), Transform.rotate(90))) == (1, 7)
     row, column = brightest(warp(dot(7, 14), Transform.rotate(30)))
     assert row < 7 and column > 8
