@@ -198,7 +198,9 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(f"  {size}  {one['file']}  {what}".rstrip())
     lines.append("optional weights (never downloaded by editkit)")
     for one in report["optional"]:
-        lines.append(f"  {'at hand' if one['at_hand'] else 'missing'}  {one['purpose']} ({one['package']}): {one['path']}")
+        lines.append(
+            f"  {'at hand' if one['at_hand'] else 'missing'}  {one['purpose']} ({one['package']}): {one['path']}"
+        )
         if not one["at_hand"]:
             lines.append(f"           from {one['url']}")
     lines += [f"PROBLEM: {problem}" for problem in report["problems"]] or ["everything that editkit needs is here"]

@@ -80,4 +80,6 @@ def require(*weights: OptionalWeights) -> None:
     missing = [one for one in weights if not one.at_hand]
     if missing:
         wanted = "; ".join(f"{one.file} ({one.purpose}) from {one.url}" for one in missing)
-        raise MissingWeightsError(f"optional weights are not on this machine: {wanted}. Put them into {weights_folder()}")
+        raise MissingWeightsError(
+            f"optional weights are not on this machine: {wanted}. Put them into {weights_folder()}"
+        )

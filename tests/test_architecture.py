@@ -25,9 +25,9 @@ FORBIDDEN = {
     "directions": {"projector", "train", "editkit.page", "app"},
     "train": {"editkit.page", "app"},
 }
-HEAVY = {"sklearn", "skimage", "gradio", "face_alignment", "lpips", "av", "torchvision", "numba", "triton", "pillow_heif"}
+HEAVY = {"sklearn", "skimage", "gradio", "face_alignment", "lpips", "av", "torchvision", "pillow_heif"}
 # What `editkit --help` imports: these modules, and nothing heavy, so that it answers at once.
-SLOW_TO_IMPORT = sorted(HEAVY | {"torch", "numpy", "scipy", "PIL", "safetensors", "tqdm"})
+SLOW_TO_IMPORT = sorted(HEAVY | {"numba", "triton", "torch", "numpy", "scipy", "PIL", "safetensors", "tqdm"})
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -200,7 +200,9 @@ def test_the_execution_check_sees_what_it_should(source: str) -> None:
 
 
 def test_safe_loading_passes_the_execution_check() -> None:
-    assert not execution_of_data(ast.parse("torch.load(p, weights_only=True); np.load(p); model.eval(); re.compile('a')"))
+    assert not execution_of_data(
+        ast.parse("torch.load(p, weights_only=True); np.load(p); model.eval(); re.compile('a')")
+    )
 
 
 def test_no_file_is_ever_executed_or_unpickled() -> None:
@@ -228,7 +230,9 @@ def test_nothing_is_left_unfinished() -> None:
 def test_every_third_party_import_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]
-    declared = {requirement.split(">")[0].split("[")[0].strip().replace("-", "_").lower() for requirement in requirements}
+    declared = {
+        requirement.split(">")[0].split("[")[0].strip().replace("-", "_").lower() for requirement in requirements
+    }
     import_names = {"PIL": "pillow", "skimage": "scikit_image", "sklearn": "scikit_learn"}
     found = {
         f"{path.relative_to(ROOT)}:{line} imports {name}"

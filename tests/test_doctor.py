@@ -77,7 +77,7 @@ def test_weights_folder_is_where_torch_hub_looks(
 def test_requiring_missing_weights_says_what_goes_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     trunk = optional_weights.LPIPS_TRUNKS["alex"]
-    with pytest.raises(MissingWeightsError, match="alexnet-owt-7be5be79.pth") as caught:
+    with pytest.raises(MissingWeightsError, match=r"alexnet-owt-7be5be79\.pth") as caught:
         optional_weights.require(trunk)
     assert str(trunk.path.parent) in str(caught.value)
     trunk.path.parent.mkdir(parents=True)

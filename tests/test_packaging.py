@@ -139,6 +139,8 @@ def test_no_path_of_one_machine_in_the_tree() -> None:
         for path in tracked(folder)
         if path.suffix in {".py", ".md", ".toml", ".json", ".html"}
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if any(line.partition(mark)[0][-1:] not in {"", *"abcdefghijklmnopqrstuvwxyz.~"} for mark in marks if mark in line)
+        if any(
+            line.partition(mark)[0][-1:] not in {"", *"abcdefghijklmnopqrstuvwxyz.~"} for mark in marks if mark in line
+        )
     ]
     assert not found, "\n".join(found)

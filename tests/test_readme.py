@@ -1,4 +1,4 @@
-"""The README keeps its promises: its Python runs, its commands parse, CI runs its two commands, its links lead somewhere."""
+"""The README keeps its promises: its Python runs, its commands parse, CI runs its commands, its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    anchors = {re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", README, re.M)}
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", README, re.M)
+    }
     for target in re.findall(r"\]\(([^)]+)\)", README):
         if target.startswith("#"):
             assert target[1:] in anchors, target
