@@ -1,4 +1,4 @@
-"""The README keeps its promises: its Python runs, its commands parse, CI runs its commands, its links lead somewhere."""
+"""The README keeps its promises: its Python runs, its commands parse, CI runs its commands, its links lead on."""
 
 from __future__ import annotations
 
