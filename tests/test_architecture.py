@@ -288,7 +288,7 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
         for node in tree_of(path).body
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
         and not node.name.startswith("_")
-        and node.name not in {"main", "run", "register"}
+        and node.name.split("_")[0] not in {"main", "run", "register"}  # of a command: editkit/command.py says what
         and not ast.get_docstring(node)
     ]
     assert not found, "\n".join(found)
