@@ -1,7 +1,7 @@
 """Scorers: what can be measured on a picture, so that samples can be labelled and edits judged.
 
 A scorer is a name, a unit and a function of images. Those here read the bundled feature network (accuracy in
-editkit/models/features.md); image statistics and scorers of your own are the same type.
+editkit/models/features.md); those of directions.image_statistics need no network, and your own are the same type.
 
     scores = attributes.yaw()(images)        # [N]
 
@@ -12,7 +12,7 @@ somebody is. Nothing here identifies anyone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -114,6 +114,18 @@ def scorer(name: str) -> Scorer:
     if name not in BUILT_IN:
         raise UsageError(f"No scorer is called {name!r}; there are {', '.join(BUILT_IN)}.")
     return BUILT_IN[name]()
+
+
+def label(images: Tensor, scorers: Sequence[Scorer]) -> dict[str, Tensor]:
+    """Score images [N, 3, R, R] by every scorer: name -> float64 [N] on the CPU, without gradients.
+
+    Raises UsageError where there is no scorer, or two have the same name.
+    """
+    names = [each.name for each in scorers]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"Labelling needs scorers with different names, got {names or 'none'}.")
+    with torch.no_grad():
+        return {each.name: each(images).double().cpu() for each in scorers}
 
 
 def face_attributes(images: Tensor, *, network: FeatureNetwork | None = None) -> FaceAttributes:
