@@ -46,7 +46,7 @@ class Square:
 def square_around(
     centre: Tensor, side: float, *, degrees: float = 0.0, across: float = 0.5, along: float = 0.5
 ) -> Square:
-    """The square in which ``centre`` lies at the fractions ``across`` and ``along``, turned clockwise by ``degrees``."""
+    """The square with ``centre`` at the fractions ``across`` and ``along`` of it, turned clockwise by ``degrees``."""
     angle = math.radians(degrees)
     right = side * torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
     down = _turn(right)

@@ -87,7 +87,7 @@ def pad_edge(image: Tensor, left: int, top: int, right: int, bottom: int) -> Ten
 
 
 def pad_faded(image: Tensor, left: int, top: int, right: int, bottom: int) -> Tensor:
-    """Mirror the image outwards, ever more blurred: what lies outside has the colours of the photo, but no second face."""
+    """Mirror the image outwards, ever more blurred: outside are the colours of the photo, but no second face."""
     height, width = image.shape[2:]
     padded = torch.from_numpy(
         np.pad(

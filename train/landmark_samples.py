@@ -99,18 +99,25 @@ def to_float(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
 
 
-def place(sources: Tensor, pose: Pose, rng: torch.Generator, *, fillers: Tensor) -> Tensor:
-    """sources [N, 3, 128, 128] in [0, 1] moved by their poses, the outside filled: [N, 3, 128, 128]."""
+def place(sources: Tensor, pose: Pose, rng: torch.Generator, *, fillers: Tensor, size: int = SAMPLE) -> Tensor:
+    """Sources moved by their poses, the outside filled.
+
+    sources: [N, 3, 128, 128] in [0, 1]. fillers: [N, 3, size, size] in [0, 1], what may lie outside. size: 128, or 64,
+    which is sampled at 128 and averaged. Returns [N, 3, size, size].
+    """
     grid = pose.grid()
     fill = torch.randint(FILLS, (len(sources),), generator=rng)
     moved = torch.empty_like(sources)
-    for padding, rows in (("reflection", fill != 1), ("border", fill == 1)):
+    for padding, rows in (("reflection", fill == 0), ("border", fill > 0)):
         if rows.any():
             moved[rows] = functional.grid_sample(
                 sources[rows], grid[rows], mode="bilinear", padding_mode=padding, align_corners=False
             )
-    feather = _uniform(rng, 0.01, 0.25, len(sources))[:, None, None]
-    inside = ((1 - grid.abs().amax(3)) / feather).add_(1).clamp_(0, 1)[:, None]
+    edge = 1 - grid.abs().amax(3)[:, None]
+    if size != SOURCE:
+        moved, edge = functional.avg_pool2d(moved, SOURCE // size), functional.avg_pool2d(edge, SOURCE // size)
+    feather = _uniform(rng, 0.01, 0.25, len(sources), 1, 1, 1)
+    inside = (edge / feather + 1).clamp_(0, 1)
     plain = torch.rand(len(sources), 3, 1, 1, generator=rng)
     outside = torch.where((fill == 2)[:, None, None, None], plain, fillers)
     return torch.where((fill >= 2)[:, None, None, None], outside.lerp(moved, inside), moved)
@@ -171,21 +178,17 @@ def _block_artefacts(images: Tensor, step: Tensor) -> Tensor:
     return (basis.T @ coefficients @ basis).transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
-def shrink(images: Tensor) -> Tensor:
-    """[N, 3, 128, 128] -> [N, 3, 64, 64], areas averaged."""
-    return functional.avg_pool2d(images, 2)
-
-
 def evaluation_samples(faces: Faces, *, seed: int) -> tuple[Tensor, Tensor]:
     """The stated test: evaluation photos under the full transforms, blur and colour, from one fixed seed.
 
-    Returns transformed pictures [N, 3, 128, 128] in [-1, 1] and their true points [N, 5, 2] as fractions of the picture.
+    Returns transformed pictures [N, 3, 128, 128] in [-1, 1] and their true points [N, 5, 2] as fractions of them.
     The aligner then looks at each picture as it would at a photo.
     """
     rng = torch.Generator().manual_seed(seed)
     rows = np.flatnonzero(faces.is_evaluation)
     sources, fillers = to_float(faces.images[rows]), to_float(faces.images[np.roll(rows, 1)])
     pose = full_pose(len(rows), rng)
-    pictures = place(sources, pose, rng, fillers=_blur(fillers, torch.full((len(rows),), 1.5)))
+    fillers = _blur(fillers, torch.full((len(rows),), 1.5))
+    pictures = place(sources, pose, rng, fillers=fillers, size=SOURCE)
     points = pose.apply(torch.from_numpy(faces.landmarks[rows]) / SOURCE)
     return degrade(pictures, rng), points

@@ -8,12 +8,17 @@ Convention:
     corner, in the order left eye, right eye, nose, left and right mouth corner, left meaning left on the picture.
 """
 
+import importlib.resources
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from editkit.errors import CheckpointError
 
 INPUT_RESOLUTION = 64
 
@@ -110,3 +115,28 @@ def _expectation(maps: Tensor) -> tuple[Tensor, Tensor]:
     mean_x, mean_y = (columns * x).sum(2), (rows * y).sum(2)
     variance = (columns * (x - mean_x[..., None]).square()).sum(2) + (rows * (y - mean_y[..., None]).square()).sum(2)
     return torch.stack((mean_x, mean_y), 2), variance.clamp_min(1e-12).sqrt()
+
+
+def landmark_weights() -> Path:
+    """The weights file in the package."""
+    return Path(str(importlib.resources.files("editkit"))) / "models" / "landmarks.safetensors"
+
+
+@lru_cache(maxsize=4)
+def load_landmark_network(path: Path | None = None) -> LandmarkNetwork:
+    """The network with frozen float32 weights, on the CPU, shared by all who ask for the same file.
+
+    path: the bundled weights by default. Raises CheckpointError: missing, damaged, or of another kind.
+    """
+    from editkit.checkpoints.native import read_checkpoint
+
+    path = path or landmark_weights()
+    checkpoint = read_checkpoint(path)
+    if checkpoint.header["kind"] != "landmarks":
+        raise CheckpointError(f"{path} holds a {checkpoint.header['kind']!r} network; a landmarks file is needed")
+    try:
+        network = LandmarkNetwork(**checkpoint.header["arguments"])
+        network.load_state_dict(checkpoint.tensors)  # copies half precision into float32
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not fit the landmark network: {error}") from error
+    return network.eval().requires_grad_(False)
