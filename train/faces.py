@@ -1,7 +1,7 @@
 """Aligned face data sets: a zip of square pictures with a ``labels.csv``, read into arrays.
 
 Convention:
-    images are uint8 RGB, [N, R, R, 3]; landmarks are (x, y) in pixels of the 128-pixel crop, pixel origin at the top-left
+    images are uint8 RGB, [N, R, R, 3]; landmarks are (x, y) in pixels of the 128-pixel crop, origin at the top-left
     corner, in the order left eye, right eye, nose, left and right mouth corner, left meaning left on the picture.
     Rows keep the order of ``labels.csv``. Rows whose index is a multiple of 10 are for evaluation and never trained on:
     the file is sorted best first, so a split at its tail would be biased.
