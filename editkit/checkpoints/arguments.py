@@ -29,8 +29,8 @@ _STYLEGAN3: dict[str, tuple[type | tuple[type, ...], float, float]] = {
     "channel_max": (int, 1, 4096),
     "num_layers": (int, 1, 64),
     "num_critical": (int, 0, 64),
-    "first_cutoff": ((int, float), 0, 4096),
-    "first_stopband": ((int, float), 0, 4096),
+    "first_cutoff": ((int, float), 0.01, 4096),
+    "first_stopband": ((int, float), 0.01, 4096),
     "last_stopband_rel": ((int, float), 0, 64),
     "margin_size": (int, 0, 256),
     "output_scale": ((int, float), -1e6, 1e6),
@@ -44,6 +44,7 @@ _STYLEGAN3: dict[str, tuple[type | tuple[type, ...], float, float]] = {
     "mapping_kwargs": (dict, 0, 0),
 }
 _LAYER = re.compile(r"synthesis\.L(\d+)_(\d+)_(\d+)\.weight")
+_FC = re.compile(r"mapping\.fc\d+\.weight")
 _MAX_DEPTH, _MAX_ITEMS = 4, 256
 
 
@@ -67,11 +68,11 @@ def family(names: Mapping[str, object]) -> str:
 def recover(kind: str, module: Module | PlainModule) -> dict[str, Any]:
     """The constructor arguments that ``module`` was pickled with, by name, as plain JSON values.
 
-    ``mapping_kwargs`` is left out where empty. A StyleGAN-XL super-resolution network keeps the arguments of the network
-    that it grew from as ``stem``, and not that network's file name.
+    ``mapping_kwargs`` is left out where empty. A StyleGAN-XL super-resolution network keeps the arguments of the
+    network that it grew from as ``stem``, and not that network's file name.
 
     Raises:
-        CheckpointError: none are recorded, or they are not plain data, or (StyleGAN3) unknown or out of range.
+        CheckpointError: none are recorded, or they are not plain data.
     """
     positional = module.state.get("_init_args", ())
     named = module.state.get("_init_kwargs", {})
@@ -86,18 +87,18 @@ def recover(kind: str, module: Module | PlainModule) -> dict[str, Any]:
         arguments["stem"] = _stem(module)
     if arguments.get("mapping_kwargs") == {}:
         del arguments["mapping_kwargs"]
-    arguments = {str(name): _plain(value, name=str(name)) for name, value in arguments.items()}
-    if kind == "stylegan3":
-        _check_stylegan3(arguments)
-    return arguments
+    return {str(name): _plain(value, name=str(name)) for name, value in arguments.items()}
 
 
-def check_against_tensors(arguments: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Compare the arguments of a StyleGAN3 network with the shapes of its tensors.
+def check_network(kind: str, arguments: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that ``arguments`` are within bounds and belong to tensors of these ``shapes``. StyleGAN3 only, so far.
 
     Raises:
-        CheckpointError: they belong to different networks.
+        CheckpointError: they are unknown, out of range, or belong to another network.
     """
+    if kind != "stylegan3":
+        return
+    _check_ranges(arguments)
     needed = [name for name in ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels") if name not in arguments]
     if needed:
         raise CheckpointError(f"the pickle does not say its network's {', '.join(needed)}")
@@ -107,19 +108,29 @@ def check_against_tensors(arguments: Mapping[str, Any], shapes: Mapping[str, tup
     # With labels, their embedding (w_dim wide) is appended to z before the first layer.
     fed = z_dim + (w_dim if arguments["c_dim"] > 0 else 0)
     first = shapes.get("mapping.fc0.weight", ())
+    # Appendix D: a layer has round(min(channel_base / 2 / cutoff, channel_max)) channels, the input has the most.
+    base, widest = arguments.get("channel_base", 32768), arguments.get("channel_max", 512)
+    width = round(min(base / 2 / arguments.get("first_cutoff", 2), widest))
+    kernel = arguments.get("conv_kernel", 3)
+    kernels = {shape[2:] for name, shape in shapes.items() if _LAYER.fullmatch(name)}
+    mapping = arguments.get("mapping_kwargs", {})
+    fc_count = sum(1 for name in shapes if _FC.fullmatch(name))
     claimed = {
         "w_dim": (w_dim, shapes.get("mapping.w_avg", (0,))[-1:] == (w_dim,)),
         "z_dim": (z_dim, first[-1:] == (fed,)),
         "num_layers": (arguments.get("num_layers", 14), last[0] == arguments.get("num_layers", 14)),
         "img_resolution": (arguments["img_resolution"], last[1] == arguments["img_resolution"]),
         "img_channels": (arguments["img_channels"], last[2] == arguments["img_channels"]),
+        "channel_max": (widest, shapes.get("synthesis.input.weight", ()) == (width, width)),
+        "conv_kernel": (kernel, (kernel, kernel) in kernels),
+        "mapping_kwargs.num_layers": (mapping.get("num_layers", 2), mapping.get("num_layers", 2) == fc_count),
     }
     for name, (value, fits) in claimed.items():
         if not fits:
             raise CheckpointError(f"{name}={value} does not fit the tensors beside it; the file is damaged or hostile")
 
 
-def _check_stylegan3(arguments: Mapping[str, Any]) -> None:
+def _check_ranges(arguments: Mapping[str, Any]) -> None:
     for name, value in arguments.items():
         if name not in _STYLEGAN3:
             raise CheckpointError(f"unknown StyleGAN3 argument {name[:40]!r}; a later editkit may know it")

@@ -10,7 +10,7 @@ from typing import Any
 
 from editkit.errors import CheckpointError, UnsafeCheckpointError
 
-MAX_OPCODES = 1_000_000  # an official 1024 px file holds about 50,000, nested pickles included
+MAX_OPCODES = 300_000  # a file with G, D and G_ema holds about 45,000, nested pickles included
 MAX_TEXT = 64 << 20  # bytes of strings together; official files hold some 200 KB of embedded source
 MAX_NAME = 256  # bytes of a global's module or name
 MAX_LONG = 16  # bytes of an integer

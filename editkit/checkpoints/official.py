@@ -18,13 +18,13 @@ from editkit.checkpoints.opcodes import read_pickle
 from editkit.checkpoints.sniff import describe, file_size, is_pickle
 from editkit.checkpoints.standins import Module, PlainModule, rules_for
 from editkit.checkpoints.storage import TensorClaim
-from editkit.errors import CheckpointError, UsageError
+from editkit.errors import CheckpointError, UnsafeCheckpointError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
 NETWORKS = ("G_ema", "G", "D")
-MAX_MODULES, MAX_DEPTH, MAX_KEY = 10_000, 32, 200
+MAX_ENTRIES, MAX_DEPTH, MAX_KEY = 100_000, 32, 200  # of a module tree; official ones have some 2,000 entries
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +45,16 @@ class ImportedNetwork:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DescribedNetwork:
+    """What ``ImportedNetwork`` would be, with the shapes of its tensors instead of the tensors."""
+
+    kind: str
+    arguments: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+    facts: dict[str, Any]
+
+
 def import_official(
     path: str | os.PathLike[str], *, networks: Collection[str] = NETWORKS
 ) -> dict[str, ImportedNetwork]:
@@ -62,25 +72,59 @@ def import_official(
         CheckpointError: not a pickle, damaged, or none of the networks is in it; one line.
         UsageError: an unknown network is asked for.
     """
+    return {
+        name: ImportedNetwork(
+            kind=network.kind,
+            arguments=network.arguments,
+            tensors={key: claim.to_tensor() for key, claim in network.claims.items()},
+            facts=network.facts,
+        )
+        for name, network in _open(Path(path), networks).items()
+    }
+
+
+def describe_official(path: str | os.PathLike[str]) -> dict[str, DescribedNetwork]:
+    """What an official pickle holds, without taking memory for tensors. Raises as ``import_official``."""
+    return {
+        name: DescribedNetwork(
+            kind=network.kind,
+            arguments=network.arguments,
+            shapes={key: claim.shape for key, claim in network.claims.items()},
+            facts=network.facts,
+        )
+        for name, network in _open(Path(path), NETWORKS).items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Checked:
+    """A network of the file, all claims checked, tensors still in the file."""
+
+    kind: str
+    arguments: dict[str, Any]
+    claims: dict[str, TensorClaim]
+    facts: dict[str, Any]
+
+
+def _open(path: Path, networks: Collection[str]) -> dict[str, _Checked]:
     if unknown := set(networks) - set(NETWORKS):
         raise UsageError(f"no network is called {sorted(unknown)[0]!r}; there are {', '.join(NETWORKS)}")
-    path = Path(path)
+    size = file_size(path)
     try:
-        content = _read(path)
+        content = _read(path, size)
         found = {name: content[name] for name in NETWORKS if isinstance(content.get(name), Module)}
         wanted = {name: module for name, module in found.items() if name in networks}
         if not wanted:
             held = ", ".join(found) or "no network"
             raise CheckpointError(f"it holds {held}, not {', '.join(sorted(networks)) or 'nothing'}")
         facts = _facts(content)
-        return {name: _import(module, facts) for name, module in wanted.items()}
+        return {name: _check(module, facts, size=size) for name, module in wanted.items()}
     except CheckpointError as error:
         # One place that names the file; the reason stays one line.
         raise type(error)(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
-    size = file_size(path)
+def _read(path: Path, size: int) -> dict[str, Any]:
     with path.open("rb") as stream:
         try:
             mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -93,22 +137,20 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"not a pickle but {describe(head, size)}; give an official .pkl")
     content, _ = read_pickle(data, rules_for(size))
     if type(content) is not dict:
-        raise CheckpointError(f"the pickle holds a {type(content).__name__}, not the networks of an official checkpoint")
+        raise CheckpointError(f"the pickle holds a {type(content).__name__}, not the networks of a checkpoint")
     return content
 
 
-def _import(module: Module, facts: Mapping[str, Any]) -> ImportedNetwork:
+def _check(module: Module, facts: Mapping[str, Any], *, size: int) -> _Checked:
     claims = _state_dict(module)
+    # A pickle can name one tensor many times; each name would take memory of its own.
+    if sum(claim.size_in_bytes for claim in claims.values()) > size:
+        raise UnsafeCheckpointError("its tensors together claim more bytes than the file has; it is hostile or damaged")
     kind = constructor.family(claims)
     arguments = constructor.recover(kind, module)
-    if kind == "stylegan3":
-        constructor.check_against_tensors(arguments, {name: claim.shape for name, claim in claims.items()})
-    return ImportedNetwork(
-        kind=kind,
-        arguments=arguments,
-        tensors={name: claim.to_tensor() for name, claim in claims.items()},
-        facts={"class_name": module.class_name, **facts},
-    )
+    constructor.check_network(kind, arguments, {name: claim.shape for name, claim in claims.items()})
+    facts = {"class_name": module.class_name, **facts}
+    return _Checked(kind=kind, arguments=arguments, claims=claims, facts=facts)
 
 
 def _state_dict(module: Module | PlainModule) -> dict[str, TensorClaim]:
@@ -118,12 +160,13 @@ def _state_dict(module: Module | PlainModule) -> dict[str, TensorClaim]:
     visited = 0
     while todo:
         prefix, depth, part = todo.pop()
-        visited += 1
-        if visited > MAX_MODULES or depth > MAX_DEPTH:
-            raise CheckpointError("its network has too many parts, or one that holds itself; not an official checkpoint")
+        parameters, buffers, modules = (_section(part, name) for name in ("_parameters", "_buffers", "_modules"))
+        visited += 1 + len(parameters) + len(buffers) + len(modules)
+        if visited > MAX_ENTRIES or depth > MAX_DEPTH:
+            raise UnsafeCheckpointError("its network has too many parts, or one that holds itself; it is hostile")
         hidden = part.state.get("_non_persistent_buffers_set", ())
         hidden = hidden if isinstance(hidden, set) else set()
-        for name, value in (_section(part, "_parameters") | _section(part, "_buffers")).items():
+        for name, value in (parameters | buffers).items():
             if value is None or name in hidden:
                 continue
             if not isinstance(value, TensorClaim):
@@ -131,7 +174,7 @@ def _state_dict(module: Module | PlainModule) -> dict[str, TensorClaim]:
             claims[prefix + name] = value
         children = [
             (f"{prefix}{name}.", depth + 1, child)
-            for name, child in _section(part, "_modules").items()
+            for name, child in modules.items()
             if isinstance(child, Module | PlainModule)
         ]
         todo.extend(reversed(children))
@@ -140,7 +183,9 @@ def _state_dict(module: Module | PlainModule) -> dict[str, TensorClaim]:
 
 def _section(part: Module | PlainModule, name: str) -> dict[str, Any]:
     section = part.state.get(name, {})
-    if type(section) is not dict or not all(isinstance(key, str) and len(key) <= MAX_KEY for key in section):
+    if type(section) is not dict or len(section) > MAX_ENTRIES:
+        raise CheckpointError(f"{name} of {part.class_name} is not a dict of names; the file is damaged")
+    if not all(isinstance(key, str) and len(key) <= MAX_KEY for key in section):
         raise CheckpointError(f"{name} of {part.class_name} is not a dict of names; the file is damaged")
     return section
 

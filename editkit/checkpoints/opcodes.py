@@ -58,7 +58,6 @@ def read_pickle(data: memoryview, rules: Rules, *, start: int = 0) -> tuple[Any,
     raise UnsafeCheckpointError(f"more than {MAX_OPCODES:,} pickle operations: not an official checkpoint")
 
 
-
 def _push(value: object) -> Handler:
     return lambda machine: machine.stack.append(value)
 

@@ -1,0 +1,76 @@
+"""An official pickle, or its networks, as a native checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from editkit.checkpoints.header import ALIGNMENTS
+from editkit.errors import CheckpointError, UsageError
+
+
+def convert_official(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    network: str = "G_ema",
+    name: str | None = None,
+    domain: str | None = None,
+    alignment: str = "centre",
+    licence: str | None = None,
+    half: bool = False,
+) -> dict[str, Any]:
+    """Write one network of an official pickle as a native checkpoint; returns its header.
+
+    Args:
+        path: the official .pkl. Nothing of it is executed.
+        out: the .safetensors to write.
+        network: "G_ema" (the averaged generator), "G" or "D".
+        name: what the network is to be called; the file's name by default.
+        domain: what it shows, such as "faces".
+        alignment: the crop it expects: "ffhq", "faces128" or "centre". The pickle does not say.
+        licence: the terms the weights come under. The pickle does not say.
+        half: store weights and biases as float16; the header then names the full-precision weights as parent.
+
+    Raises:
+        CheckpointError: the pickle cannot be read safely, or does not hold ``network``.
+        UsageError: an unknown network or alignment, or ``out`` is the pickle itself.
+        OutputError: nothing could be written.
+    """
+    from editkit.checkpoints.native import halve, weights_id, write_checkpoint
+    from editkit.checkpoints.official import import_official
+
+    path, out = Path(path), Path(out)
+    if alignment not in ALIGNMENTS:
+        raise UsageError(f"no alignment is called {alignment!r}; there are {', '.join(ALIGNMENTS)}")
+    if out.exists() and path.exists() and out.samefile(path):
+        raise UsageError(f"the output is the pickle itself ({out}); give another name with --out")
+    imported = import_official(path, networks=(network,))[network]
+    tensors = halve(imported.tensors) if half else imported.tensors
+    facts = {fact: imported.facts[fact] for fact in ("augment_p", "training_set") if fact in imported.facts}
+    header: dict[str, Any] = {
+        "kind": imported.kind,
+        "arguments": imported.arguments,
+        "name": name or path.stem,
+        "domain": domain,
+        "alignment": alignment,
+        "licence": licence,
+        "parent_id": weights_id(imported.tensors) if half else None,
+        "training": {
+            "imported_from": path.name,
+            "imported_sha256": _sha256(path),
+            "network": network,
+            **facts,
+        },
+    }
+    return write_checkpoint(out, tensors, header)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
