@@ -13,10 +13,12 @@ from numba import njit
 LANES = 16  # channels a task: one cache line of float32
 GROUP = 6  # taps summed in registers at a time; tap tables are padded with zeros to a multiple of it
 
+_FAST = {"contract", "nsz"}  # fused multiply-add; NaN and infinity keep their meaning
+
 NO_MASK, WRITE_MASK, READ_MASK = 0, 1, 2
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, inline="always")
+@njit(nogil=True, cache=True, fastmath=_FAST)
 def _combine(dst, start, count, src, offsets, taps):
     """dst[start:start + count] = sum over j of taps[j] * src[offsets[j]:offsets[j] + count]."""
     out = dst[start : start + count]
@@ -37,9 +39,10 @@ def _combine(dst, start, count, src, offsets, taps):
                 out[e] += a0 * r0[e] + a1 * r1[e] + a2 * r2[e] + a3 * r3[e] + a4 * r4[e] + a5 * r5[e]
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, inline="always")
+@njit(nogil=True, cache=True, fastmath=_FAST)
 def _activate(row, count, mask, mode, slope, gain, clamp):
     """Leaky ReLU, gain and clamp of a row in place; the mask has bit 0 for negative and bit 1 for clamped."""
+    clamp = np.float32(clamp)
     low = np.float32(gain * slope)
     high = np.float32(gain)
     zero = np.float32(0)
@@ -50,12 +53,15 @@ def _activate(row, count, mask, mode, slope, gain, clamp):
             row[e] *= zero if m & 2 else factor
     elif mode == WRITE_MASK:
         for e in range(count):
+            mask[e] = row[e] < zero
+        for e in range(count):
             v = row[e]
-            negative = v < 0
-            v = v * low if negative else v * high
-            over = abs(v) > clamp
-            mask[e] = (1 if negative else 0) | (2 if over else 0)
-            row[e] = min(max(v, -clamp), clamp)
+            row[e] = v * low if v < zero else v * high
+        if clamp < np.inf:
+            for e in range(count):
+                v = row[e]
+                mask[e] |= np.uint8(2) if abs(v) > clamp else np.uint8(0)
+                row[e] = min(max(v, -clamp), clamp)
     else:
         for e in range(count):
             v = row[e]
@@ -63,7 +69,28 @@ def _activate(row, count, mask, mode, slope, gain, clamp):
             row[e] = min(max(v, -clamp), clamp)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _add(dst, a, b):
+    """dst[:] = a + b; the usual full block has a constant length, so that it becomes one vector."""
+    if a.shape[0] == LANES:
+        for c in range(LANES):
+            dst[c] = a[c] + b[c]
+    else:
+        for c in range(a.shape[0]):
+            dst[c] = a[c] + b[c]
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _copy(dst, a):
+    if dst.shape[0] == LANES:
+        for c in range(LANES):
+            dst[c] = a[c]
+    else:
+        for c in range(dst.shape[0]):
+            dst[c] = a[c]
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
 def _row_taps(position, factor, reversed_taps, rows, ring, row_length, offsets, taps):
     """Tap table of a vertical FIR at padded position ``position`` over rows that exist: ring slots and weights.
 
@@ -85,7 +112,7 @@ def _row_taps(position, factor, reversed_taps, rows, ring, row_length, offsets, 
     return padded
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath=_FAST)
 def run_tasks(
     first_task,
     last_task,
@@ -150,8 +177,7 @@ def run_tasks(
             while next_in <= last_in:
                 for i in range(width):
                     at = ((i % src_planes) * src_columns + src_margin + i // src_planes) * LANES
-                    for c in range(lanes):
-                        src_row[at + c] = x[n, next_in, i, c0 + c] + bias[c0 + c]
+                    _add(src_row[at : at + LANES], x[n, next_in, i, c0 : c0 + lanes], bias[c0 : c0 + lanes])
                 slot = (next_in % ring_up) * up_row
                 for p in range(planes):
                     _combine(up_ring, slot + p * plane, plane, src_row, up_offsets[p], up_weights[p])
@@ -181,6 +207,5 @@ def run_tasks(
                 _combine(result, 0, out_row, down_ring, offsets[:used], taps[:used])
                 for o in range(out_width):
                     at = ((o % out_planes) * out_columns + o // out_planes) * LANES
-                    for c in range(lanes):
-                        y[n, next_out, o, c0 + c] = result[at + c]
+                    _copy(y[n, next_out, o, c0 : c0 + lanes], result[at : at + LANES])
                 next_out += 1

@@ -1,0 +1,1 @@
+"""The operations networks are made of: one interface, several backends (see ``backends``)."""
