@@ -141,6 +141,10 @@ def _bundled(problems: list[str]) -> list[dict[str, Any]]:
     found = []
     for path in [*files.values(), *sorted(DIRECTIONS.rglob("*.safetensors"))]:
         entry: dict[str, Any] = {"file": path.name, "path": path, "at_hand": path.is_file()}
+        if not path.is_file():
+            problems.append(f"bundled weights are missing: {path}; reinstall editkit")
+            found.append(entry)
+            continue
         try:
             entry |= _describe(path)
         except (OSError, ValueError) as error:
@@ -155,11 +159,12 @@ def _describe(path: Path) -> dict[str, Any]:
     """Size and our own header of a safetensors file: 8 bytes little-endian length, then JSON."""
     import json
 
+    size = path.stat().st_size
     with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header = json.loads(file.read(min(size, int.from_bytes(file.read(8), "little"))))
     ours = json.loads(header.get("__metadata__", {}).get("editkit", "{}"))
     facts = {key: ours[key] for key in ("kind", "name", "id", "licence") if ours.get(key)}
-    return {"bytes": path.stat().st_size, **facts}
+    return {"bytes": size, **facts}
 
 
 def _optional() -> list[dict[str, Any]]:
@@ -193,7 +198,7 @@ def as_text(report: dict[str, Any]) -> str:
     ]
     lines.append("bundled weights")
     for one in report["bundled"]:
-        what = " ".join(str(one[key]) for key in ("kind", "name") if key in one)
+        what = " ".join(dict.fromkeys(str(one[key]) for key in ("kind", "name") if key in one))
         size = f"{one['bytes'] / MIB:6.1f} MiB" if "bytes" in one else "   missing"
         lines.append(f"  {size}  {one['file']}  {what}".rstrip())
     lines.append("optional weights (never downloaded by editkit)")
