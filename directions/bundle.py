@@ -169,10 +169,11 @@ def _assembled(
 ) -> Direction:
     """The combination as a direction that moves ``target`` by one standard deviation a unit, as predicted."""
     high = min(3.0, round(bars.reach * effect, 1))
+    stacked = torch.stack([candidate.named_tensors()["w+"] for candidate in candidates])  # [candidates, rows, w_dim]
     return replace(
         candidates[0],
         name=target,
-        vector=sum(float(c) * part.vector for c, part in zip(weights, candidates, strict=True)) / effect,
+        vector=torch.einsum("c,crd->rd", weights.float() / effect, stacked),
         strength=(-high, high),
         unit=f"one standard deviation of {target} over the generator's samples",
         method="ganspace, components combined by measured effect",

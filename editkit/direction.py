@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from editkit.errors import DirectionError, GeneratorMismatchError, LatentError
-from editkit.latent import checked_layers
+from editkit.layers import Layers, checked_names, checked_rows
 from editkit.tensorfile import is_finite_number, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -96,17 +96,19 @@ class Direction:
                 raise DirectionError(f"direction {self.name!r} is {found}, {spec.name!r} needs {list(needed)}")
         return self
 
-    def on_layers(self, layers: Iterable[int] | Iterable[str], *, num_ws: int | None = None) -> Direction:
+    def on_layers(self, layers: Layers, *, num_ws: int | None = None) -> Direction:
         """The part on some rows (in s: layers); w becomes w+ and needs ``num_ws``. Raises DirectionError."""
         try:
             if not isinstance(self.vector, Tensor):
-                chosen = checked_layers(layers, tuple(self.vector))
+                chosen = checked_names(layers, self.vector)
                 return replace(self, vector={name: self.vector[name] for name in chosen})
-            if self.space == "w" and num_ws is None:
-                raise DirectionError(f"direction {self.name!r} is in w; give num_ws to restrict it to rows")
-            rows = self.vector if self.space == "w+" else self.vector.expand(num_ws, -1)
+            rows = self.vector
+            if self.space == "w":
+                if num_ws is None:
+                    raise DirectionError(f"direction {self.name!r} is in w; give num_ws to restrict it to rows")
+                rows = rows.expand(num_ws, -1)
             kept = torch.zeros_like(rows)
-            index = list(checked_layers(layers, range(len(rows))))
+            index = checked_rows(layers, len(rows))
             kept[index] = rows[index]
         except LatentError as problem:
             raise DirectionError(f"direction {self.name!r}: {problem}") from problem

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from editkit.direction import Direction
 from editkit.errors import DirectionError, GeneratorMismatchError, LatentError, RecipeError
-from editkit.latent import Latent, checked_layers
+from editkit.latent import Latent
+from editkit.layers import Layers, checked_names, checked_rows
 from editkit.tensorfile import is_finite_number
 from editkit.transform import Transform
 
@@ -125,7 +126,7 @@ def apply_edits(latent: Latent, edits: Recipe | Edit | Iterable[Edit]) -> Latent
     return result
 
 
-def mix(first: Latent, second: Latent, layers: Iterable[int] | Iterable[str]) -> Latent:
+def mix(first: Latent, second: Latent, layers: Layers) -> Latent:
     """Style mixing: rows ``layers`` (in s: layers so named) of ``second``, the rest of ``first``; see Latent.mix."""
     return first.mix(second, layers)
 
@@ -155,16 +156,15 @@ def _rows(latent: Latent, direction: Direction, edit: Edit) -> Tensor:
     step = edit.strength * vector.to(codes)
     if edit.layers is None:
         return codes + step
-    chosen = list(checked_layers(edit.layers, range(codes.shape[1])))
     mask = torch.zeros(codes.shape[1], 1, dtype=torch.bool, device=codes.device)
-    mask[chosen] = True
+    mask[checked_rows(edit.layers, codes.shape[1])] = True
     return torch.where(mask, codes + step, codes)  # other rows keep every bit
 
 
 def _styles(latent: Latent, direction: Direction, edit: Edit) -> dict[str, Tensor]:
     parts = {name.removeprefix("s."): part for name, part in direction.named_tensors().items()}
-    checked_layers(parts, tuple(latent.styles))
-    chosen = tuple(parts) if edit.layers is None else checked_layers(edit.layers, tuple(latent.styles))
+    checked_names(parts, latent.styles)
+    chosen = list(parts) if edit.layers is None else checked_names(edit.layers, latent.styles)
     edited = dict(latent.styles)
     for name in chosen:
         if name not in parts:

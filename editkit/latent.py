@@ -10,12 +10,13 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from editkit.errors import GeneratorMismatchError, LatentError
+from editkit.layers import Layers, checked_names, checked_rows
 
 if TYPE_CHECKING:
     from editkit.generator import GeneratorSpec
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
 Space = Literal["z", "w", "w+", "s"]
 SPACES: tuple[Space, ...] = ("z", "w", "w+", "s")
-_ROWS = ("w", "w+")
+_ROWS: tuple[Space, ...] = ("w", "w+")
 _AXES = {"z": "[N, z_dim]", "w": "[N, num_ws, w_dim]", "w+": "[N, num_ws, w_dim]"}
-_Layer = TypeVar("_Layer", int, str)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -169,20 +169,20 @@ class Latent:
         partly = 0 < count < codes.shape[1]
         return replace(self, space="w+" if partly else self.space, codes=torch.cat([head, codes[:, count:]], dim=1))
 
-    def mix(self, other: Latent, layers: Iterable[int] | Iterable[str]) -> Latent:
+    def mix(self, other: Latent, layers: Layers) -> Latent:
         """Style mixing: the rows ``layers`` (in s: the layers so named) from ``other``, the rest from self.
 
         From w the result is in w+. Raises LatentError for layers that are not there or spaces that do not go together.
         """
         first, second = _aligned(self.as_w_plus(), other.as_w_plus())
         if first.space == "s":
-            chosen = checked_layers(layers, tuple(first.styles))
+            chosen = checked_names(layers, first.styles)
             count = max(len(first), len(second))
             mixed = {
                 name: (second if name in chosen else first).styles[name].expand(count, -1) for name in first.styles
             }
             return replace(first, codes=mixed)
-        rows = list(checked_layers(layers, range(first.require("w+").tensor.shape[1])))
+        rows = checked_rows(layers, first.require("w+").tensor.shape[1])
         a, b = torch.broadcast_tensors(first.tensor, second.tensor)
         mask = torch.zeros(a.shape[1], 1, dtype=torch.bool, device=a.device)
         mask[rows] = True
@@ -244,16 +244,6 @@ def concatenate(latents: Iterable[Latent]) -> Latent:
         _check_pair(first, part)
     named = [part.named_tensors() for part in parts]
     return first._with({name: torch.cat([tensors[name].to(a) for tensors in named]) for name, a in named[0].items()})
-
-
-def checked_layers(layers: Iterable[_Layer], known: Sequence[_Layer]) -> tuple[_Layer, ...]:
-    """``layers`` as a tuple, if all are among ``known``. Raises LatentError naming the first that is not."""
-    chosen = (layers,) if isinstance(layers, int | str) else tuple(layers)
-    for layer in chosen:
-        if layer not in known or isinstance(layer, bool):
-            there = f"0 to {known[-1]}" if isinstance(known, range) else ", ".join(map(str, known))
-            raise LatentError(f"there is no layer {layer!r} here; the layers are {there}")
-    return chosen
 
 
 def _checked_styles(codes: object) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ def write_latent(
         "generator": latent.generator,
         "parent": latent.parent,
         "transform": None if transform is None else transform.tolist(),
-        "alignment": alignment.to_dict() if hasattr(alignment, "to_dict") else alignment,
+        "alignment": _plain(alignment),
     }
     write_tensors(path, latent.named_tensors(), kind="latent", schema=LATENT_SCHEMA, header=header)
 
@@ -57,7 +57,8 @@ def read_latent(path: str | os.PathLike[str]) -> LatentFile:
         SchemaError: written by a newer editkit.
     """
     tensors, header = read_tensors(path, kind="latent", schema=LATENT_SCHEMA, error=LatentError)
-    space, placed, alignment = header.get("space"), header.get("transform"), header.get("alignment")
+    space: Any = header.get("space")
+    placed, alignment = header.get("transform"), header.get("alignment")
     try:
         codes = (
             {name.removeprefix("s."): style for name, style in tensors.items() if name.startswith("s.")}
@@ -74,3 +75,7 @@ def read_latent(path: str | os.PathLike[str]) -> LatentFile:
     if alignment is not None and not isinstance(alignment, dict):
         raise LatentError(f"{path}: its alignment is a {type(alignment).__name__}, an object is needed")
     return LatentFile(latent=latent, transform=transform, alignment=alignment)
+
+
+def _plain(alignment: Any) -> Any:
+    return alignment.to_dict() if hasattr(alignment, "to_dict") else alignment
