@@ -9,6 +9,7 @@ Convention:
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.crops import FACES128_HEIGHT, FACES128_SIDE
+from editkit.crops import FACES128_HEIGHT, FACES128_SIDE, square_around
 from editkit.networks.landmarks import INPUT_RESOLUTION, LandmarkNetwork, load_landmark_network
 
 MIN_CONFIDENCE = 0.5
@@ -28,6 +29,7 @@ _SAMPLES = 2 * INPUT_RESOLUTION  # a crop is sampled at twice the input resoluti
 _BATCH = 64
 # The last two looks must agree to this part of the eye distance, and one face's sightings are closer than SAME_FACE.
 _STEADY, _SAME_FACE = 0.2, 0.6
+_TILTS = (0.0, -40.0, 40.0)  # degrees at which squares are searched where the cascade finds nothing
 # Side of the face crop over the side of the cascade's box, and how far its centre lies below the box's, in box sides.
 _CASCADE_SCALE, _CASCADE_DROP = 1.1, 0.05
 
@@ -203,33 +205,39 @@ def _cascade():
 
 
 def _centre_boxes(picture: Tensor) -> Tensor:
-    """Centre squares for tight crops and portraits, which the cascade often misses."""
+    """Squares where the face of a tight crop or a portrait lies, which the cascade often misses."""
     height, width = picture.shape[2:]
-    shorter = min(height, width)
-    boxes = []
-    for share in (1.0, 0.8, 0.6, 0.45):
-        side = share * shorter
-        for across in (0.5,):
-            boxes += [(across * width - side / 2, along * height - side / 2, side, side) for along in (0.4, 0.5)]
+    sides = [share * min(height, width) for share in (1.0, 0.8, 0.6, 0.45) for _ in range(2)]
+    heights = (0.5, 0.4) * 4
+    boxes = [(width / 2 - s / 2, along * height - s / 2, s, s) for s, along in zip(sides, heights, strict=True)]
     return torch.tensor(boxes, dtype=torch.float64)
 
 
 def _search(network: LandmarkNetwork, picture: Tensor, *, keep: int = 24) -> Sightings:
-    """Squares of many sizes all over the picture at three tilts: one look at each, more at the most promising."""
-    height, width = picture.shape[2:]
-    frames = []
-    for share in (1.2, 0.85, 0.6, 0.42, 0.3, 0.21):
-        side = share * min(height, width)
-        columns = np.linspace(side / 2, width - side / 2, 1 + math.ceil(max(0.0, width - side) / (0.3 * side)))
-        rows = np.linspace(side / 2, height - side / 2, 1 + math.ceil(max(0.0, height - side) / (0.3 * side)))
-        for tilt in (0.0, -0.7, 0.7) if share > 0.25 else (0.0,):
-            right = torch.tensor([math.cos(tilt), math.sin(tilt)], dtype=torch.float64) * side
-            down = torch.stack((-right[1], right[0]))
-            for y in rows:
-                for x in columns:
-                    corner = torch.tensor([x, y], dtype=torch.float64) - (right + down) / 2
-                    frames.append(torch.stack((right, down, corner), 1))
+    """One look at squares of many sizes all over the picture, the larger ones also tilted; more at the best of them.
+
+    Sizes and steps are as far apart as the network's training lets it make up for.
+    """
+    shorter = min(picture.shape[2:])
+    frames = [
+        frame
+        for share, tilts in ((1.0, _TILTS), (0.71, _TILTS), (0.5, _TILTS), (0.36, (0.0,)), (0.26, (0.0,)))
+        for tilt in tilts
+        for frame in _lattice(picture, share * shorter, tilt)
+    ]
     stacked = torch.stack(frames)
     first = _refine(network, picture, stacked, looks=1)
     best = first.confidence.topk(min(keep, len(stacked))).indices
     return _refine(network, picture, stacked[best], looks=LOOKS + 1)
+
+
+def _lattice(picture: Tensor, side: float, tilt: float) -> Iterator[Tensor]:
+    """Frames [2, 3] of one size and tilt (degrees) all over the picture."""
+    places = [
+        np.linspace(side / 2, extent - side / 2, 1 + math.ceil(max(0.0, extent - side) / (0.3 * side)))
+        for extent in picture.shape[2:]
+    ]
+    for y in places[0]:
+        for x in places[1]:
+            square = square_around(torch.tensor([x, y], dtype=torch.float64), side, degrees=tilt)
+            yield torch.stack((square.right, square.down, square.corner), 1)

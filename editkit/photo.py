@@ -174,7 +174,7 @@ def image_to_uint8(image: Tensor) -> Tensor:
 
 def image_from_uint8(pixels: Tensor | np.ndarray) -> Tensor:
     """uint8 [N, H, W, C] or [H, W, C] -> float32 [N, C, H, W] in [-1, 1]. Raises UsageError on anything else."""
-    pixels = torch.from_numpy(np.ascontiguousarray(pixels)) if isinstance(pixels, np.ndarray) else pixels
+    pixels = torch.from_numpy(np.array(pixels)) if isinstance(pixels, np.ndarray) else pixels
     pixels = pixels[None] if pixels.ndim == 3 else pixels
     if pixels.dtype != torch.uint8 or pixels.ndim != 4:
         raise UsageError(f"expected uint8 [N, H, W, C], got {pixels.dtype} {tuple(pixels.shape)}")

@@ -7,18 +7,26 @@
 seed) to the evaluation split and reports the mean point error in eye distances, beside what a constant prediction gets.
 """
 
+import argparse
+import json
 import logging
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.networks.landmarks import LandmarkNetwork
-from train.faces import Faces
+from editkit.checkpoints.native import halve, write_checkpoint
+from editkit.errors import EditkitError
+from editkit.faces import LOOKS, MIN_CONFIDENCE, refine
+from editkit.networks.landmarks import LandmarkNetwork, landmark_weights, load_landmark_network
+from train.faces import Faces, load_faces
 from train.landmark_negatives import negative_tiles
 from train.landmark_samples import (
     SOURCE,
@@ -140,10 +148,8 @@ class LandmarkReport:
     phantoms: float  # share of pictures without a face that it keeps
 
 
-def evaluate(faces: Faces, network: LandmarkNetwork, *, looks: int = 3) -> LandmarkReport:
+def evaluate(faces: Faces, network: LandmarkNetwork, *, looks: int = LOOKS) -> LandmarkReport:
     """Judge a network on the evaluation split under the stated transforms, from a fixed seed."""
-    from editkit.faces import MIN_CONFIDENCE, refine
-
     pictures, points = evaluation_samples(faces, seed=EVALUATION_SEED)
     eyes = eye_distance(points)[:, None]
     training = torch.from_numpy(faces.landmarks[~faces.is_evaluation]) / SOURCE
@@ -163,3 +169,51 @@ def evaluate(faces: Faces, network: LandmarkNetwork, *, looks: int = 3) -> Landm
         misses=float((sure < MIN_CONFIDENCE).float().mean()),
         phantoms=float((torch.cat([found.confidence for found in empty]) >= MIN_CONFIDENCE).float().mean()),
     )
+
+
+def save(path: Path, network: LandmarkNetwork, *, training: dict[str, Any]) -> None:
+    """Write the weights in half precision, with what is known of their training. Raises OutputError."""
+    header = {
+        "kind": "landmarks",
+        "arguments": {},
+        "name": "landmarks",
+        "domain": "faces",
+        "alignment": "faces128",
+        "licence": "Apache-2.0; trained on FairFace (Karkkainen & Joo, WACV 2021), CC BY 4.0",
+        "training": training,
+    }
+    write_checkpoint(path, halve(network.state_dict()), header)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.landmarks", description="Train or judge the landmark network."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, summary in (("train", "train from scratch, then judge"), ("evaluate", "judge weights that exist")):
+        command = commands.add_parser(name, help=summary)
+        command.add_argument("faces", type=Path, metavar="FACES.zip", help="faces128_train.zip")
+        command.add_argument("--weights" if name == "evaluate" else "--out", type=Path, default=landmark_weights())
+    commands.choices["train"].add_argument("--steps", type=int, default=LandmarkTraining.steps)
+    commands.choices["train"].add_argument("--seed", type=int, default=LandmarkTraining.seed)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        faces = load_faces(args.faces)
+        if args.command == "train":
+            config = LandmarkTraining(steps=args.steps, seed=args.seed)
+            network = train(faces, config)
+            report = asdict(evaluate(faces, network))
+            save(args.out, network, training={"config": asdict(config), "evaluation": report})
+        else:
+            report = asdict(evaluate(faces, load_landmark_network(args.weights)))
+    except EditkitError as error:
+        print(f"train.landmarks: error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(report, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
