@@ -73,6 +73,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[("editkit directions build --sheet docs/strips", "with a strip of each")],
     )
     build.add_argument("--out", type=Path, metavar="DIR", help="instead of the package's own folder")
+    build.add_argument(
+        "--leakage", type=float, default=0.6, metavar="SHARE", help="largest effect on another score (default: 0.6)"
+    )
     build.add_argument("--sheet", type=Path, metavar="DIR", help="write a strip of each direction there")
 
 
@@ -149,7 +152,8 @@ def run_build(args: argparse.Namespace) -> int:
     G = _generator(args)
     with Output(args) as output:
         scorers = score.default_scorers(faces=_shows_faces(G))
-        made = bundle.build(G, scorers=scorers, root=args.out, on_progress=_progress(output, "rendering"))
+        bars, report = bundle.Bars(leakage=args.leakage), _progress(output, "rendering")
+        made = bundle.build(G, scorers=scorers, bars=bars, root=args.out, on_progress=report)
         for one in made:
             name = one.direction.name
             output.say(f"{name:<22} to {one.direction.strength[1]:+.1f}  {_summary(one.measurement, name)}")

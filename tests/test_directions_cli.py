@@ -70,7 +70,9 @@ def test_find(G, capsys, tmp_path):
 
 
 def test_build(G, capsys, tmp_path):
-    code, printed = run(capsys, "build", "--out", tmp_path / "made", "--sheet", tmp_path / "sheets", "--json")
+    code, printed = run(
+        capsys, "build", "--leakage", 0.9, "--out", tmp_path / "made", "--sheet", tmp_path / "sheets", "--json"
+    )
     assert code == 0, printed.err
     made = json.loads(printed.out)
     names = [one["name"] for one in made["directions"]]
