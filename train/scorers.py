@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -192,7 +193,7 @@ class _Data:
         return views, Labels(age=age, male=male, yaw=views.yaw, landmarks=views.landmarks)
 
 
-def labels_of(faces: Faces, rows: object) -> Labels:
+def labels_of(faces: Faces, rows: np.ndarray) -> Labels:
     """The labels of the given rows as tensors."""
     return Labels(
         age=torch.tensor([AGE_BRACKETS.index(age) for age in faces.ages[rows]]),
