@@ -141,9 +141,7 @@ def face_attributes(images: Tensor, *, network: FeatureNetwork | None = None) ->
 
 
 def _scorer(name: str, unit: str, read: Callable[[FaceAttributes], Tensor], description: str) -> Scorer:
-    return Scorer(
-        name=name, unit=unit, measure=lambda images: read(face_attributes(images)), description=description
-    )
+    return Scorer(name=name, unit=unit, measure=lambda images: read(face_attributes(images)), description=description)
 
 
 def _eye_distance(found: FaceAttributes) -> Tensor:

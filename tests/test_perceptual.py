@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_grows_with_blur_noise_and_shift() -> None:
     by_blur = [distance.distance(textured, F.avg_pool2d(textured, width, 1, width // 2)).mean() for width in (3, 5, 9)]
     by_shift = [distance.distance(centre, image[:, :, 8:72, 8 + s : 72 + s]).mean() for s in (1, 2, 4, 8)]
     for found in (by_noise, by_blur, by_shift):
-        assert all(earlier < later for earlier, later in zip(found, found[1:], strict=False)), found
+        assert all(earlier < later for earlier, later in pairwise(found)), found
 
 
 def test_a_prepared_target_gives_the_same_and_serves_a_batch() -> None:
