@@ -101,7 +101,7 @@ def check_network(kind: str, arguments: Mapping[str, Any], shapes: Mapping[str, 
     _check_ranges(arguments)
     needed = [name for name in ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels") if name not in arguments]
     if needed:
-        raise CheckpointError(f"the pickle does not say its network's {', '.join(needed)}")
+        raise CheckpointError(f"this file does not say its network's {', '.join(needed)}")
     w_dim, z_dim = arguments["w_dim"], arguments["z_dim"]
     layers = sorted((tuple(map(int, match.groups())) for match in map(_LAYER.fullmatch, shapes) if match), reverse=True)
     last = layers[0] if layers else (0, 0, 0)

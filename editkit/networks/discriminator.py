@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from editkit.networks.layers import FullyConnectedLayer
 from editkit.ops.bias_act import bias_act
+from editkit.ops.conv2d import conv2d
 from editkit.ops.filters import setup_filter
 from editkit.ops.upfirdn2d import upfirdn2d
 
@@ -42,7 +43,7 @@ class Conv2dLayer(nn.Module):
         """``x`` [N, I, H, W] to [N, O, H / down, W / down]; ``gain`` multiplies the output."""
         weight = self.weight.to(x.dtype) * self.weight_gain
         if self.down == 1:
-            x = F.conv2d(x, weight, padding=self.padding)
+            x = conv2d(x, weight, padding=self.padding)
         elif self.padding == 0:  # 1 x 1: filter and decimate first, it is the same and cheaper
             x = F.conv2d(upfirdn2d(x, self.resample_filter, down=self.down, padding=1), weight)
         else:

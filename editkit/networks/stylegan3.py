@@ -117,18 +117,28 @@ class SynthesisNetwork(nn.Module):
         for layer in self.layers():
             layer.coupled_styles = coupled
 
-    def forward(self, ws: Tensor, *, transform: Tensor | None = None, update_emas: bool = False) -> Tensor:
-        """``ws`` [N, num_ws, w_dim] to images [N, img_channels, R, R].
+    def styles(self, ws: Tensor) -> dict[str, Tensor]:
+        """``ws`` [N, num_ws, w_dim] to StyleSpace: "input" [N, 4] (placement) and each layer's [N, C]."""
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
+            raise ValueError(f"ws must be [N, {self.num_ws}, {self.w_dim}], got {tuple(ws.shape)}")
+        names = ["input", *self.layer_names]
+        return {name: getattr(self, name).affine(w) for name, w in zip(names, ws.unbind(1), strict=True)}
+
+    def from_styles(
+        self, styles: Mapping[str, Tensor], *, transform: Tensor | None = None, update_emas: bool = False
+    ) -> Tensor:
+        """StyleSpace codes, as ``styles`` gives them, to images [N, img_channels, R, R].
 
         ``transform``: see ``SynthesisInput.forward``; one [3, 3] or one a sample [N, 3, 3].
         """
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise ValueError(f"ws must be [N, {self.num_ws}, {self.w_dim}], got {tuple(ws.shape)}")
-        w_input, *w_layers = ws.unbind(1)
-        x = self.input(w_input, transform)
-        for layer, w in zip(self.layers(), w_layers, strict=True):
-            x = layer(x, w, update_emas=update_emas)
-        return x.to(ws.dtype) * self.output_scale
+        x = self.input(styles["input"], transform)
+        for layer, name in zip(self.layers(), self.layer_names, strict=True):
+            x = layer(x, styles[name], update_emas=update_emas)
+        return x.to(styles["input"].dtype) * self.output_scale
+
+    def forward(self, ws: Tensor, *, transform: Tensor | None = None, update_emas: bool = False) -> Tensor:
+        """``ws`` [N, num_ws, w_dim] to images [N, img_channels, R, R]; ``transform`` as in ``from_styles``."""
+        return self.from_styles(self.styles(ws), transform=transform, update_emas=update_emas)
 
 
 class StyleGAN3Generator(nn.Module):

@@ -35,32 +35,31 @@ class SynthesisInput(nn.Module):
         self.register_buffer("freqs", freqs)
         self.register_buffer("phases", torch.rand(channels) - 0.5)
 
-    def forward(self, w: Tensor, transform: Tensor | None = None) -> Tensor:
-        """``w`` [N, w_dim] to features [N, channels, size, size].
+    def forward(self, placement: Tensor, transform: Tensor | None = None) -> Tensor:
+        """The learned ``placement`` [N, 4], (cos, sin, x, y) before normalisation, to [N, channels, size, size].
 
         ``transform`` [3, 3] or [N, 3, 3] maps output to input coordinates (the inverse of where the content goes) and
         replaces the stored one; coordinates: the image's width is 1, its centre the origin, x right, y down.
         """
-        user = self.transform if transform is None else transform.to(w)
-        t = self.affine(w)  # (cos, sin, x, y) of the learned placement, not normalised
-        t = t / t[:, :2].norm(dim=1, keepdim=True)
+        user = (self.transform if transform is None else transform).to(placement)
+        t = placement / placement[:, :2].norm(dim=1, keepdim=True)
         cos, sin, shift_x, shift_y = t.unbind(1)
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
         rotation = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).view(-1, 3, 3)
         translation = torch.stack([one, zero, -shift_x, zero, one, -shift_y, zero, zero, one], 1).view(-1, 3, 3)
         matrix = rotation @ translation @ user  # [N, 3, 3]
-        freqs = self.freqs.to(w.dtype)
-        phases = self.phases.to(w.dtype) + (freqs @ matrix[:, :2, 2:]).squeeze(2)  # [N, C]
+        freqs = self.freqs.to(placement.dtype)
+        phases = self.phases.to(placement.dtype) + (freqs @ matrix[:, :2, 2:]).squeeze(2)  # [N, C]
         freqs = freqs @ matrix[:, :2, :2]  # [N, C, 2]
         # frequencies that the transform pushes past the band fade out instead of aliasing
         excess = (freqs.norm(dim=2) - self.bandwidth) / (self.sampling_rate / 2 - self.bandwidth)
         amplitudes = (1 - excess).clamp(0, 1)
         half = 0.5 * self.size / self.sampling_rate
-        steps = ((torch.arange(self.size, device=w.device, dtype=w.dtype) + 0.5) / self.size * 2 - 1) * half
+        steps = ((torch.arange(self.size, device=placement.device, dtype=placement.dtype) + 0.5) / self.size * 2 - 1) * half
         grid = torch.stack([steps[None, :].expand(self.size, -1), steps[:, None].expand(-1, self.size)], 2)
         x = grid.reshape(1, -1, 2) @ freqs.transpose(1, 2) + phases[:, None]  # [N, size * size, C]
         x = torch.sin(x * (2 * math.pi)) * amplitudes[:, None]
-        x = x @ (self.weight.to(w.dtype).t() / self.channels**0.5)
+        x = x @ (self.weight.to(placement.dtype).t() / self.channels**0.5)
         return x.view(-1, self.size, self.size, self.channels).permute(0, 3, 1, 2)
 
 
@@ -129,16 +128,15 @@ class SynthesisLayer(nn.Module):
         low = (total + self.up_factor) // 2  # shifts the picture by half a sample of the upsampled grid, or not at all
         self.padding = [low, total - low, low, total - low]
 
-    def forward(self, x: Tensor, w: Tensor, *, update_emas: bool = False) -> Tensor:
-        """``x`` [N, I, in_size, in_size] and ``w`` [N, w_dim] to [N, O, out_size, out_size]."""
+    def forward(self, x: Tensor, styles: Tensor, *, update_emas: bool = False) -> Tensor:
+        """``x`` [N, I, in_size, in_size] and ``styles`` [N, I] to [N, O, out_size, out_size]."""
         g = self.geometry
         if g.use_fp16 and x.device.type == "cuda" and x.dtype != torch.float64:
             x = x.half()
         if update_emas:
             magnitude = x.detach().float().square().mean()
             self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, self.magnitude_ema_beta))
-        input_gain = self.magnitude_ema.to(w.dtype).rsqrt()
-        styles = self.affine(w)
+        input_gain = self.magnitude_ema.to(styles.dtype).rsqrt()
         if g.is_torgb:
             styles = styles * (1 / (g.in_channels * self.conv_kernel**2) ** 0.5)
         x = modulated_conv2d(

@@ -70,27 +70,6 @@ def _activate(row, count, mask, mode, slope, gain, clamp):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def _add(dst, a, b):
-    """dst[:] = a + b; the usual full block has a constant length, so that it becomes one vector."""
-    if a.shape[0] == LANES:
-        for c in range(LANES):
-            dst[c] = a[c] + b[c]
-    else:
-        for c in range(a.shape[0]):
-            dst[c] = a[c] + b[c]
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _copy(dst, a):
-    if dst.shape[0] == LANES:
-        for c in range(LANES):
-            dst[c] = a[c]
-    else:
-        for c in range(dst.shape[0]):
-            dst[c] = a[c]
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
 def _row_taps(position, factor, reversed_taps, rows, ring, row_length, offsets, taps):
     """Tap table of a vertical FIR at padded position ``position`` over rows that exist: ring slots and weights.
 
@@ -177,7 +156,12 @@ def run_tasks(
             while next_in <= last_in:
                 for i in range(width):
                     at = ((i % src_planes) * src_columns + src_margin + i // src_planes) * LANES
-                    _add(src_row[at : at + LANES], x[n, next_in, i, c0 : c0 + lanes], bias[c0 : c0 + lanes])
+                    if lanes == LANES:  # a constant length becomes one vector
+                        for c in range(LANES):
+                            src_row[at + c] = x[n, next_in, i, c0 + c] + bias[c0 + c]
+                    else:
+                        for c in range(lanes):
+                            src_row[at + c] = x[n, next_in, i, c0 + c] + bias[c0 + c]
                 slot = (next_in % ring_up) * up_row
                 for p in range(planes):
                     _combine(up_ring, slot + p * plane, plane, src_row, up_offsets[p], up_weights[p])
@@ -207,5 +191,10 @@ def run_tasks(
                 _combine(result, 0, out_row, down_ring, offsets[:used], taps[:used])
                 for o in range(out_width):
                     at = ((o % out_planes) * out_columns + o // out_planes) * LANES
-                    _copy(y[n, next_out, o, c0 : c0 + lanes], result[at : at + LANES])
+                    if lanes == LANES:
+                        for c in range(LANES):
+                            y[n, next_out, o, c0 + c] = result[at + c]
+                    else:
+                        for c in range(lanes):
+                            y[n, next_out, o, c0 + c] = result[at + c]
                 next_out += 1

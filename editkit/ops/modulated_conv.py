@@ -4,9 +4,9 @@ Source: Karras et al. 2021, section 3.2 and appendix C.1 (pre-normalised weights
 magnitude); weight demodulation: Karras et al. 2020, section 2.2, equations 1-3.
 """
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from editkit.ops.conv2d import conv2d
 
 
 def modulated_conv2d(
@@ -48,5 +48,5 @@ def modulated_conv2d(
         scale_out = (energy + 1e-8).rsqrt()
     if input_gain is not None:
         styles = styles * input_gain  # broadcasts from [], [I] or [N, I]
-    x = F.conv2d(x * styles[:, :, None, None].to(x.dtype), weight.to(x.dtype), padding=padding)
+    x = conv2d(x * styles[:, :, None, None].to(x.dtype), weight.to(x.dtype), padding=padding)
     return x if scale_out is None else x * scale_out[:, :, None, None].to(x.dtype)
