@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
+from editkit.generator import GeneratorSpec
 from editkit.latent import Latent
 from editkit.seeds import normal
 
@@ -15,9 +14,9 @@ class LinearGenerator:
     """w = z A^T + w_avg, broadcast to rows; image = mean over rows of w B^T, moved by whole pixels if told."""
 
     def __init__(self, *, z_dim=4, w_dim=4, num_ws=3, resolution=8, name="linear", parent_id=None, scales=None) -> None:
-        self.spec = SimpleNamespace(
+        self.spec = GeneratorSpec(
             id=f"{name:x<64}", parent_id=parent_id, name=name, kind="linear", resolution=resolution, channels=3,
-            z_dim=z_dim, w_dim=w_dim, num_ws=num_ws, c_dim=0,
+            z_dim=z_dim, w_dim=w_dim, num_ws=num_ws, c_dim=0, domain="shapes",
         )  # fmt: skip
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.scales = torch.ones(w_dim) if scales is None else torch.tensor(scales)

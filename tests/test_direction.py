@@ -1,7 +1,7 @@
 """Directions: shape, range, generator, placement, files."""
 
 import json
-import types
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -66,9 +66,9 @@ def test_generators_and_shapes():
         make().check(other)
     assert make().check(G.spec).check(LinearGenerator(name="half", parent_id=G.spec.id).spec)
     with pytest.raises(DirectionError, match=r"is \[4\].*needs \[5\]"):
-        make().check(types.SimpleNamespace(**{**vars(G.spec), "w_dim": 5}))
+        make().check(replace(G.spec, w_dim=5))
     with pytest.raises(DirectionError, match=r"is \[3, 4\].*needs \[2, 4\]"):
-        make("w+").check(types.SimpleNamespace(**{**vars(G.spec), "num_ws": 2}))
+        make("w+").check(replace(G.spec, num_ws=2))
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,10 +17,9 @@ from editkit.direction import Direction
 @pytest.fixture
 def G(tmp_path, monkeypatch):
     generator = LinearGenerator(resolution=16, scales=[2.0, 1.0, 0.5, 0.1])
-    generator.spec.domain = "shapes"
     monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(catalog, "bundled_directions", lambda: tmp_path / "bundled")
-    monkeypatch.setitem(sys.modules, "editkit.generator", SimpleNamespace(load_generator=lambda source: generator))
+    monkeypatch.setattr("editkit.generator.load_generator", lambda source: generator)
     return generator
 
 

@@ -8,9 +8,11 @@ import directions
 from directions import bundle, catalog, ganspace, score
 from directions.attributes import Scorer
 from directions.methods import find
+from directions.strips import strip
 from editkit.direction import Direction
-from editkit.edits import Edit, Recipe
+from editkit.edits import Edit, Recipe, apply_edits
 from editkit.errors import DirectionError, GeneratorMismatchError
+from editkit.generator import random_generator
 from editkit.seeds import z_from_seeds
 
 SCALES = [3.0, 1.0, 2.0, 0.1]
@@ -251,3 +253,17 @@ def test_resolving_a_recipe():
         directions.resolve(Painter(name="other"), named)
     with pytest.raises(DirectionError, match="there are: yaw"):
         directions.resolve(G, Recipe(name="r", edits=[Edit("roll", 1.0)]))
+
+
+def test_a_real_network_end_to_end(tmp_path):
+    """Components of an untrained StyleGAN3, measured, kept and loaded for a tuned copy's parent."""
+    G = random_generator(seed=1, resolution=16)
+    found = find(G, ganspace.GanSpace(count=2, samples=200))
+    scorers = score.default_scorers(faces=False)
+    seen = score.measure(G, found[0], scorers, against=score.baseline(G, scorers, samples=16), samples=2)
+    assert set(seen.effects) <= {"brightness", "contrast", "warmth", "saturation"} and seen.effects[seen.target] != 0
+    catalog.save(G, found[0])
+    loaded = directions.load(G, "pca-0")
+    edited = apply_edits(G.map(z_from_seeds([0], G.spec.z_dim)), Edit(loaded, 1.0))
+    assert edited.check(G.spec).space == "w+"
+    assert strip(G, loaded, edited, steps=3).shape == (3, 16 + 4, 3 * 18 + 2)

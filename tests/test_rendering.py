@@ -4,7 +4,10 @@ import pytest
 import torch
 from linear_generator import LinearGenerator
 
+from editkit.direction import PLACEMENT_LAYER, Direction
+from editkit.edits import Edit, apply_edits
 from editkit.errors import GeneratorMismatchError, LatentError, UsageError
+from editkit.generator import random_generator
 from editkit.latent import Latent
 from editkit.rendering import image_grid, render
 from editkit.seeds import z_from_seeds
@@ -54,6 +57,39 @@ def test_what_cannot_be_rendered():
         render(G, Latent(space="w", codes=latent.tensor * float("nan"), generator=G.spec.id))
     with pytest.raises(UsageError, match="batch"):
         render(G, latent, batch=0)
+
+
+@pytest.fixture(scope="module")
+def stylegan3():
+    return random_generator(seed=0, resolution=16)
+
+
+def test_a_real_network_in_every_space(stylegan3):
+    w = stylegan3.map(z_from_seeds([0, 1, 2], stylegan3.spec.z_dim))
+    images = render(stylegan3, w, batch=2)
+    assert images.shape == (3, 3, 16, 16) and images.std() > 0
+    assert torch.allclose(images, render(stylegan3, w, batch=3), atol=1e-5)
+    assert torch.allclose(images, render(stylegan3, stylegan3.styles(w)), atol=1e-5)
+    placed = render(stylegan3, w, transform=Transform.translate(0.25, 0.0))
+    assert not torch.allclose(images, placed, atol=1e-3)
+    assert torch.equal(images, render(stylegan3, apply_edits(w, []), batch=2))
+
+
+def test_an_edit_of_a_row_is_an_edit_of_its_layers_style(stylegan3):
+    w = stylegan3.map(z_from_seeds([3], stylegan3.spec.z_dim))
+    s = stylegan3.styles(w)
+    assert next(iter(s.styles)) == PLACEMENT_LAYER  # row 0 is the learned placement
+    layer = list(s.styles)[1]
+    row = Direction(name="row", vector=torch.ones(stylegan3.spec.w_dim), space="w", generator=stylegan3.spec.id)
+    row = row.on_layers([1], num_ws=stylegan3.spec.num_ws)
+    edited = stylegan3.styles(apply_edits(w, Edit(row, 1.0)))
+    assert [name for name in s.styles if not torch.equal(s.styles[name], edited.styles[name])] == [layer]
+    shift = {layer: edited.styles[layer][0] - s.styles[layer][0]}
+    style = Direction(name="style", vector=shift, space="s", generator=stylegan3.spec.id)
+    assert not row.touches_placement and not style.touches_placement
+    by_row = render(stylegan3, edited)
+    assert torch.allclose(by_row, render(stylegan3, apply_edits(s, Edit(style, 1.0))), atol=1e-5)
+    assert not torch.allclose(by_row, render(stylegan3, w), atol=1e-3)
 
 
 def test_grid():
