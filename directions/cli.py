@@ -30,7 +30,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             ("editkit directions find --method ganspace --count 5", "make directions by PCA and keep them"),
         ],
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    parser.set_defaults(run=run_list, generator=None)  # without an action it lists
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions (default: list)")
     _add(
         actions,
         "list",

@@ -40,8 +40,9 @@ def test_list_and_show(G, capsys, tmp_path):
         name="warmth", vector=torch.ones(4), space="w", generator=G.spec.id, unit="one sd", scores={"leakage": 0.25}
     )
     catalog.save(G, warmth)
-    code, printed = run(capsys, "list")
-    assert code == 0 and printed.out.split() == ["warmth", "-3.0", "to", "+3.0", "w", "one", "sd"]
+    for action in (["list"], []):
+        code, printed = run(capsys, *action)
+        assert code == 0 and printed.out.split() == ["warmth", "-3.0", "to", "+3.0", "w", "one", "sd"]
     code, printed = run(capsys, "show", "warmth", "--image", tmp_path / "w.png", "--samples", 2)
     assert code == 0 and "touches_placement  True" in printed.out and "+0.250" in printed.out
     from PIL import Image
@@ -78,7 +79,7 @@ def test_build(G, capsys, tmp_path):
     assert sorted(p.stem for p in (tmp_path / "made" / G.spec.id[:12]).iterdir()) == sorted(names)
 
 
-@pytest.mark.parametrize("arguments", [[], ["find", "--method", "magic"], ["find", "--layers", "a"], ["show"]])
+@pytest.mark.parametrize("arguments", [["dance"], ["find", "--method", "magic"], ["find", "--layers", "a"], ["show"]])
 def test_wrong_use(G, capsys, arguments):
     assert run(capsys, *arguments)[0] == 2
 
