@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from editkit.errors import CheckpointError, TrainingDataError, UsageError
 from editkit.networks.features import AGE_CENTRES, FaceAttributes, FeatureNetwork, resize
 from editkit.perceptual import bundled_weights, feature_network
 from train.faces import Faces
+from train.feature_evaluation import evaluate, summary
 from train.feature_objectives import instance_loss, ranking_loss
 from train.feature_views import DISTORTIONS, distorted, gaussian_blur, random_views
 from train.scorers import AGE_BRACKETS, Progress, ScorerConfig, train_scorers, write_features
+from train.scorers_cli import register
 
 
 def pictures(count: int = 4, size: int = 64, seed: int = 0) -> torch.Tensor:
@@ -230,6 +233,31 @@ def test_a_short_run_trains_and_its_file_loads(tmp_path: Path) -> None:
     again = feature_network(weights=path)
     torch.testing.assert_close(again.embed(pictures(1)), network.embed(pictures(1)), rtol=2e-2, atol=2e-2)
     assert read_header(path)["training"]["trained_on"] == 21
+
+
+def test_judging_reports_every_figure() -> None:
+    result = evaluate(feature_network(), toy_faces(120))
+    assert result["photos"] == 12
+    monotone, fd = result["monotone"], result["fd_faces"]
+    assert isinstance(monotone, dict) and isinstance(fd, dict)
+    assert monotone["noisy"]["mean_distance"][0] < monotone["noisy"]["mean_distance"][-1]
+    assert fd["blur 2 px"] > fd["photos"]
+    assert any(line.startswith("attributes: gender_accuracy") for line in summary(result))
+    with pytest.raises(TrainingDataError, match="ten or more"):
+        evaluate(feature_network(), toy_faces(50))
+
+
+def test_the_command_trains_and_judges(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers())
+    with pytest.raises(SystemExit):  # neither --out nor --evaluate
+        parser.parse_args(["scorers", "--data", "faces.zip"])
+    args = parser.parse_args(
+        ["scorers", "--data", str(tmp_path / "none.zip"), "--out", str(tmp_path / "f.safetensors")]
+    )
+    with pytest.raises(TrainingDataError, match="Cannot read"):
+        args.run(args)
+    assert not list(tmp_path.iterdir())
 
 
 def test_training_data_that_will_not_do() -> None:

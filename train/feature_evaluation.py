@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editkit.errors import TrainingDataError
 from editkit.networks.features import FeatureNetwork
 from editkit.perceptual import Bundled
 from train.faces import Faces
@@ -26,8 +27,14 @@ STRENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 def evaluate(network: FeatureNetwork, faces: Faces, *, seed: int = 1, fd_count: int = 1000) -> dict[str, object]:
-    """Every figure of the card. faces: at 128 px, with both splits (fd_faces compares training photos too)."""
+    """Every figure of the card.
+
+    faces: at 128 px, with both splits (fd_faces compares training photos too). Raises TrainingDataError where fewer
+    than ten are for evaluation.
+    """
     held_out = torch.from_numpy(faces.is_evaluation.nonzero()[0])
+    if len(held_out) < 10:
+        raise TrainingDataError(f"Judging needs ten or more evaluation photos, got {len(held_out)}: read more faces.")
     images = _small(faces, held_out)
     distance = Bundled.of(network)
     with torch.no_grad():
@@ -140,6 +147,8 @@ def _choices(distance: Bundled, images: Tensor, seed: int) -> dict[str, float]:
     for target, side in ((first, 0), (second, 1)):
         for index, kind in enumerate(DISTORTIONS):
             chosen = kinds[side] == index
+            if not bool(chosen.any()):
+                continue
             target[chosen] = kind(images[chosen], strength[side][chosen], generator).clamp(-1.0, 1.0)
     weaker = torch.where((strength[0] < strength[1])[:, None, None, None], first, second)
     stronger = torch.where((strength[0] < strength[1])[:, None, None, None], second, first)

@@ -9,7 +9,7 @@ from editkit.command import Output, add_command
 
 EXAMPLES = (
     (
-        "editkit train scorers --data faces128_train.zip --out editkit/models/features.safetensors",
+        "editkit train scorers --data faces128_train.zip --out editkit/models/features.safetensors --steps 2050",
         "train and judge the bundled network, as it was made",
     ),
     (
