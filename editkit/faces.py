@@ -31,7 +31,7 @@ _BATCH = 64
 _STEADY, _SAME_FACE = 0.2, 0.6
 _TILTS = (0.0, -40.0, 40.0)  # degrees at which squares are searched where the cascade finds nothing
 # Side of the face crop over the side of the cascade's box, and how far its centre lies below the box's, in box sides.
-_CASCADE_SCALE, _CASCADE_DROP = 1.1, 0.05
+_CASCADE_SCALE, _CASCADE_DROP = 1.0, 0.09
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

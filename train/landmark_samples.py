@@ -123,8 +123,8 @@ def place(sources: Tensor, pose: Pose, rng: torch.Generator, *, fillers: Tensor,
     return torch.where((fill >= 2)[:, None, None, None], outside.lerp(moved, inside), moved)
 
 
-def degrade(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Blur, colour, noise and block artefacts: [N, 3, S, S] in [0, 1] -> [N, 3, S, S] in [-1, 1]."""
+def degrade(images: Tensor, rng: torch.Generator, *, artefacts: bool = True) -> Tensor:
+    """Blur and colour, with ``artefacts`` noise and JPEG's blocks too: [N, 3, S, S], [0, 1] -> [-1, 1]."""
     count = len(images)
     images = _blur(images, _uniform(rng, 0.0, 1.0, count).square() * 1.6 * _chance(rng, 0.6, count))
     gains = (0.12 * torch.randn(count, 3, 1, 1, generator=rng)).exp()
@@ -135,11 +135,12 @@ def degrade(images: Tensor, rng: torch.Generator) -> Tensor:
     grey = images.mean(1, keepdim=True)
     images = grey.lerp(images, saturation[:, None, None, None])
     images = (images.clamp(1e-4, 1) ** gamma * gains - 0.5) * contrast + 0.5 + brightness
-    blocky = _chance(rng, 0.3, count)
-    if blocky.any():
-        images[blocky] = _block_artefacts(images[blocky], _uniform(rng, 0.02, 0.15, int(blocky.sum())))
-    noise = _uniform(rng, 0.0, 0.06, count) * _chance(rng, 0.5, count)
-    images = images + noise[:, None, None, None] * torch.randn(images.shape, generator=rng)
+    if artefacts:
+        blocky = _chance(rng, 0.3, count)
+        if blocky.any():
+            images[blocky] = _block_artefacts(images[blocky], _uniform(rng, 0.02, 0.15, int(blocky.sum())))
+        noise = _uniform(rng, 0.0, 0.06, count) * _chance(rng, 0.5, count)
+        images = images + noise[:, None, None, None] * torch.randn(images.shape, generator=rng)
     return images.clamp_(0, 1).mul_(2).sub_(1)
 
 
@@ -178,10 +179,19 @@ def _block_artefacts(images: Tensor, step: Tensor) -> Tensor:
     return (basis.T @ coefficients @ basis).transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
-def evaluation_samples(faces: Faces, *, seed: int) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationSamples:
+    """The evaluation split under the stated transforms, and as it was."""
+
+    pictures: Tensor  # [N, 3, 128, 128] in [-1, 1], transformed
+    points: Tensor  # [N, 5, 2], labelled points in the transformed pictures, as fractions of them
+    originals: Tensor  # [N, 3, 128, 128] in [-1, 1], as stored
+    pose: Pose  # from the originals to the pictures
+
+
+def evaluation_samples(faces: Faces, *, seed: int) -> EvaluationSamples:
     """The stated test: evaluation photos under the full transforms, blur and colour, from one fixed seed.
 
-    Returns transformed pictures [N, 3, 128, 128] in [-1, 1] and their true points [N, 5, 2] as fractions of them.
     The aligner then looks at each picture as it would at a photo.
     """
     rng = torch.Generator().manual_seed(seed)
@@ -190,5 +200,9 @@ def evaluation_samples(faces: Faces, *, seed: int) -> tuple[Tensor, Tensor]:
     pose = full_pose(len(rows), rng)
     fillers = _blur(fillers, torch.full((len(rows),), 1.5))
     pictures = place(sources, pose, rng, fillers=fillers, size=SOURCE)
-    points = pose.apply(torch.from_numpy(faces.landmarks[rows]) / SOURCE)
-    return degrade(pictures, rng), points
+    return EvaluationSamples(
+        pictures=degrade(pictures, rng, artefacts=False),
+        points=pose.apply(torch.from_numpy(faces.landmarks[rows]) / SOURCE),
+        originals=sources * 2 - 1,
+        pose=pose,
+    )
