@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from editkit.device import resolve_device
-from editkit.errors import CheckpointError, LatentError, UsageError
-from editkit.latent import Latent
+from editkit.errors import CheckpointError, LatentError
+from editkit.latent import Latent, Space
 
 if TYPE_CHECKING:
     from editkit.networks.stylegan3 import StyleGAN3Generator
@@ -142,7 +142,7 @@ class NetworkGenerator:
             truncation_psi=truncation_psi,
             truncation_cutoff=truncation_cutoff,
         )
-        space = "w" if truncation_cutoff is None or truncation_psi == 1 else "w+"
+        space: Space = "w" if truncation_cutoff is None or truncation_psi == 1 else "w+"
         return Latent(space=space, codes=ws, generator=spec.id, parent=spec.parent_id)
 
     def styles(self, latent: Latent) -> Latent:
@@ -193,12 +193,10 @@ def load_generator(source: str | os.PathLike[str] | None = None, *, device: str 
     return from_tensors(checkpoint.tensors, checkpoint.header, device=where)
 
 
-def from_tensors(
-    tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, device: torch.device
-) -> NetworkGenerator:
+def from_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, device: torch.device) -> NetworkGenerator:
     """A generator from weights and a header (see ``editkit.checkpoints.header``). Raises as ``load_generator``."""
     from editkit.checkpoints.arguments import check_network
-    from editkit.memory import check_fits
+    from editkit.memory import check_fits, working_memory
     from editkit.networks import GENERATOR_KINDS, build_network
 
     kind, arguments, name = header["kind"], header["arguments"], header.get("name") or header["id"][:12]
@@ -206,12 +204,14 @@ def from_tensors(
         raise CheckpointError(f"{name!r} is of kind {kind!r}, not a generator ({', '.join(GENERATOR_KINDS)})")
     check_network(kind, arguments, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
     weights = sum(tensor.numel() * 4 for tensor in tensors.values())
-    check_fits(weights + _working_memory(arguments), f"generator {name!r}", device=device)
+    check_fits(weights + working_memory(arguments), f"generator {name!r}", device=device)
     network = build_network(kind, arguments)
     try:
         network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
     except RuntimeError as error:
-        raise CheckpointError(f"the weights of {name!r} do not fit its arguments: {str(error).splitlines()[-1]}") from error
+        raise CheckpointError(
+            f"the weights of {name!r} do not fit its arguments: {str(error).splitlines()[-1]}"
+        ) from error
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = GeneratorSpec(
@@ -289,28 +289,10 @@ def _from_pickle(path: Path, device: torch.device) -> NetworkGenerator:
     if "G_ema" not in found:
         raise CheckpointError(f"{path} holds no generator (G_ema)")
     network = found["G_ema"]
-    header = {"kind": network.kind, "arguments": network.arguments, "id": weights_id(network.tensors), "name": path.stem}
+    header = {
+        "kind": network.kind,
+        "arguments": network.arguments,
+        "id": weights_id(network.tensors),
+        "name": path.stem,
+    }
     return from_tensors(network.tensors, header, device=device)
-
-
-def _working_memory(arguments: Mapping[str, Any]) -> int:
-    """Bytes that a forward pass of one image takes: the largest layer, before and after its oversampling."""
-    from editkit.networks.stylegan3 import layer_table
-
-    names = ("img_resolution", "channel_base", "channel_max", "num_layers", "margin_size")
-    defaults = {"img_resolution": 256, "channel_base": 32768, "channel_max": 512, "num_layers": 14, "margin_size": 10}
-    values = {name: int(arguments.get(name, defaults[name])) for name in names}
-    try:
-        table = layer_table(
-            **values,
-            img_channels=3,
-            num_critical=arguments.get("num_critical", 2),
-            first_cutoff=arguments.get("first_cutoff", 2),
-            first_stopband=arguments.get("first_stopband", 2**2.1),
-            last_stopband_rel=arguments.get("last_stopband_rel", 2**0.3),
-            num_fp16_res=0,
-        )
-    except (ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"these constructor arguments make no network: {error}") from error
-    oversampling = arguments.get("lrelu_upsampling", 2)
-    return max(4 * g.out_channels * (4 * g.out_size**2 + 2 * (g.out_size * oversampling) ** 2) for g in table)

@@ -1,11 +1,13 @@
 """How much memory is free, and a refusal with the number where something would not fit."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from editkit.errors import MemoryBudgetError
+from editkit.errors import MemoryBudgetError, UsageError
 
 _CGROUP = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -48,3 +50,29 @@ def check_fits(needed: int, what: str, *, device: torch.device | str = "cpu") ->
             f"{what} needs about {needed / 2**30:.1f} GiB of memory on {torch.device(device).type} and "
             f"{free / 2**30:.1f} GiB are free; close other programs, use a smaller network or another device"
         )
+
+
+def working_memory(arguments: Mapping[str, Any]) -> int:
+    """Bytes that a StyleGAN3 forward pass of one image takes: the largest layer, before and after its oversampling.
+
+    ``arguments`` are those of ``StyleGAN3Generator``. Raises UsageError if they make no network.
+    """
+    from editkit.networks.stylegan3 import layer_table
+
+    names = ("img_resolution", "channel_base", "channel_max", "num_layers", "margin_size")
+    defaults = {"img_resolution": 256, "channel_base": 32768, "channel_max": 512, "num_layers": 14, "margin_size": 10}
+    values = {name: int(arguments.get(name, defaults[name])) for name in names}
+    try:
+        table = layer_table(
+            **values,
+            img_channels=3,
+            num_critical=arguments.get("num_critical", 2),
+            first_cutoff=arguments.get("first_cutoff", 2),
+            first_stopband=arguments.get("first_stopband", 2**2.1),
+            last_stopband_rel=arguments.get("last_stopband_rel", 2**0.3),
+            num_fp16_res=0,
+        )
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"these constructor arguments make no network: {error}") from error
+    oversampling = arguments.get("lrelu_upsampling", 2)
+    return max(4 * g.out_channels * (4 * g.out_size**2 + 2 * (g.out_size * oversampling) ** 2) for g in table)

@@ -80,7 +80,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 def minibatch_std(x: Tensor, *, group_size: int, num_channels: int) -> Tensor:
-    """Appends the spread within groups of the batch as ``num_channels`` extra maps: [N, C, H, W] to [N, C + F, H, W]."""
+    """Appends the spread within groups of the batch as F = ``num_channels`` maps: [N, C, H, W] to [N, C + F, H, W]."""
     n, c, h, w = x.shape
     group = min(group_size, n) if group_size else n
     if n % group:

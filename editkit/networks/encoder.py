@@ -21,7 +21,13 @@ class ConvEncoder(nn.Module):
     """
 
     def __init__(
-        self, *, img_resolution: int, out_dim: int, img_channels: int = 3, channel_base: int = 2048, channel_max: int = 256
+        self,
+        *,
+        img_resolution: int,
+        out_dim: int,
+        img_channels: int = 3,
+        channel_base: int = 2048,
+        channel_max: int = 256,
     ) -> None:
         super().__init__()
         resolution = img_resolution

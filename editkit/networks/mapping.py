@@ -64,7 +64,9 @@ class MappingNetwork(nn.Module):
         if self.embed is not None:
             if c is None or c.shape != (z.shape[0], self.c_dim):
                 got = "none" if c is None else str(tuple(c.shape))
-                raise ValueError(f"this generator is conditional: labels must be [{z.shape[0]}, {self.c_dim}], got {got}")
+                raise ValueError(
+                    f"this generator is conditional: labels must be [{z.shape[0]}, {self.c_dim}], got {got}"
+                )
             x = torch.cat([x, normalize_2nd_moment(self.embed(c.to(x.dtype)))], dim=1)
         for index in range(self.num_layers):
             x = getattr(self, f"fc{index}")(x)

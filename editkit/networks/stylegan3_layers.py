@@ -55,7 +55,9 @@ class SynthesisInput(nn.Module):
         excess = (freqs.norm(dim=2) - self.bandwidth) / (self.sampling_rate / 2 - self.bandwidth)
         amplitudes = (1 - excess).clamp(0, 1)
         half = 0.5 * self.size / self.sampling_rate
-        steps = ((torch.arange(self.size, device=placement.device, dtype=placement.dtype) + 0.5) / self.size * 2 - 1) * half
+        steps = (
+            (torch.arange(self.size, device=placement.device, dtype=placement.dtype) + 0.5) / self.size * 2 - 1
+        ) * half
         grid = torch.stack([steps[None, :].expand(self.size, -1), steps[:, None].expand(-1, self.size)], 2)
         x = grid.reshape(1, -1, 2) @ freqs.transpose(1, 2) + phases[:, None]  # [N, size * size, C]
         x = torch.sin(x * (2 * math.pi)) * amplitudes[:, None]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def conv2d(x: Tensor, weight: Tensor, *, padding: int | tuple[int, int] = 0) -> Tensor:
-    """``F.conv2d`` with stride one: ``x`` [N, I, H, W], ``weight`` [O, I, kh, kw]; differentiable any number of times."""
+    """``F.conv2d``, stride one: ``x`` [N, I, H, W], ``weight`` [O, I, kh, kw]; differentiable any number of times."""
     pad = (padding, padding) if isinstance(padding, int) else tuple(padding)
     plain = x.device.type != "cpu" or x.dtype != torch.float32 or not weight.requires_grad or weight[0, 0].numel() == 1
     if plain or not torch.is_grad_enabled() or not x.is_contiguous(memory_format=torch.channels_last):

@@ -5,6 +5,7 @@ sinc, and the radially symmetric jinc of configuration R). Kaiser's formulas: Op
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ def design_lowpass_filter(
 
 
 def setup_filter(
-    taps: Tensor | list[float] | list[list[float]] | float | None,
+    taps: Tensor | Sequence[float] | Sequence[Sequence[float]] | float | None,
     *,
     normalize: bool = True,
     flip_filter: bool = False,

@@ -82,11 +82,7 @@ def _tables(g: Geometry) -> _Tables:
     src_planes = planes // g.up
     # horizontal up: tmp sample q * planes + p meets source sample q * src_planes + m
     ups = [
-        [
-            ((p + k - g.pad[1]) // g.up, w)
-            for k, w in enumerate(g.up_taps)
-            if (p + k - g.pad[1]) % g.up == 0
-        ]
+        [((p + k - g.pad[1]) // g.up, w) for k, w in enumerate(g.up_taps) if (p + k - g.pad[1]) % g.up == 0]
         or [(0, 0.0)]
         for p in range(planes)
     ]

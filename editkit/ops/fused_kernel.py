@@ -185,9 +185,7 @@ def run_tasks(
             while next_out < out_height and (
                 next_out * down + shift_y + down_taps.shape[0] - 1 <= t or t == tmp_height - 1
             ):
-                used = _row_taps(
-                    next_out * down + shift_y, 1, down_taps, tmp_height, ring_down, out_row, offsets, taps
-                )
+                used = _row_taps(next_out * down + shift_y, 1, down_taps, tmp_height, ring_down, out_row, offsets, taps)
                 _combine(result, 0, out_row, down_ring, offsets[:used], taps[:used])
                 for o in range(out_width):
                     at = ((o % out_planes) * out_columns + o // out_planes) * LANES

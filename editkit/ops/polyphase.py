@@ -39,7 +39,7 @@ def _two_dimensional(
 
 
 class _Axis(NamedTuple):
-    """One axis: ``size`` samples, upsampled by ``up``, padded by ``lo`` and ``hi``, filtered, every ``down``-th kept."""
+    """An axis of ``size`` samples, upsampled, padded by ``lo`` and ``hi``, filtered, every ``down``-th kept."""
 
     size: int
     taps: tuple[float, ...]

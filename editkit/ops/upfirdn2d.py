@@ -92,9 +92,7 @@ def _reference(
     return x[:, :, :: down[1], :: down[0]]
 
 
-def filter2d(
-    x: Tensor, f: Tensor, *, padding: Factor = 0, flip_filter: bool = False, gain: float = 1.0
-) -> Tensor:
+def filter2d(x: Tensor, f: Tensor, *, padding: Factor = 0, flip_filter: bool = False, gain: float = 1.0) -> Tensor:
     """Filters without a change of size (``padding`` is added to what keeps the size)."""
     x0, x1, y0, y1 = parse_padding(padding)
     fw, fh = filter_size(f)
