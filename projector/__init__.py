@@ -14,7 +14,7 @@ from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
     from projector.optimise import Optimise
-    from projector.project import project
+    from projector.search import project
     from projector.result import ProjectionResult, Step, Stop
 
 __all__ = ["Optimise", "ProjectionResult", "Step", "Stop", "project"]
@@ -24,7 +24,7 @@ _HOMES = {
     "ProjectionResult": "projector.result",
     "Step": "projector.result",
     "Stop": "projector.result",
-    "project": "projector.project",
+    "project": "projector.search",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

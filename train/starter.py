@@ -36,7 +36,7 @@ def _generator_arguments() -> dict[str, Any]:
         "margin_size": 4,
         "conv_clamp": None,
         "magnitude_ema_beta": 0.5 ** (16 / 20_000),
-        "mapping_kwargs": {"num_layers": 2, "lr_multiplier": 0.1, "w_avg_beta": 0.998},
+        "mapping_kwargs": {"num_layers": 2, "lr_multiplier": 1.0, "w_avg_beta": 0.998},
     }
 
 
@@ -48,9 +48,9 @@ class StarterConfig:
     encoder_base: int = 1024  # channel_base of the encoder
     discriminator_base: int = 2048  # channel_base of the discriminator
     discriminator_max: int = 128  # channel_max of the discriminator
-    batch: int = 16
+    batch: int = 8
     autoencoder_images: int = 30_000  # images seen before the game starts
-    lr: float = 2e-3  # Adam, generator and encoder
+    lr: float = 3e-3  # Adam, generator and encoder
     lr_adversarial: float = 1e-3  # the same, once the game has started
     lr_discriminator: float = 3e-4
     clip: float = 2.0  # gradient norm, generator and encoder
@@ -63,6 +63,11 @@ class StarterConfig:
     ema_images: float = 2_000.0  # half-life of the averaged generator
     roll_back_above: float = 5.0  # penalty at which the last good state returns
     seed: int = 0
+
+
+def config_of(state: dict[str, Any] | None) -> StarterConfig:
+    """The settings that a state was trained with; the defaults where there is none."""
+    return StarterConfig() if state is None else StarterConfig(**state["config"])
 
 
 class Batches:
@@ -89,6 +94,31 @@ class Batches:
         return self._shuffled
 
 
+class RunningNorm(nn.Module):
+    """Normalises by running mean and variance, in training too: a sample's code does not depend on its batch."""
+
+    mean: Tensor
+    variance: Tensor
+    steps: Tensor
+
+    def __init__(self, features: int, *, momentum: float = 0.01) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("variance", torch.ones(features))
+        self.register_buffer("steps", torch.zeros([]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, features] to the same."""
+        if self.training:
+            with torch.no_grad():
+                self.steps += 1
+                weight = max(self.momentum, 1 / float(self.steps))
+                self.mean.lerp_(x.mean(0), weight)
+                self.variance.lerp_((x - self.mean).square().mean(0), weight)
+        return (x - self.mean) * (self.variance + 1e-6).rsqrt()
+
+
 class StarterTraining:
     """State and step of the recipe. ``state_dict`` holds everything that a bit-exact resume needs."""
 
@@ -100,7 +130,7 @@ class StarterTraining:
         self.generator = StyleGAN3Generator(**c.generator)
         self.encoder = nn.Sequential(
             ConvEncoder(img_resolution=resolution, out_dim=z_dim, channel_base=c.encoder_base),
-            nn.BatchNorm1d(z_dim, affine=False, momentum=0.02),  # codes share the first two moments of the prior
+            RunningNorm(z_dim),  # codes share the first two moments of the prior
         )
         self.discriminator = Discriminator(
             img_resolution=resolution,

@@ -1,0 +1,225 @@
+"""Gradient search in W or W+.
+
+Source: Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 5 and appendix D (start
+from w_avg, learning-rate ramps, decaying noise); Abdal et al. 2019 for W+. Departures: the search runs in coordinates
+in which W is a unit ball, a W+ code is one shared row plus regularised offsets, and the best step is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from editkit.errors import UsageError
+from editkit.latent import Latent
+from editkit.perceptual import PerceptualDistance
+from editkit.seeds import normal
+from projector.losses import PictureLoss, Weights
+from projector.result import Step, Stop
+from projector.statistics import WStatistics, sample_statistics
+
+if TYPE_CHECKING:
+    from editkit.generator import Generator
+
+log = logging.getLogger(__name__)
+
+OnStep = Callable[[Step], object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimise:
+    """Settings of the search.
+
+    Attributes:
+        steps: at most.
+        space: "w+" reconstructs best, "w" edits best.
+        lr: peak learning rate of Adam, in standard deviations of W.
+        ramp_up, ramp_down: share of the search with a rising and a (cosine) falling rate.
+        noise: standard deviation of the exploring noise at the start, in standard deviations of W; it falls to zero
+            over ``noise_ramp`` of the search.
+        weights: of the loss.
+        budget: seconds, or None. The ramps follow the time then.
+        patience: steps without an improvement of ``tolerance`` (relative) after which the search has converged; 0
+            never stops early. Counted once the noise has gone.
+        tolerance: see ``patience``.
+    """
+
+    steps: int = 300
+    space: Literal["w", "w+"] = "w+"
+    lr: float = 0.1
+    ramp_up: float = 0.05
+    ramp_down: float = 0.3
+    noise: float = 0.2
+    noise_ramp: float = 0.5
+    weights: Weights = field(default_factory=Weights)
+    budget: float | None = None
+    patience: int = 60
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UsageError(f"steps must be at least 1, got {self.steps}")
+        if self.space not in ("w", "w+"):
+            raise UsageError(f"the search runs in w or w+, got {self.space!r}")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise UsageError(f"lr must be a positive number, got {self.lr}")
+        if self.budget is not None and not self.budget > 0:
+            raise UsageError(f"the budget must be a positive number of seconds, got {self.budget}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Found:
+    """Codes of a batch: latent in w or w+, the history, and why the search ended."""
+
+    latent: Latent
+    history: tuple[Step, ...]
+    stop: Stop
+    seconds: float
+
+
+def search(
+    G: Generator,
+    targets: Tensor,
+    method: Optimise,
+    *,
+    perceptual: PerceptualDistance,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> Found:
+    """Finds codes for ``targets`` [N, 3, R, R] in [-1, 1], on the generator's device; samples do not interact.
+
+    ``on_step(step)`` returning False, or Ctrl-C, ends the search with the best so far and ``Stop.CANCELLED``.
+    """
+    run = _Search(G, targets.to(G.device), method, perceptual, seed)
+    started = time.monotonic()
+    history: list[Step] = []
+    stop = Stop.MAX_STEPS
+    try:
+        while run.index < method.steps:
+            elapsed = time.monotonic() - started
+            if method.budget is not None and elapsed >= method.budget:
+                stop = Stop.BUDGET
+                break
+            progress = run.index / method.steps
+            if method.budget is not None:
+                progress = max(progress, elapsed / method.budget)
+            losses = run.step(progress)
+            if losses is None:
+                stop = Stop.DIVERGED
+                break
+            history.append(Step(index=run.index - 1, total=method.steps, losses=losses, progress=progress))
+            if on_step is not None and on_step(history[-1]) is False:
+                stop = Stop.CANCELLED
+                break
+            if run.converged(progress):
+                stop = Stop.CONVERGED
+                break
+    except KeyboardInterrupt:
+        stop = Stop.CANCELLED
+    ws = run.best_ws.cpu()
+    latent = Latent(space=method.space, codes=ws, generator=G.spec.id, parent=G.spec.parent_id)
+    return Found(latent=latent, history=tuple(history), stop=stop, seconds=time.monotonic() - started)
+
+
+class _Search:
+    """Variables and one step. A sample's code is ``mean + (shared + offset of the row) @ axes``."""
+
+    GIVE_UP_AFTER = 5  # restarts from the best after a loss that is not finite
+
+    def __init__(
+        self, G: Generator, targets: Tensor, method: Optimise, perceptual: PerceptualDistance, seed: int
+    ) -> None:
+        self.G, self.method, self.seed = G, method, seed
+        self.n = targets.shape[0]
+        self.statistics: WStatistics = sample_statistics(G)
+        self.loss = PictureLoss(targets, perceptual, method.weights)
+        rows = G.spec.num_ws if method.space == "w+" else 1
+        self.shared = torch.zeros(self.n, 1, G.spec.w_dim, device=G.device, requires_grad=True)
+        self.offsets = torch.zeros(self.n, rows, G.spec.w_dim, device=G.device, requires_grad=method.space == "w+")
+        self.index, self.restarts, self.lr_scale = 0, 0, 1.0
+        self.best = torch.full([self.n], math.inf, device=G.device)
+        self.best_ws = self._ws(self.shared.detach(), self.offsets.detach())
+        self.best_shared, self.best_offsets = self.shared.detach().clone(), self.offsets.detach().clone()
+        self.last_gain, self.lowest = 0, math.inf
+        self._reset_optimizer()
+
+    def _reset_optimizer(self) -> None:
+        variables = [v for v in (self.shared, self.offsets) if v.requires_grad]
+        self.optimizer = torch.optim.Adam(variables, betas=(0.9, 0.99))
+
+    def _ws(self, shared: Tensor, offsets: Tensor) -> Tensor:
+        rows = self.statistics.mean + (shared + offsets) @ self.statistics.axes
+        return rows.expand(-1, self.G.spec.num_ws, -1)
+
+    def step(self, progress: float) -> dict[str, float] | None:
+        """One update; the losses, or None once the search has diverged for good."""
+        m = self.method
+        for group in self.optimizer.param_groups:
+            group["lr"] = m.lr * self.lr_scale * _ramp(progress, m.ramp_up, m.ramp_down)
+        scale = m.noise * max(0.0, 1.0 - progress / m.noise_ramp) ** 2 if m.noise_ramp > 0 else 0.0
+        shared: Tensor = self.shared
+        if scale > 0:
+            noise = normal(self.seed * 100_003 % 2**31 + self.index, (1, 1, self.G.spec.w_dim))
+            shared = shared + noise.to(shared.device) * scale  # the same for every sample of a batch, whatever its size
+        ws = self._ws(shared, self.offsets)
+        latent = Latent(space="w+", codes=ws, generator=self.G.spec.id, parent=self.G.spec.parent_id)
+        terms = self.loss(self.G.synthesize(latent))
+        if m.weights.prior:
+            terms["prior"] = m.weights.prior * self.shared.square().mean([1, 2])
+        if m.weights.spread and m.space == "w+":
+            terms["spread"] = m.weights.spread * self.offsets.square().mean([1, 2])
+        total = torch.stack(list(terms.values())).sum(0)  # [N]
+        self.index += 1
+        if not bool(torch.isfinite(total).all()):
+            return self._restart(terms, total)
+        self._keep_best(total.detach(), ws.detach())
+        self.optimizer.zero_grad(set_to_none=True)
+        total.sum().backward()
+        self.optimizer.step()
+        return _means(terms, total)
+
+    def _keep_best(self, total: Tensor, ws: Tensor) -> None:
+        better = total < self.best
+        self.best = torch.where(better, total, self.best)
+        where = better[:, None, None]
+        self.best_ws = torch.where(where, ws, self.best_ws)
+        self.best_shared = torch.where(where, self.shared.detach(), self.best_shared)
+        self.best_offsets = torch.where(where, self.offsets.detach(), self.best_offsets)
+
+    def _restart(self, terms: dict[str, Tensor], total: Tensor) -> dict[str, float] | None:
+        self.restarts += 1
+        log.warning("the loss is not finite at step %d: back to the best, at half the learning rate", self.index)
+        if self.restarts > self.GIVE_UP_AFTER:
+            return None
+        self.lr_scale *= 0.5
+        with torch.no_grad():
+            self.shared.copy_(self.best_shared)
+            self.offsets.copy_(self.best_offsets)
+        self._reset_optimizer()
+        return _means(terms, total)
+
+    def converged(self, progress: float) -> bool:
+        """Whether nothing has improved for ``patience`` steps since the noise has gone."""
+        m = self.method
+        current = float(self.best.mean())
+        if progress < m.noise_ramp or current < self.lowest * (1 - m.tolerance):
+            self.last_gain, self.lowest = self.index, min(current, self.lowest)
+        return m.patience > 0 and self.index - self.last_gain >= m.patience
+
+
+def _means(terms: dict[str, Tensor], total: Tensor) -> dict[str, float]:
+    return {name: float(value.detach().mean()) for name, value in (terms | {"loss": total}).items()}
+
+
+def _ramp(progress: float, up: float, down: float) -> float:
+    """Linear rise over ``up``, cosine fall over ``down``."""
+    rise = min(1.0, (progress + 1e-3) / up) if up > 0 else 1.0
+    fall = min(1.0, (1.0 - progress) / down) if down > 0 else 1.0
+    return rise * (0.5 - 0.5 * math.cos(math.pi * max(fall, 0.0)))

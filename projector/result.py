@@ -1,0 +1,84 @@
+"""What a projection returns: the latent, how good it is, and why the search ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from editkit.latent import Latent
+    from editkit.transform import Transform
+
+
+class Stop(Enum):
+    """Why a search ended."""
+
+    CONVERGED = "converged"
+    MAX_STEPS = "max-steps"
+    BUDGET = "budget"
+    DIVERGED = "diverged"
+    CANCELLED = "cancelled"
+
+    @property
+    def advice(self) -> str:
+        """What to try next."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Stop.CONVERGED: "more steps would change little; W+ (space='w+') or a larger generator comes closer",
+    Stop.MAX_STEPS: "the loss was still falling; give more steps",
+    Stop.BUDGET: "the time was up; a larger --budget comes closer",
+    Stop.DIVERGED: "the loss became infinite again and again; lower the learning rate, and check the weights",
+    Stop.CANCELLED: "stopped on request; the best so far was kept, run it again to go further",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One step of a search, as ``on_step`` gets it.
+
+    Attributes:
+        index: from 0.
+        total: steps planned.
+        losses: weighted terms and their sum "loss"; means over the batch.
+        progress: 0 to 1, by steps or by time, whichever is nearer its end.
+    """
+
+    index: int
+    total: int
+    losses: dict[str, float]
+    progress: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ProjectionResult:
+    """What was found for one photo.
+
+    Attributes:
+        latent: in w or w+, one sample, on the CPU.
+        transform: placement of the picture, kept apart from the latent.
+        image: [1, 3, R, R], what the generator makes of them.
+        metrics: "psnr" (dB) and "ssim" on uint8-rounded aligned crops, data range 255; "mse" of images in [-1, 1];
+            "perceptual" by the distance named in ``perceptual``.
+        perceptual: name of the perceptual distance.
+        history: every step.
+        stop: why the search ended; ``stop.advice`` says what to try next.
+        method: name and settings of the method, and the seed.
+        seconds: wall time of the search.
+        tuning: weight delta of pivotal tuning, or None.
+    """
+
+    latent: Latent
+    transform: Transform
+    image: Tensor
+    metrics: dict[str, float]
+    perceptual: str
+    history: tuple[Step, ...]
+    stop: Stop
+    method: dict[str, Any]
+    seconds: float
+    tuning: dict[str, Tensor] | None = field(default=None)

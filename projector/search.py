@@ -1,0 +1,100 @@
+"""``project``: a photo to a latent, by the method it is given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit.errors import PhotoError, UsageError
+from editkit.photo import Photo, psnr, read_photo, ssim
+from editkit.transform import Transform
+from projector.optimise import OnStep, Optimise, search
+from projector.result import ProjectionResult
+
+if TYPE_CHECKING:
+    from editkit.alignment import AlignedPhoto
+    from editkit.generator import Generator
+    from editkit.perceptual import PerceptualDistance
+
+
+def project(
+    G: Generator,
+    photo: AlignedPhoto | Photo | str | Path,
+    method: Optimise | None = None,
+    *,
+    seed: int = 0,
+    perceptual: PerceptualDistance | None = None,
+    on_step: OnStep | None = None,
+) -> ProjectionResult:
+    """Finds the latent of ``G`` that renders ``photo``.
+
+    Args:
+        photo: an aligned photo; a photo or a path is aligned first, as the generator expects.
+        method: ``Optimise()`` by default.
+        seed: of the exploring noise; the same seed gives the same result on the same machine.
+        perceptual: a distance of ``editkit.perceptual``; by default LPIPS where its weights are at hand, else the
+            bundled one. ``result.perceptual`` names it.
+        on_step: called with a ``Step`` after each; returning False ends the search with the best so far.
+
+    Raises:
+        PhotoError, NoFaceError: the photo cannot be read, or no face was found.
+        UsageError: the generator's pictures are not RGB.
+    """
+    from editkit.perceptual import best_available
+
+    if G.spec.channels != 3:
+        raise UsageError(f"photos are projected into RGB generators; {G.spec.name!r} has {G.spec.channels} channels")
+    method = method or Optimise()
+    target = _target(G, photo).to(G.device)
+    perceptual = perceptual or best_available(G.device)
+    found = search(G, target, method, perceptual=perceptual, seed=seed, on_step=on_step)
+    transform = Transform.identity()
+    with torch.no_grad():
+        image = G.synthesize(found.latent, transform=transform)
+    return ProjectionResult(
+        latent=found.latent,
+        transform=transform,
+        image=image.cpu(),
+        metrics=measure(image, target, perceptual),
+        perceptual=perceptual.name,
+        history=found.history,
+        stop=found.stop,
+        method={"name": type(method).__name__.lower(), "seed": seed, **asdict(method)},
+        seconds=found.seconds,
+    )
+
+
+def measure(image: Tensor, target: Tensor, perceptual: PerceptualDistance) -> dict[str, float]:
+    """Metrics of one picture, [1, 3, R, R] twice: see ``ProjectionResult.metrics``. NaN where a value is not finite."""
+    if not bool(torch.isfinite(image).all()):
+        return dict.fromkeys(("psnr", "ssim", "mse", "perceptual"), math.nan)
+    with torch.no_grad():
+        distance = perceptual.distance(image, target)
+    shown, wanted = image.detach().cpu(), target.detach().cpu()
+    return {
+        "psnr": float(psnr(shown, wanted)[0]),
+        "ssim": float(ssim(shown, wanted)[0]),
+        "mse": float(F.mse_loss(shown, wanted)),
+        "perceptual": float(distance[0]),
+    }
+
+
+def _target(G: Generator, photo: AlignedPhoto | Photo | str | Path) -> Tensor:
+    from editkit.alignment import AlignedPhoto, align
+
+    if isinstance(photo, str | Path):
+        photo = read_photo(photo)
+    if isinstance(photo, Photo):
+        photo = align(photo, G.spec)
+    if not isinstance(photo, AlignedPhoto):
+        raise PhotoError(f"a photo, an aligned photo or a path is projected, got {type(photo).__name__}")
+    side = G.spec.resolution
+    if photo.image.shape[2:] != (side, side):
+        raise PhotoError(f"{G.spec.name!r} takes crops of {side} px, got {tuple(photo.image.shape[2:])}; align again")
+    return photo.image

@@ -1,0 +1,50 @@
+"""The shape of W: mean, principal axes and spread, sampled once a generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from editkit.seeds import normal
+
+if TYPE_CHECKING:
+    from editkit.generator import Generator
+
+SAMPLES = 4096
+SEED = 123_457
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class WStatistics:
+    """W as an ellipsoid.
+
+    Attributes:
+        mean: [w_dim].
+        axes: [w_dim, w_dim]; a row is a principal axis times its standard deviation, so that w = mean + v @ axes has
+            W's covariance for standard normal v.
+        std: root mean square distance from the mean, a coordinate.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    std: float
+
+
+def sample_statistics(G: Generator, *, samples: int = SAMPLES, floor: float = 0.1) -> WStatistics:
+    """Statistics of ``samples`` mapped z (Karras et al. 2020, section 5, start their projection from such samples).
+
+    ``floor``: the least standard deviation of an axis, as a share of ``std``: photos need directions that samples do
+    not show.
+    """
+    z = normal(SEED, (samples, G.spec.z_dim)).to(G.device)
+    with torch.no_grad():
+        w = torch.cat([G.map(part).tensor[:, 0] for part in z.split(1024)]).double()
+    mean = w.mean(0)
+    centred = w - mean
+    variance, vectors = torch.linalg.eigh(centred.t() @ centred / max(samples - 1, 1))
+    std = float(variance.clamp(min=0).mean().sqrt())
+    scale = variance.clamp(min=(floor * std) ** 2).sqrt()
+    return WStatistics(mean=mean.float(), axes=(vectors * scale).t().contiguous().float(), std=std)

@@ -1,0 +1,115 @@
+"""How good a generator of faces is: inversion of unseen photos, variety of its samples, distance of the two sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from editkit.generator import Generator
+from editkit.perceptual import Bundled
+from editkit.photo import image_from_uint8, psnr, ssim
+from editkit.rendering import render
+from editkit.seeds import z_from_seeds
+from projector.optimise import Optimise, search
+from train.metrics.frechet import fd_faces
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratorEvaluation:
+    """Figures of one generator.
+
+    Attributes:
+        inversion: per space ("w", "w+"): mean "psnr" (dB), "ssim" and "perceptual" over unseen photos, with "steps".
+        photos: how many were inverted.
+        variety: mean pairwise perceptual distance of ``variety_count`` untruncated samples; variety_real: of photos.
+        closest_pair: the smallest distance between two of those samples; closest_pair_real: between two photos.
+        fd_faces: Frechet distance of ``fd_count`` samples and photos on the bundled features (not FID).
+    """
+
+    inversion: dict[str, dict[str, float]]
+    photos: int
+    variety: float
+    variety_real: float
+    closest_pair: float
+    closest_pair_real: float
+    variety_count: int
+    fd_faces: float
+    fd_count: int
+
+
+def evaluate(
+    G: Generator,
+    *,
+    unseen: np.ndarray,
+    evaluation: np.ndarray,
+    steps: int = 300,
+    batch: int = 16,
+    variety_count: int = 64,
+    on_progress: Progress | None = None,
+) -> GeneratorEvaluation:
+    """Judges ``G``.
+
+    Args:
+        unseen: uint8 [N, R, R, 3], photos to invert.
+        evaluation: uint8 [M, R, R, 3], photos that samples are compared with; neither was trained on.
+        steps: of the inversions.
+    """
+    say = on_progress or (lambda text: None)
+    distance = Bundled()
+    inversion = {}
+    for space in ("w", "w+"):
+        inversion[space] = _invert(G, image_from_uint8(unseen), space, steps, batch, distance)
+        say(f"{space}: {inversion[space]}")
+    real = image_from_uint8(evaluation)
+    samples = sample(G, range(len(real)))
+    say("samples rendered")
+    fake_near, fake_mean = _pairs(samples[:variety_count], distance)
+    spread = np.linspace(0, len(real) - 1, variety_count).astype(int)
+    real_near, real_mean = _pairs(real[torch.from_numpy(spread)], distance)
+    return GeneratorEvaluation(
+        inversion=inversion,
+        photos=len(unseen),
+        variety=fake_mean,
+        variety_real=real_mean,
+        closest_pair=fake_near,
+        closest_pair_real=real_near,
+        variety_count=variety_count,
+        fd_faces=fd_faces(samples, real),
+        fd_count=len(real),
+    )
+
+
+def sample(G: Generator, seeds: range, *, truncation_psi: float = 1.0) -> Tensor:
+    """[len(seeds), 3, R, R] on the CPU, within [-1, 1]."""
+    with torch.no_grad():
+        latent = G.map(z_from_seeds(seeds, G.spec.z_dim).to(G.device), truncation_psi=truncation_psi)
+    return render(G, latent, batch=16).clamp(-1, 1)
+
+
+def _invert(G: Generator, photos: Tensor, space: str, steps: int, batch: int, distance: Bundled) -> dict[str, float]:
+    method = Optimise(steps=steps, space=space, patience=0)  # type: ignore[arg-type]
+    scores = []
+    for part in photos.split(batch):
+        found = search(G, part, method, perceptual=distance)
+        with torch.no_grad():
+            image = G.synthesize(found.latent).cpu()
+            near = distance.distance(image, part)
+        scores.append(torch.stack([psnr(image, part), ssim(image, part), near.to(torch.float64)]))
+    mean = torch.cat(scores, 1).mean(1)
+    return {"psnr": float(mean[0]), "ssim": float(mean[1]), "perceptual": float(mean[2]), "steps": float(steps)}
+
+
+def _pairs(images: Tensor, distance: Bundled) -> tuple[float, float]:
+    """Smallest and mean distance over all pairs of different pictures."""
+    rows = []
+    with torch.no_grad():
+        for i in range(len(images) - 1):
+            rows.append(distance.distance(images[i + 1 :], images[i : i + 1].expand(len(images) - i - 1, -1, -1, -1)))
+    values = torch.cat(rows)
+    return float(values.min()), float(values.mean())

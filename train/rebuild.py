@@ -1,0 +1,61 @@
+"""Everything that depends on the bundled generator, rebuilt in order: weights, directions, figures, card, sheets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from directions.bundle import build
+from directions.catalog import bundled_directions, folder_of
+from editkit.checkpoints.header import read_header
+from editkit.files import ensure_folder, write_text
+from editkit.generator import DEFAULT, MODELS, load_generator
+from editkit.photo import write_image
+from editkit.rendering import image_grid
+from train.faces import load_faces
+from train.generator_card import generator_card
+from train.generator_evaluation import evaluate, sample
+
+Progress = Callable[[str], None]
+
+
+def rebuild(*, data: Path, unseen: Path, sheets: Path, steps: int = 300, on_progress: Progress | None = None) -> None:
+    """Rebuilds what depends on ``editkit/models/faces64.safetensors``.
+
+    Args:
+        data: the training zip, for its evaluation split; unseen: a zip of photos to invert.
+        sheets: folder for the pictures of the documentation.
+        steps: of the inversions.
+
+    Raises:
+        DirectionError: no direction keeps the bars. TrainingDataError: a zip cannot be read.
+    """
+    say = on_progress or (lambda text: None)
+    path = MODELS / f"{DEFAULT}.safetensors"
+    G = load_generator(path)
+    ensure_folder(sheets)
+    for psi, name in ((1.0, "samples"), (0.7, "samples_psi07")):
+        write_image(sheets / f"{DEFAULT}_{name}.png", image_grid(sample(G, range(64), truncation_psi=psi), columns=8))
+    say(f"{DEFAULT}: sheets of samples in {sheets}")
+    made = build(G, on_progress=None)
+    say("directions: " + ", ".join(item.direction.name for item in made))
+    current = folder_of(G.spec.id, bundled_directions())
+    for folder in bundled_directions().iterdir():
+        if folder.is_dir() and folder != current and folder.name != "__pycache__":
+            shutil.rmtree(folder)  # directions of a generator that is no longer bundled
+            say(f"removed {folder.name}, of a former generator")
+    resolution = G.spec.resolution
+    faces = load_faces(data, resolution=resolution)
+    figures = evaluate(
+        G,
+        unseen=load_faces(unseen, resolution=resolution).images,
+        evaluation=faces.images[faces.is_evaluation],
+        steps=steps,
+        on_progress=say,
+    )
+    write_text(MODELS / f"{DEFAULT}.json", json.dumps(asdict(figures), indent=2) + "\n")
+    write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, [m.direction for m in made]))
+    say(f"card: {MODELS / DEFAULT}.md")
