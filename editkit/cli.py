@@ -9,18 +9,15 @@ Exit codes: 0 done, 1 something failed, 2 wrong use, 130 interrupted with Ctrl-C
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.metadata
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 from editkit import __version__
 from editkit.command import print_json, set_up_logging
 from editkit.errors import EditkitError
+from editkit.hooks import entry_points, load_target
 
 GROUP = "editkit.commands"
 EXIT_FAILED = 1
@@ -39,18 +36,8 @@ _EPILOG = """examples:
 
 
 def commands() -> dict[str, str]:
-    """Name -> "module:function" of every sub-command, in the order in which help lists them.
-
-    An uninstalled checkout has no entry points, and an editable install may have stale ones: where a pyproject.toml of
-    this project lies beside the package, it is read instead.
-    """
-    pyproject = Path(__file__).resolve().parents[1] / "pyproject.toml"
-    if pyproject.is_file():
-        project = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {})
-        if project.get("name") == "editkit":
-            table: dict[str, str] = project["entry-points"][GROUP]
-            return table
-    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=GROUP)}
+    """Name -> "module:function" of every sub-command, in the order in which help lists them."""
+    return entry_points(GROUP)
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -72,8 +59,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     table = commands()
     for name, target in table.items() if only not in table else [(only, table[only])]:
         try:
-            module, _, function = target.partition(":")
-            getattr(importlib.import_module(module), function)(subparsers)
+            load_target(target)(subparsers)
         except Exception as error:  # whatever a broken command raises, the others must stay usable
             reason = f"{type(error).__name__}: {error}"
             if only in table:

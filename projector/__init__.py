@@ -14,8 +14,8 @@ from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
     from projector.optimise import Optimise
-    from projector.search import project
     from projector.result import ProjectionResult, Step, Stop
+    from projector.search import project
 
 __all__ = ["Optimise", "ProjectionResult", "Step", "Stop", "project"]
 

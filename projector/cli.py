@@ -1,0 +1,263 @@
+"""``editkit project``: a photo, or a folder of them, aligned, inverted and edited."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editkit.command import Output, add_command
+from editkit.errors import DirectionError, UsageError
+
+if TYPE_CHECKING:
+    from editkit.edits import Recipe
+    from editkit.generator import Generator
+    from projector.folder import Source, Summary
+    from projector.job import Job
+    from projector.optimise import Optimise
+    from projector.result import Step
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+DEFAULT_STRENGTH = 0.7
+"""Of the range in which a direction looks right: plain to see, and not at its end."""
+STEPS_WITHIN_BUDGET = 100_000
+"""With --budget the time ends the search, not the steps."""
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        subparsers,
+        "project",
+        "align a photo, find its latent, edit it, render it",
+        description="Align a photo, find the latent that renders it, edit that, and render the result. For each photo "
+        "--out gets a\nfolder with aligned.png, inverted.png, edited.png, compare.png, pasted.png, latent.safetensors "
+        "and report.json;\nabove them report.html, a page to look at, and manifest.sqlite: the same command again goes "
+        "on where it ended.",
+        examples=[
+            ("editkit project --out out", "the sample photo, with the first edit at hand"),
+            ("editkit project me.jpg --out out --edit warmth=+2 --edit yaw=-1", "a photo of yours, two edits"),
+            ("editkit project holiday --out out --budget 60s", "every photo in a folder, a minute each"),
+            ("editkit project cat.jpg --out out --align centre --edit none", "no face needed, no edit"),
+            ("editkit project me.jpg --out out --recipe postcard.json --json", "a saved recipe; results as JSON"),
+        ],
+    )
+    parser.add_argument(
+        "photo", nargs="?", type=Path, metavar="PHOTO|DIR", help="a photo or a folder; the sample photo by default"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder, made if missing")
+    edits = parser.add_mutually_exclusive_group()
+    edits.add_argument(
+        "--edit",
+        action="append",
+        type=_edit,
+        metavar="NAME=STRENGTH",
+        help='an edit such as warmth=+2, in the direction\'s units; may be repeated; "none" for no edit (default: the '
+        f"first that `editkit directions` lists, at {DEFAULT_STRENGTH:g} of its range)",
+    )
+    edits.add_argument("--recipe", type=Path, metavar="FILE", help="edits from a recipe (JSON)")
+    search = parser.add_argument_group("search")
+    search.add_argument("--method", choices=("auto", "w", "w+"), default="auto", help="where to search (default: auto)")
+    search.add_argument("--steps", type=int, metavar="N", help="at most so many (default: what the method uses)")
+    search.add_argument(
+        "--budget", type=_seconds, metavar="TIME", help="time for the search of each photo: 60s, 2m or seconds"
+    )
+    search.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
+    search.add_argument(
+        "--generator", metavar="SOURCE", help="a name, a .safetensors or an official .pkl (default: the bundled one)"
+    )
+    search.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    crop = parser.add_argument_group("crop")
+    crop.add_argument(
+        "--align",
+        choices=("faces128", "ffhq", "centre"),
+        help="how photos are cropped; centre needs no face (default: what the generator expects)",
+    )
+    crop.add_argument("--box", type=_box, metavar="X,Y,W,H", help="where the face, or with centre the square, is")
+    crop.add_argument("--face", type=int, default=0, metavar="N", help="which face, 0 being the largest (default: 0)")
+    parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the pictures")
+    parser.add_argument("--force", action="store_true", help="work also on photos that are done")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from projector import folder
+
+    method = method_of(args)
+    if args.box is not None and args.photo is not None and args.photo.is_dir():
+        raise UsageError("--box is of one photo; it does not go with a folder")
+    sources = folder.sources_of(args.photo, out=args.out)
+    with Output(args) as output:
+        job = job_of(args, method)
+        spec = job.generator.spec
+        output.say(f"{spec.name}, {spec.resolution} px, on {job.generator.device}; edit: {job.edits()}")
+        if job.note:
+            output.say(job.note)
+        alone = args.photo is None or not args.photo.is_dir()
+        watch = _Screen(output, job)
+        summary = folder.run(job, sources, args.out, watch=watch, alone=alone, force=args.force)
+        output.put("generator", {"id": spec.id, "name": spec.name})
+        output.put("perceptual", {"name": job.perceptual.name, "unit": job.perceptual.unit})
+        output.put("edits", job.edits())
+        output.put("photos", summary.photos)
+        for key in ("failed", "interrupted", "page"):
+            output.put(key, getattr(summary, key))
+        _say_end(output, summary, len(sources), alone=alone)
+    return INTERRUPTED if summary.interrupted else 1 if summary.failed else 0
+
+
+def method_of(args: argparse.Namespace) -> Optimise:
+    """The method that the options name. Raises UsageError."""
+    from projector.optimise import Optimise
+
+    default = Optimise()
+    steps = args.steps if args.steps is not None else STEPS_WITHIN_BUDGET if args.budget else default.steps
+    space = default.space if args.method == "auto" else args.method
+    return Optimise(steps=steps, space=space, budget=args.budget)
+
+
+def job_of(args: argparse.Namespace, method: Optimise) -> Job:
+    """Generator, recipe and the rest, as the options name them. Raises EditkitError."""
+    from editkit.generator import load_generator
+    from editkit.perceptual import best_available
+    from projector.job import Job
+
+    generator = load_generator(args.generator, device=args.device)
+    recipe, note = recipe_of(args, generator)
+    return Job(
+        generator=generator,
+        method=method,
+        perceptual=best_available(generator.device),
+        recipe=recipe,
+        seed=args.seed,
+        convention=args.align,
+        box=args.box,
+        face=args.face,
+        metadata=not args.no_metadata,
+        note=note,
+    )
+
+
+def recipe_of(args: argparse.Namespace, G: Generator) -> tuple[Recipe, str | None]:
+    """The edits that the options ask for, looked up, and a word on how they were chosen where nobody asked.
+
+    Raises:
+        UsageError: an unknown direction, or "none" beside others.
+        RecipeError, GeneratorMismatchError: of a recipe's file.
+    """
+    from editkit.edits import Edit, Recipe
+    from editkit.hooks import hook
+
+    note = None
+    if args.recipe is not None:
+        found: Recipe = hook("resolve_recipe")(G, Recipe.load(args.recipe))
+    elif args.edit is not None:
+        named = [pair for pair in args.edit if pair is not None]
+        if named and len(named) < len(args.edit):
+            raise UsageError("--edit none stands alone; leave it out, or the other edits")
+        try:
+            edits = [Edit(hook("directions")(G, name), strength) for name, strength in named]
+        except DirectionError as problem:
+            raise UsageError(str(problem)) from problem
+        found = Recipe(name="edit", edits=tuple(edits))
+    else:
+        names = hook("direction_names")(G)
+        if not names:
+            note = f"no directions are at hand for {G.spec.name}: the edited picture is the inverted one"
+            return Recipe(name="none", edits=()), note
+        direction = hook("directions")(G, names[0])
+        end = max(direction.strength, key=abs) if direction.strength[1] == 0 else direction.strength[1]
+        found = Recipe(name=names[0], edits=(Edit(direction, round(DEFAULT_STRENGTH * end, 3) or 1.0),))
+        note = f"no --edit was given: {names[0]}, the first at hand, at {DEFAULT_STRENGTH:g} of its range"
+    for edit in found.edits:
+        low, high = edit.direction.strength  # type: ignore[union-attr]  # resolved above
+        if not low <= edit.strength <= high:
+            log.warning("%s %+g is outside %+g to %+g, where it looks right", edit.name, edit.strength, low, high)
+    return found, note
+
+
+class _Screen:
+    """Tells a person what happens: a bar while a search runs, lines when a photo is done."""
+
+    def __init__(self, output: Output, job: Job) -> None:
+        self.output, self.job = output, job
+        self.bar: Any = None
+        self.place = ""
+
+    def begin(self, source: Source, index: int, total: int) -> None:
+        self.place = f"{source.name} ({index + 1} of {total})" if total > 1 else source.name
+        if self.output.progress:
+            from tqdm import tqdm
+
+            # In thousandths: with a budget, time moves the bar as well as steps.
+            self.bar = tqdm(
+                total=1000, desc=self.place, leave=False, bar_format="{desc}: {percentage:3.0f}%|{bar}| {postfix}"
+            )
+
+    def step(self, step: Step) -> None:
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"step {step.index + 1}, loss {step.losses['loss']:.3f}", refresh=False)
+            self.bar.update(round(1000 * step.progress) - self.bar.n)
+
+    def end(self, source: Source, entry: dict[str, Any]) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        if entry["status"] == "failed":
+            log.error("%s: %s", self.place, entry["error"])
+            return
+        metrics = "PSNR {psnr} dB, SSIM {ssim}, {name} {perceptual}".format(
+            name=self.job.perceptual.name,
+            **{key: "–" if value is None else f"{value:.3g}" for key, value in entry["metrics"].items()},
+        )
+        if entry["skipped"]:
+            self.output.say(f"{self.place}: done before with these settings ({metrics}); --force does it again")
+            return
+        self.output.say(f"{self.place}: {metrics}, in {entry['seconds']:.1f} s")
+        self.output.say(f"  {entry['stop']}: {entry['advice']}")
+        self.output.say(f"  {entry['folder'] / 'compare.png'}")
+
+
+def _say_end(output: Output, summary: Summary, total: int, *, alone: bool) -> None:
+    done = len(summary.photos) - summary.failed
+    if summary.interrupted:
+        log.error("interrupted; the same command goes on from here")
+    if not alone:
+        output.say(f"{done} of {total} photos done" + (f", {summary.failed} failed" if summary.failed else ""))
+    output.say(f"{summary.page}")
+
+
+def _edit(text: str) -> tuple[str, float] | None:
+    """``smile=+2`` -> ("smile", 2.0); ``none`` -> None."""
+    if text == "none":
+        return None
+    name, equals, strength = text.rpartition("=")
+    try:
+        value = float(strength)
+    except ValueError:
+        value = math.nan
+    if not (equals and name and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f'expected NAME=STRENGTH such as warmth=+2, or "none", got {text!r}')
+    return name, value
+
+
+def _seconds(text: str) -> float:
+    """``60s``, ``2m``, ``1.5h`` or ``90`` -> seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    seconds = float(match[1]) * _UNITS[match[2]] if match and match[2] in _UNITS else 0.0
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"expected a time such as 60s, 2m or 90 (seconds), got {text!r}")
+    return seconds
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected four numbers x,y,width,height, got {text!r}") from error
+    return x, y, width, height

@@ -1,0 +1,164 @@
+"""One photo from beginning to end: align, search, edit, and the files that are written of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit.alignment import AlignedPhoto, align
+from editkit.edits import Recipe, apply_edits
+from editkit.errors import CheckpointError
+from editkit.files import ensure_folder, write_text
+from editkit.photo import Photo, write_image
+from editkit.rendering import image_grid, render
+from projector.optimise import OnStep, Optimise
+from projector.report import photo_report, report_text
+from projector.result import ProjectionResult
+from projector.search import project
+
+if TYPE_CHECKING:
+    from editkit.generator import Generator
+    from editkit.latent import Latent
+    from editkit.perceptual import PerceptualDistance
+
+FILES = (
+    "aligned.png", "inverted.png", "edited.png", "compare.png", "pasted.png", "latent.safetensors", "report.json"
+)  # fmt: skip
+"""What is written of each photo, the report last."""
+LOOKABLE = 256
+"""Smallest side in pixels of a picture of ``compare.png``: smaller ones are enlarged, so that a person sees them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Job:
+    """What is done with every photo of a run.
+
+    Attributes:
+        generator, method, perceptual, seed: see ``projector.project``.
+        recipe: the edits, resolved; an empty one leaves the picture as it was found.
+        convention, box, face: see ``editkit.align``; ``convention`` None is the generator's own.
+        metadata: whether pictures say that they were edited, and hold the recipe.
+        note: what the user should know of how the edit was chosen, for the report.
+    """
+
+    generator: Generator
+    method: Optimise
+    perceptual: PerceptualDistance
+    recipe: Recipe
+    seed: int = 0
+    convention: str | None = None
+    box: Sequence[float] | None = None
+    face: int = 0
+    metadata: bool = True
+    note: str | None = None
+
+    def settings(self) -> str:
+        """A hash of everything that the files of a photo depend on, besides the photo."""
+        recipe = json.loads(self.recipe.to_json())
+        del recipe["written_by"]
+        settings = {
+            "generator": self.generator.spec.id,
+            "method": [type(self.method).__name__, asdict(self.method)],
+            "perceptual": self.perceptual.name,
+            "recipe": recipe,
+            "seed": self.seed,
+            "crop": [self.convention, None if self.box is None else list(self.box), self.face],
+            "metadata": self.metadata,
+        }
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def edits(self) -> str:
+        """The edits in a line for people: "warmth +1.4"."""
+        return ", ".join(f"{edit.name} {edit.strength:+g}" for edit in self.recipe.edits) or "none"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Outcome:
+    """What became of one photo, before anything is written.
+
+    Attributes:
+        face: the crop, and the way back into the photo.
+        found: the search's result.
+        edited: [1, 3, R, R], the picture of the edited latent.
+        zero_edit_is_identity: the recipe at strength 0 leaves every bit of the latent as it was found.
+        seconds: of all the work, the search included.
+    """
+
+    face: AlignedPhoto
+    found: ProjectionResult
+    edited: Tensor
+    zero_edit_is_identity: bool
+    seconds: float
+
+
+def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
+    """Align, search and edit; nothing is written.
+
+    Raises:
+        NoFaceError: no face was found where the crop needs one.
+        CheckpointError: the generator's pictures hold NaN or infinite values.
+    """
+    started = time.monotonic()
+    G = job.generator
+    face = align(photo, G.spec, convention=job.convention, box=job.box, face=job.face)
+    found = project(G, face, job.method, seed=job.seed, perceptual=job.perceptual, on_step=on_step)
+    if not bool(torch.isfinite(found.image).all()):
+        raise CheckpointError(
+            f"the pictures of generator {G.spec.name!r} hold NaN or infinite values; its weights may be damaged: load "
+            "it again from its source"
+        )
+    placed = found.transform if job.recipe.transform is None else job.recipe.transform @ found.transform
+    edited = render(G, apply_edits(found.latent, job.recipe), transform=placed)
+    return Outcome(
+        face=face,
+        found=found,
+        edited=edited,
+        zero_edit_is_identity=_keeps_every_bit(job.recipe, found.latent),
+        seconds=time.monotonic() - started,
+    )
+
+
+def write(job: Job, outcome: Outcome, folder: Path, *, name: str) -> dict[str, Any]:
+    """Write ``FILES`` into ``folder``, each complete or not at all, and return the report.
+
+    The report is written last: where it lies, everything else does. ``name`` is the photo's, for the report.
+    Raises OutputError.
+    """
+    ensure_folder(folder)
+    (folder / "report.json").unlink(missing_ok=True)
+    found, face = outcome.found, outcome.face
+    recipe = {"recipe": job.recipe.to_json()} if job.metadata else None
+    pasted = face.paste_back(outcome.edited.clamp(-1, 1))
+    write_image(folder / "aligned.png", face.image, note=False)
+    write_image(folder / "inverted.png", found.image, note=job.metadata)
+    write_image(folder / "edited.png", outcome.edited, metadata=recipe, note=job.metadata)
+    compared = side_by_side([face.image, found.image, outcome.edited])
+    write_image(folder / "compare.png", compared, metadata=recipe, note=job.metadata)
+    write_image(folder / "pasted.png", pasted, metadata=recipe, note=job.metadata, alpha=face.photo.alpha)
+    found.latent.save(folder / "latent.safetensors", transform=found.transform, alignment=face.alignment)
+    report = photo_report(job, outcome, name=name, files=FILES)
+    write_text(folder / "report.json", report_text(report))
+    return report
+
+
+def side_by_side(images: Sequence[Tensor]) -> Tensor:
+    """Pictures [1, 3, R, R] in a row, [3, H, W], enlarged to at least ``LOOKABLE`` pixels a side."""
+    row = torch.cat([image.detach().cpu() for image in images])
+    if row.shape[2] < LOOKABLE:
+        side = row.shape[2] * -(-LOOKABLE // row.shape[2])  # a whole multiple, rounded up
+        row = F.interpolate(row, size=(side, side), mode="bicubic", align_corners=False).clamp(-1, 1)
+    return image_grid(row, columns=len(images), padding=8)
+
+
+def _keeps_every_bit(recipe: Recipe, latent: Latent) -> bool:
+    zeroed = apply_edits(latent, [replace(edit, strength=0.0) for edit in recipe.edits]).named_tensors()
+    return all(torch.equal(zeroed[name], codes) for name, codes in latent.as_w_plus().named_tensors().items())
