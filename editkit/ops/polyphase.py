@@ -63,8 +63,6 @@ class _Axis(NamedTuple):
 def _matrix(axis: _Axis, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The band ``[out, size]``."""
     length = len(axis.taps)
-    if axis.out < 1:
-        raise ValueError(f"a picture of {axis.size} samples is too small for {length} taps and this padding: {axis}")
     # output o, tap k reads the upsampled, padded position o * down + k, i.e. sample (o * down + k - lo) / up
     position = torch.arange(axis.out)[:, None] * axis.down + torch.arange(length)[None, :] - axis.lo
     sample = position.div(axis.up, rounding_mode="floor")

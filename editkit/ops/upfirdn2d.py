@@ -62,12 +62,19 @@ def upfirdn2d(
         padding: with respect to the upsampled picture; negative values crop.
         flip_filter: False convolves, True correlates.
         gain: overall 2-D magnitude.
+
+    Raises:
+        ValueError: x, the filter or a factor is not as above, or nothing is left of the picture.
     """
     if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(f"upfirdn2d takes floating [N, C, H, W], got {x.dtype} {tuple(x.shape)}")
     up_xy, down_xy, pad = parse_factor(up), parse_factor(down), parse_padding(padding)
     if f is not None and f.ndim not in (1, 2):
         raise ValueError(f"filter must have one or two dimensions, got shape {tuple(f.shape)}")
+    taps = filter_size(f)
+    for size, axis, low, high in ((x.shape[3], 0, pad[0], pad[1]), (x.shape[2], 1, pad[2], pad[3])):
+        if size * up_xy[axis] + low + high < taps[axis]:
+            raise ValueError(f"{size} samples, padding {low} and {high}: too small for a filter of {taps[axis]} taps")
     if f is None:
         x = x * torch.tensor(gain, dtype=torch.float32).item() if gain != 1 else x  # rounded as the filters are
     else:
