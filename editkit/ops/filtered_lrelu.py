@@ -8,7 +8,7 @@ from torch import Tensor
 from editkit.ops import fused
 from editkit.ops.backends import current_backend
 from editkit.ops.bias_act import bias_act
-from editkit.ops.upfirdn2d import Factor, parse_padding, upfirdn2d
+from editkit.ops.upfirdn2d import Factor, parse_factor, parse_padding, upfirdn2d
 
 
 def filtered_lrelu(
@@ -36,8 +36,15 @@ def filtered_lrelu(
 
     Returns:
         ``[N, C, H', W']`` in the dtype of ``x``; differentiable any number of times.
+
+    Raises:
+        ValueError: an argument is not as above, or nothing is left of the picture.
     """
-    pad = parse_padding(padding)
+    pad, (up, _), (down, _) = parse_padding(padding), parse_factor(up), parse_factor(down)
+    if x.ndim != 4 or not x.is_floating_point():
+        raise ValueError(f"filtered_lrelu takes floating [N, C, H, W], got {x.dtype} {tuple(x.shape)}")
+    if b is not None and b.shape != x.shape[1:2]:
+        raise ValueError(f"bias must have {x.shape[1]} entries, one a channel, got {tuple(b.shape)}")
     if current_backend() == "cpu" and fused.supported(x, fu, fd):
         return fused.filtered_lrelu(x, fu, fd, b, up, down, pad, gain, slope, clamp, flip_filter)
     x = bias_act(x, b)
