@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--all-faces looks for faces; it does not go with --box or --align centre")
     source = None if args.photo is None else Path(args.photo)
     is_folder = source is not None and source.is_dir()
-    sources = photos_in(source) if source is not None and is_folder else [source]
+    sources: list[Path | None] = [source]
+    if source is not None and is_folder:
+        sources = list(photos_in(source))
     folder = ensure_folder(args.out)
     names = _names(sources)
     failed = 0

@@ -21,14 +21,15 @@ from torch.nn import functional
 from editkit.crops import FACES128_HEIGHT, FACES128_SIDE, square_around
 from editkit.networks.landmarks import INPUT_RESOLUTION, LandmarkNetwork, load_landmark_network
 
-MIN_CONFIDENCE = 0.5
+MIN_CONFIDENCE = 0.9
+_SEARCH_CONFIDENCE = 0.99  # of hundreds of squares a few look a little like faces
 LOOKS = 3
 _CASCADE_SIDE = 480  # the cascade runs on a copy of this longer side
 _WORKING_SIDE = 1600  # the network on one of this
 _SAMPLES = 2 * INPUT_RESOLUTION  # a crop is sampled at twice the input resolution, then averaged
 _BATCH = 64
 # The last two looks must agree to this part of the eye distance, and one face's sightings are closer than SAME_FACE.
-_STEADY, _SAME_FACE = 0.2, 0.6
+_STEADY, _SAME_FACE = 0.12, 0.6
 _TILTS = (0.0, -40.0, 40.0)  # degrees at which squares are searched where the cascade finds nothing
 # Side of the face crop over the side of the cascade's box, and how far its centre lies below the box's, in box sides.
 _CASCADE_SCALE, _CASCADE_DROP = 1.0, 0.09
@@ -57,7 +58,7 @@ class Face:
 
 
 def find_faces(picture: Tensor) -> list[Face]:
-    """All faces of a picture [1, 3, H, W], largest first; near-frontal ones, tilted by up to about 40 degrees.
+    """All faces of a picture [1, 3, H, W], largest first; near-frontal ones, tilted by up to about 35 degrees.
 
     Where the cascade's boxes hold none, squares all over the picture are searched, upright and tilted.
     """
@@ -68,7 +69,7 @@ def find_faces(picture: Tensor) -> list[Face]:
     network = load_landmark_network()
     faces = _believed(refine(network, working, torch.cat((_cascade_boxes(working), _centre_boxes(working)))))
     if not faces:
-        faces = _believed(_search(network, working))
+        faces = _believed(_search(network, working), least=_SEARCH_CONFIDENCE, witnesses=2)
     found = [Face(points=face.points * scales, confidence=face.confidence) for face in faces]
     return sorted(found, key=lambda face: -face.size)
 
@@ -158,13 +159,16 @@ def _sizes(points: Tensor) -> Tensor:
     return ((points[:, 1] - points[:, 0]).norm(dim=1) + (mouth - eyes).norm(dim=1)) / 2
 
 
-def _believed(seen: Sightings) -> list[Face]:
-    """Confident, steady sightings; of those of one face the surest."""
-    good = torch.nonzero((seen.confidence >= MIN_CONFIDENCE) & (seen.drift < _STEADY)).flatten()
+def _believed(seen: Sightings, *, least: float = MIN_CONFIDENCE, witnesses: int = 1) -> list[Face]:
+    """Confident, steady sightings that at least ``witnesses`` frames led to; of those of one face the surest."""
+    good = torch.nonzero((seen.confidence >= least) & (seen.drift < _STEADY)).flatten()
+    sure_first = sorted(good.tolist(), key=lambda index: -float(seen.confidence[index]))
+    sightings = [Face(points=seen.points[index], confidence=float(seen.confidence[index])) for index in sure_first]
     kept: list[Face] = []
-    for index in sorted(good.tolist(), key=lambda i: -float(seen.confidence[i])):
-        face = Face(points=seen.points[index], confidence=float(seen.confidence[index]))
-        if not any(_same(face, other) for other in kept):
+    for face in sightings:
+        if any(_same(face, other) for other in kept):
+            continue
+        if sum(_same(face, other) for other in sightings) >= witnesses:
             kept.append(face)
     return kept
 

@@ -39,8 +39,8 @@ from train.landmark_samples import (
 )
 from train.landmarks import LandmarkTraining, _Batches, evaluate, train
 
-# Eyes, nose and mouth corners of the astronaut, read off by eye.
-ASTRONAUT = torch.tensor([[205.0, 112.0], [243.0, 107.0], [226.0, 129.0], [210.0, 150.0], [245.0, 147.0]]).double()
+# Eyes, nose and mouth corners of the astronaut, read off an enlargement by eye.
+ASTRONAUT = torch.tensor([[203.8, 101.2], [246.8, 103.8], [225.0, 127.5], [205.8, 141.2], [243.8, 141.3]]).double()
 
 
 # --- network ----------------------------------------------------------------------------------------------------------
@@ -308,15 +308,14 @@ def test_training_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("train.landmarks.negative_tiles", _few_tiles)
     faces = load_faces(_faces_zip(tmp_path / "faces.zip"))
     steps: list[int] = []
-    config = LandmarkTraining(steps=60, full=0, near=12, wrong=2, empty=2, average=0.8)
+    config = LandmarkTraining(steps=30, full=0, near=12, wrong=2, empty=2, average=0.5)
     network = train(faces, config, on_report=lambda step, _: steps.append(step))
-    assert steps == [60]
+    assert steps == [30]
     images, points, labels = _Batches(faces, config).draw()
     with torch.no_grad():
         before, after = LandmarkNetwork().eval()(images), network(images)
-    assert float((after.points[:12] - points).norm(dim=2).mean()) < 0.7 * float(
-        (before.points[:12] - points).norm(dim=2).mean()
-    )
+    errors = [float((found.points[:12] - points).norm(dim=2).mean()) for found in (before, after)]
+    assert errors[1] < 0.9 * errors[0]
     assert float(after.logit[labels == 1].mean()) > float(after.logit[labels == 0].mean())
 
 

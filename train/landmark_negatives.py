@@ -53,7 +53,7 @@ def _photo_tile(photos: list[Image.Image], rng: np.random.Generator) -> np.ndarr
     left, top = rng.integers(photo.width - side + 1), rng.integers(photo.height - side + 1)
     box = (int(left), int(top), int(left) + side, int(top) + side)
     tile = photo.resize((128, 128), Image.Resampling.LANCZOS, box=box)
-    return np.rot90(np.asarray(tile), rng.integers(4))
+    return np.rot90(np.asarray(tile), int(rng.integers(4)))
 
 
 def _shuffled(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -77,4 +77,4 @@ def _pattern(rng: np.random.Generator) -> np.ndarray:
     start, stop = rng.uniform(0, 255, (2, 3))
     gradient = np.linspace(start, stop, 128)[None].repeat(128, 0)
     mixed = gradient + (smooth - 128) * rng.uniform(0.0, 1.0)
-    return np.rot90(mixed.clip(0, 255).astype(np.uint8), rng.integers(4))
+    return np.rot90(mixed.clip(0, 255).astype(np.uint8), int(rng.integers(4)))

@@ -8,6 +8,7 @@ seed) to the evaluation split and reports the mean point error in eye distances,
 """
 
 import argparse
+import copy
 import json
 import logging
 import sys
@@ -101,10 +102,9 @@ def train(
     on_report: called every hundred steps with the step and the averaged network so far.
     """
     torch.manual_seed(config.seed)
-    network = LandmarkNetwork().to(memory_format=torch.channels_last).train()
-    averaged = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.average), use_buffers=True
-    )
+    network = LandmarkNetwork().train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    averaged = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=config.learning_rate, total_steps=config.steps, pct_start=0.08, cycle_momentum=False
@@ -124,7 +124,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        averaged.update_parameters(network)
+        _average(averaged, network, config.average)
         sums += torch.stack((error.mean(), score)).detach()
         if step % 100 == 0 or step == config.steps:
             count = step % 100 or 100
@@ -132,8 +132,18 @@ def train(
             log.info("step %d error %.4f score %.4f, %.0f s left", step, *(sums / count).tolist(), seconds)
             sums.zero_()
             if on_report is not None:
-                on_report(step, averaged.module)
-    return averaged.module.eval()
+                on_report(step, averaged)
+    return averaged.eval()
+
+
+@torch.no_grad()
+def _average(averaged: LandmarkNetwork, network: LandmarkNetwork, decay: float) -> None:
+    """Move the average towards the network: weights and the statistics of the normalisation; counters are copied."""
+    for old, new in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - decay)
+        else:
+            old.copy_(new)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,13 +216,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m train.landmarks", description="Train or judge the landmark network."
     )
+    defaults = LandmarkTraining()
     commands = parser.add_subparsers(dest="command", required=True)
     for name, summary in (("train", "train from scratch, then judge"), ("evaluate", "judge weights that exist")):
         command = commands.add_parser(name, help=summary)
         command.add_argument("faces", type=Path, metavar="FACES.zip", help="faces128_train.zip")
         command.add_argument("--weights" if name == "evaluate" else "--out", type=Path, default=landmark_weights())
-    commands.choices["train"].add_argument("--steps", type=int, default=LandmarkTraining.steps)
-    commands.choices["train"].add_argument("--seed", type=int, default=LandmarkTraining.seed)
+    commands.choices["train"].add_argument("--steps", type=int, default=defaults.steps)
+    commands.choices["train"].add_argument("--seed", type=int, default=defaults.seed)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
