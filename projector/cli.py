@@ -27,6 +27,8 @@ DEFAULT_STRENGTH = 0.7
 """Of the range in which a direction looks right: plain to see, and not at its end."""
 STEPS_WITHIN_BUDGET = 100_000
 """With --budget the time ends the search, not the steps."""
+LOG_EVERY = 50
+"""Steps from one line of --verbose to the next."""
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -79,7 +81,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="how photos are cropped; centre needs no face (default: what the generator expects)",
     )
     crop.add_argument("--box", type=_box, metavar="X,Y,W,H", help="where the face, or with centre the square, is")
-    crop.add_argument("--face", type=int, default=0, metavar="N", help="which face, 0 being the largest (default: 0)")
+    crop.add_argument(
+        "--face", type=_index, default=0, metavar="N", help="which face, 0 being the largest (default: 0)"
+    )
     parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the pictures")
     parser.add_argument("--force", action="store_true", help="work also on photos that are done")
     parser.set_defaults(run=run)
@@ -200,6 +204,8 @@ class _Screen:
             )
 
     def step(self, step: Step) -> None:
+        if step.index % LOG_EVERY == 0:
+            log.debug("%s: step %d, %s", self.place, step.index + 1, step.losses)
         if self.bar is not None:
             self.bar.set_postfix_str(f"step {step.index + 1}, loss {step.losses['loss']:.3f}", refresh=False)
             self.bar.update(round(1000 * step.progress) - self.bar.n)
@@ -253,6 +259,12 @@ def _seconds(text: str) -> float:
     if not seconds > 0:
         raise argparse.ArgumentTypeError(f"expected a time such as 60s, 2m or 90 (seconds), got {text!r}")
     return seconds
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected an index from 0 on, 0 being the largest, got {text!r}")
+    return int(text)
 
 
 def _box(text: str) -> tuple[float, float, float, float]:

@@ -94,9 +94,12 @@ class Manifest:
                         f"{self.path} has schema {found}, this editkit reads up to {SCHEMA}; update editkit, or choose "
                         "another output folder"
                     )
-                self._database.execute(_TABLE)
-                self._database.execute(f"PRAGMA user_version = {SCHEMA}")
-                self._database.execute("SELECT path, fingerprint FROM photos LIMIT 1")
+                if found == 0:
+                    if self._database.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone():
+                        raise sqlite3.DatabaseError("it is a database of something else")
+                    self._database.execute(_TABLE)
+                    self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+                self._database.execute(f"SELECT {', '.join(Record.__slots__)} FROM photos LIMIT 1")
         except BaseException:
             self._database.close()
             raise
@@ -174,7 +177,7 @@ class Manifest:
                 raise OutputError(
                     f"cannot write {self.path}: no space left; free some or choose another disk"
                 ) from error
-            if isinstance(error, sqlite3.OperationalError) and "no such column" not in str(error):
+            if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
                 raise OutputError(f"cannot write {self.path}: {error}; choose another output folder") from error
             raise OutputError(
                 f"{self.path} is not a manifest of editkit ({error}); move it, or choose another output folder"
