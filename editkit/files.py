@@ -51,6 +51,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             if not temporary.exists():
                 raise OutputError(f"cannot write {target}: nothing was written to its temporary file")
+            temporary.chmod(_mode(target))  # some writers make private files
             os.replace(temporary, target)
     finally:
         with suppress(OSError):
@@ -97,6 +98,15 @@ def user_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "editkit"
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "editkit"
+
+
+def _mode(target: Path) -> int:
+    """Permissions of the file that is replaced, or those that a new file gets here."""
+    if target.exists():
+        return target.stat().st_mode & 0o7777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 def _check_parent(target: Path) -> None:

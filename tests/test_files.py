@@ -161,3 +161,14 @@ def test_user_folder(monkeypatch, tmp_path):
     monkeypatch.setattr("editkit.files.sys", SimpleNamespace(platform="linux"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert user_folder() == tmp_path / "editkit"
+
+
+def test_permissions_are_those_of_any_new_file_or_of_the_old_one(tmp_path):
+    plain, target = tmp_path / "plain", tmp_path / "a.bin"
+    plain.touch()
+    with atomic_path(target) as temporary:
+        temporary.touch(mode=0o600)
+    assert target.stat().st_mode == plain.stat().st_mode
+    target.chmod(0o640)
+    write_bytes(target, b"new")
+    assert target.stat().st_mode & 0o777 == 0o640

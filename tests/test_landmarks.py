@@ -343,7 +343,8 @@ def _few_tiles(faces: np.ndarray, *, count: int, seed: int) -> np.ndarray:
 
 
 def test_command_reports_a_missing_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from train.landmarks import main
+    from editkit.cli import main
 
-    assert main(["evaluate", str(tmp_path / "none.zip")]) == 1
+    missing = ["--data", str(tmp_path / "none.zip"), "--evaluate", str(tmp_path / "none.safetensors")]
+    assert main(["train", "landmarks", *missing]) == 1
     assert "Cannot read" in capsys.readouterr().err

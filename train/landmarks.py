@@ -1,9 +1,6 @@
 """Trains and judges the landmark network of the aligner.
 
-    python -m train.landmarks train FACES.zip --out editkit/models/landmarks.safetensors
-    python -m train.landmarks evaluate FACES.zip
-
-``evaluate`` applies the stated transforms (rotation +-30 degrees, scale 0.7-1.4, shift +-15 %, blur, colour; fixed
+``editkit train landmarks`` is its command (see ``landmarks_cli``). ``evaluate`` applies the stated transforms (rotation +-30 degrees, scale 0.7-1.4, shift +-15 %, blur, colour; fixed
 seed) to the evaluation split and reports the mean point error in eye distances, beside what a constant prediction gets.
 """
 
@@ -24,10 +21,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from editkit.checkpoints.native import halve, write_checkpoint
-from editkit.errors import EditkitError
 from editkit.faces import LOOKS, MIN_CONFIDENCE, refine
-from editkit.networks.landmarks import LandmarkNetwork, landmark_weights, load_landmark_network
-from train.faces import Faces, load_faces
+from editkit.networks.landmarks import LandmarkNetwork
+from train.faces import Faces
 from train.landmark_negatives import negative_tiles
 from train.landmark_samples import (
     SOURCE,
@@ -209,38 +205,3 @@ def save(path: Path, network: LandmarkNetwork, *, training: dict[str, Any]) -> N
         "training": training,
     }
     write_checkpoint(path, halve(network.state_dict()), header)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.landmarks", description="Train or judge the landmark network."
-    )
-    defaults = LandmarkTraining()
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, summary in (("train", "train from scratch, then judge"), ("evaluate", "judge weights that exist")):
-        command = commands.add_parser(name, help=summary)
-        command.add_argument("faces", type=Path, metavar="FACES.zip", help="faces128_train.zip")
-        command.add_argument("--weights" if name == "evaluate" else "--out", type=Path, default=landmark_weights())
-    commands.choices["train"].add_argument("--steps", type=int, default=defaults.steps)
-    commands.choices["train"].add_argument("--seed", type=int, default=defaults.seed)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        faces = load_faces(args.faces)
-        if args.command == "train":
-            config = LandmarkTraining(steps=args.steps, seed=args.seed)
-            network = train(faces, config)
-            report = asdict(evaluate(faces, network))
-            save(args.out, network, training={"config": asdict(config), "evaluation": report})
-        else:
-            report = asdict(evaluate(faces, load_landmark_network(args.weights)))
-    except EditkitError as error:
-        print(f"train.landmarks: error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(json.dumps(report, indent=2))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,223 @@
+"""The starter recipe: exact resume, the lossy copy, rollback, saving on Ctrl-C, and an export that loads."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from editkit.errors import CheckpointError, SchemaError
+from editkit.generator import load_generator
+from editkit.seeds import z_from_seeds
+from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
+from train.codes import RunningWhitening, principal_components
+from train.starter import Batches, DivergedError, StarterConfig, StarterTraining, config_of
+from train.starter_export import export_generator
+from train.starter_loop import run
+from train.state_file import load_state, load_transport, save_state, save_transport
+
+TINY = {
+    "z_dim": 8,
+    "c_dim": 0,
+    "w_dim": 16,
+    "img_resolution": 16,
+    "img_channels": 3,
+    "channel_base": 64,
+    "channel_max": 8,
+    "num_layers": 4,
+    "num_critical": 1,
+    "margin_size": 2,
+    "first_cutoff": 1,
+    "first_stopband": 2**1.1,
+    "conv_clamp": None,
+}
+CONFIG = StarterConfig(
+    generator=TINY,
+    encoder_base=64,
+    discriminator_base=64,
+    discriminator_max=8,
+    batch=4,
+    autoencoder_images=8,
+    warm_up_images=0,
+)
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Twelve plain colours that fade to the right: something a small network can learn."""
+    colours = np.random.default_rng(0).integers(40, 256, (12, 1, 1, 3))
+    return (colours * np.linspace(1, 0.5, 16)[None, None, :, None] * np.ones((1, 16, 1, 1))).astype(np.uint8)
+
+
+def equal(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def test_resume_equals_going_on(images: np.ndarray, tmp_path: Path) -> None:
+    through = StarterTraining(CONFIG, images)
+    for _ in range(3):  # into the adversarial phase
+        through.step()
+    save_state(tmp_path / "state.safetensors", through.state_dict())
+    for _ in range(3):
+        through.step()
+    state = load_state(tmp_path / "state.safetensors")
+    resumed = StarterTraining(config_of(state), images)
+    resumed.load_state_dict(state)
+    assert resumed.seen == 12
+    for _ in range(3):
+        resumed.step()
+    assert equal(resumed.state_dict(), through.state_dict())
+
+
+def test_reconstruction_learns(images: np.ndarray) -> None:
+    training = StarterTraining(replace(CONFIG, autoencoder_images=10**6, lr=1e-2), images)
+    first = training.step()["l1"]
+    for _ in range(200):
+        last = training.step()["l1"]
+    assert last < 0.6 * first
+
+
+def test_the_discriminator_learns_to_tell(images: np.ndarray) -> None:
+    """With the generator held still, its logits separate photographs from samples."""
+    training = StarterTraining(replace(CONFIG, autoencoder_images=0, lr_discriminator=1e-2, gamma=0.01), images)
+    real = training.batches.at(0)
+    with torch.no_grad():
+        fake = training.generator(training.prior(4))
+    for index in range(40):
+        training._judge(real, fake, penalise=index % 2 == 0)
+    with torch.no_grad():
+        assert training.discriminator(real).mean() > training.discriminator(fake).mean() + 0.5
+
+
+def test_transport_copy_is_small_lossy_and_goes_on(images: np.ndarray, tmp_path: Path) -> None:
+    training = StarterTraining(CONFIG, images)
+    training.step()
+    save_state(tmp_path / "full", training.state_dict())
+    save_transport(tmp_path / "small", training.state_dict())
+    assert (tmp_path / "small").stat().st_size < 0.4 * (tmp_path / "full").stat().st_size
+    state = load_transport(tmp_path / "small")
+    assert state["lossy"] is True and "optimizer" not in state
+    resumed = StarterTraining(config_of(state), images)
+    resumed.load_state_dict(state)
+    weight, exact = resumed.generator.synthesis.input.weight, training.generator.synthesis.input.weight
+    assert resumed.seen == 4 and torch.equal(weight, exact)
+    batch = training.batches.at(0)
+    torch.testing.assert_close(resumed.encoder(batch), training.encoder(batch), atol=0.2, rtol=0.2)
+    resumed.step()
+
+
+def test_divergence_goes_back_to_the_saved_state(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = StarterTraining(CONFIG, images)
+    calls = []
+    step = StarterTraining.step
+
+    def sometimes(self: StarterTraining) -> dict[str, float]:
+        calls.append(self.seen)
+        if len(calls) == 3:
+            raise DivergedError("penalty 99")
+        return step(self)
+
+    monkeypatch.setattr(StarterTraining, "step", sometimes)
+    run(training, until_images=12, save=lambda t: None, save_every=10**6)
+    assert calls == [0, 4, 8, 0, 4, 8]
+    assert training.rollbacks == 1 and training.config.lr_discriminator == CONFIG.lr_discriminator / 2
+    assert training.optimizer_d.param_groups[0]["lr"] == CONFIG.lr_discriminator / 2
+
+
+def test_a_loss_that_is_not_finite_is_a_divergence(images: np.ndarray) -> None:
+    training = StarterTraining(CONFIG, images)
+    with torch.no_grad():
+        training.generator.synthesis.layers()[0].weight.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="nan"):
+        training.step()
+
+
+def test_ctrl_c_saves(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    training, saved = StarterTraining(CONFIG, images), []
+    monkeypatch.setattr(StarterTraining, "step", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(training, until_images=12, save=lambda t: saved.append(t.seen))
+    assert saved == [0]
+
+
+def test_the_deadline_ends_it(images: np.ndarray) -> None:
+    training, saved = StarterTraining(CONFIG, images), []
+    run(training, until_images=10**9, save=lambda t: saved.append(t.seen), deadline=time.monotonic())
+    assert saved == [0]
+
+
+def test_export_loads_and_samples(images: np.ndarray, tmp_path: Path) -> None:
+    training = StarterTraining(CONFIG, images)
+    training.step()
+    export_generator(training, tmp_path / "g.safetensors", data="toy.zip")
+    G = load_generator(tmp_path / "g.safetensors", device="cpu")
+    assert G.spec.alignment == "faces128" and G.spec.resolution == 16
+    with torch.no_grad():
+        ws = G.map(z_from_seeds(range(2000), 8)).tensor[:, 0]
+    assert (ws.mean(0) - G.w_avg).abs().max() < 0.1 * ws.std()
+    assert torch.isfinite(G.synthesize(G.map(z_from_seeds([0], 8)))).all()
+
+
+def test_state_files_refuse_what_they_are_not(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        load_state(tmp_path / "missing.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises((CheckpointError, SchemaError)):
+        load_state(tmp_path / "text.safetensors")
+
+
+def test_batches_repeat_by_position_and_cover_an_epoch(images: np.ndarray) -> None:
+    batches = Batches(images, batch=4, seed=1)
+    late = batches.at(16)
+    assert torch.equal(Batches(images, batch=4, seed=1).at(16), late)
+    means = torch.cat([batches.at(seen).mean([1, 2, 3]) for seen in (0, 4, 8)]).sort().values
+    expected = torch.from_numpy(images).float().div(127.5).sub(1).mean([1, 2, 3]).sort().values
+    torch.testing.assert_close(means, expected, atol=1e-5, rtol=0)  # every picture once, mirrored or not
+
+
+def test_codes_have_the_moments_of_the_prior() -> None:
+    """Correlated features of any scale come out white, and evaluation leaves the statistics alone."""
+    whitening, stream = RunningWhitening(3), torch.Generator().manual_seed(0)
+    mixing = torch.tensor([[3.0, 0.0, 0.0], [2.0, 0.5, 0.0], [0.0, 1.0, 0.2]])
+    out = torch.cat([whitening(5 + torch.randn(64, 3, generator=stream) @ mixing) for _ in range(1500)][-300:])
+    assert out.mean(0).abs().max() < 0.2
+    correlation = torch.corrcoef(out.t())
+    assert (correlation - torch.eye(3)).abs().max() < 0.2  # 0.98 before whitening
+    assert 0.5 < out.std(0).min() and out.std(0).max() < 1.2  # the ridge holds back what hardly varies
+    whitening.eval()
+    before = whitening.covariance.clone()
+    whitening(torch.full([4, 3], 100.0))
+    assert torch.equal(whitening.covariance, before)
+
+
+def test_principal_components_rebuild_what_they_span(images: np.ndarray) -> None:
+    centre, basis = principal_components(images, 3)  # colours span three dimensions
+    rows = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1).flatten(1) - centre
+    codes = rows @ basis
+    rebuilt = codes @ torch.linalg.pinv(basis)
+    flipped = (torch.from_numpy(images[:, :, ::-1].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1).flatten(1) - centre
+    both = torch.cat([codes, flipped @ basis])
+    torch.testing.assert_close(both.std(0, correction=0), torch.ones(3), atol=0.05, rtol=0)
+    assert (rows - rebuilt).square().mean() < 0.35 * rows.square().mean()
+
+
+def test_losses_by_hand() -> None:
+    a = torch.zeros(1, 1, 8, 8)
+    assert multiscale_l1(a, a + 0.5).item() == pytest.approx(1.5)  # three scales, no gradients
+    assert relativistic_loss(torch.zeros(4, 1), torch.zeros(4, 1)).item() == pytest.approx(np.log(2))
+    linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 1, bias=False))
+    penalty, logits = gradient_penalty(linear, a.expand(3, -1, -1, -1))
+    assert penalty.item() == pytest.approx(linear[1].weight.square().sum().item(), rel=1e-5)
+    assert logits.shape == (3, 1)
+    penalty.backward()
+    assert linear[1].weight.grad is not None and linear[1].weight.grad.abs().max() > 0
