@@ -15,9 +15,11 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     """
     if isinstance(name, torch.device):
         return name
-    kind = name.split(":")[0]
-    if kind not in DEVICES:
-        raise DeviceError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}")
+    kind, _, index = name.partition(":")
+    if kind not in DEVICES or (":" in name and not (index.isdecimal() and kind != "auto")):
+        raise DeviceError(
+            f"unknown device {name!r}; choose one of {', '.join(DEVICES)}; one of several is cuda:0, cuda:1 and so on"
+        )
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind == "auto":
         return torch.device(next(k for k in ("cuda", "mps", "cpu") if present[k]))

@@ -18,6 +18,7 @@ from torch import Tensor
 from editkit.device import resolve_device
 from editkit.errors import CheckpointError, LatentError
 from editkit.latent import Latent, Space
+from editkit.layers import check_widths
 
 if TYPE_CHECKING:
     from editkit.networks.stylegan3 import StyleGAN3Generator
@@ -153,18 +154,18 @@ class NetworkGenerator:
 
     def synthesize(self, latent: Latent, *, transform: Transform | None = None) -> Tensor:
         """A latent in w, w+ or s to float32 [N, 3, R, R], about in [-1, 1]; differentiable in codes and transform.
-
         A sample's image does not depend on the rest of its batch.
 
         Raises:
-            LatentError: in z, or of the wrong shape.
-            GeneratorMismatchError: the latent belongs to another generator.
+            LatentError: in z, or of the wrong shape; GeneratorMismatchError: it belongs to another generator.
+            UsageError: neither one transform nor one a sample.
         """
         latent.require("w", "w+", "s").check(self._spec)
-        inverse = None if transform is None else transform.inverse().to(self.device).matrix
+        inverse = None if transform is None else transform.expand(len(latent)).inverse().to(self.device).matrix
         synthesis = self._network.synthesis
         if latent.space == "s":
             styles = {name: codes.to(self.device) for name, codes in latent.styles.items()}
+            check_widths({name: codes.shape[1] for name, codes in styles.items()}, synthesis.style_widths())
             return synthesis.from_styles(styles, transform=inverse)
         return synthesis(latent.tensor.to(self.device), transform=inverse)
 
@@ -205,7 +206,8 @@ def from_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, de
     check_network(kind, arguments, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
     weights = sum(tensor.numel() * 4 for tensor in tensors.values())
     check_fits(weights + working_memory(arguments), f"generator {name!r}", device=device)
-    network = build_network(kind, arguments)
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn and thrown away: leave the caller's stream
+        network = build_network(kind, arguments)
     try:
         network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
     except RuntimeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from editkit.errors import LatentError
 
@@ -28,3 +28,12 @@ def checked_names(layers: Layers, known: Iterable[str]) -> list[str]:
             raise LatentError(f"there is no layer {name!r} here; the layers are {', '.join(there)}")
         names.append(name)
     return names
+
+
+def check_widths(found: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+    """Raises LatentError unless layers of s and their channels, by name, are those of the generator, ``wanted``."""
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise LatentError(
+                f"this generator has {wanted.get(name, 0)} channels in {name!r}, got {found.get(name, 0)}"
+            )

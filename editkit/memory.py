@@ -61,8 +61,8 @@ def working_memory(arguments: Mapping[str, Any]) -> int:
 
     names = ("img_resolution", "channel_base", "channel_max", "num_layers", "margin_size")
     defaults = {"img_resolution": 256, "channel_base": 32768, "channel_max": 512, "num_layers": 14, "margin_size": 10}
-    values = {name: int(arguments.get(name, defaults[name])) for name in names}
     try:
+        values = {name: int(arguments.get(name, defaults[name])) for name in names}
         table = layer_table(
             **values,
             img_channels=3,
@@ -72,7 +72,7 @@ def working_memory(arguments: Mapping[str, Any]) -> int:
             last_stopband_rel=arguments.get("last_stopband_rel", 2**0.3),
             num_fp16_res=0,
         )
-    except (ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"these constructor arguments make no network: {error}") from error
     oversampling = arguments.get("lrelu_upsampling", 2)
     return max(4 * g.out_channels * (4 * g.out_size**2 + 2 * (g.out_size * oversampling) ** 2) for g in table)

@@ -23,7 +23,8 @@ _IN_PICKLES = {
 }
 
 
-def _path(name: str) -> Path:
+def full_path(name: str) -> Path:
+    """Where a fixture lies; a test whose fixture is nowhere fails."""
     path = fixture_path(name)
     if path is None:
         pytest.fail(f"fixture {name} is neither in tests/fixtures nor in the folder named by EDITKIT_FIXTURES")
@@ -51,8 +52,8 @@ class NetworkFixture:
 @lru_cache(maxsize=8)
 def network_fixture(name: str) -> NetworkFixture:
     """``network_fixture("sg3t_64")``."""
-    facts = json.loads(_path(f"networks/{name}.json").read_text())
-    with np.load(_path(f"networks/{name}_io.npz")) as stored:
+    facts = json.loads(full_path(f"networks/{name}.json").read_text())
+    with np.load(full_path(f"networks/{name}_io.npz")) as stored:
         io = dict(stored)
     return NetworkFixture(arguments=facts["init_kwargs"], facts=facts, weights=_weights(name), io=io)
 
@@ -60,16 +61,16 @@ def network_fixture(name: str) -> NetworkFixture:
 def _weights(name: str) -> dict[str, Tensor]:
     stored = fixture_path(f"networks/{name}.safetensors")
     if stored is not None or name not in _IN_PICKLES:
-        return load_file(stored or _path(f"networks/{name}.safetensors"))
+        return load_file(stored or full_path(f"networks/{name}.safetensors"))
     from editkit.checkpoints.official import import_official
 
     pickle, key = _IN_PICKLES[name]
-    return dict(import_official(_path(f"pickles/{pickle}"), networks=(key,))[key].tensors)
+    return dict(import_official(full_path(f"pickles/{pickle}"), networks=(key,))[key].tensors)
 
 
 def layer_tables() -> dict[str, Any]:
     """Geometry of the six standard configurations."""
-    return json.loads(_path("networks/sg3_layer_tables.json").read_text())
+    return json.loads(full_path("networks/sg3_layer_tables.json").read_text())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,8 +98,8 @@ class OpCase:
 
 def op_cases(op: str) -> list[Any]:
     """Parameters for ``pytest.mark.parametrize``: one ``OpCase`` each, named by its id."""
-    cases = json.loads(_path(f"ops/{op}.json").read_text())
-    with np.load(_path(f"ops/{op}.npz")) as stored:
+    cases = json.loads(full_path(f"ops/{op}.json").read_text())
+    with np.load(full_path(f"ops/{op}.npz")) as stored:
         arrays = dict(stored)
     found = []
     for facts in cases:

@@ -26,7 +26,13 @@ def _geometries() -> list[pytest.param]:
         for layer in layer_tables()[name]["layers"]:
             if layer["is_torgb"] or (name != "T_256" and layer["out_size"][0] > 300):
                 continue
-            key = (layer["in_size"][0], layer["up_factor"], layer["down_factor"], *layer["padding"], layer["out_size"][0])
+            key = (
+                layer["in_size"][0],
+                layer["up_factor"],
+                layer["down_factor"],
+                *layer["padding"],
+                layer["out_size"][0],
+            )
             seen.setdefault(key, pytest.param(layer, id=f"{name}-{layer['name']}"))
     return list(seen.values())
 

@@ -30,7 +30,14 @@ def layer_table(
     margin_size: int,
     num_fp16_res: int,
 ) -> list[LayerGeometry]:
-    """Geometry of the ``num_layers`` layers and ToRGB: cutoffs and stopbands grow geometrically (appendix C.2)."""
+    """Geometry of the ``num_layers`` layers and ToRGB: cutoffs and stopbands grow geometrically (appendix C.2).
+
+    Raises ValueError for values that make no network.
+    """
+    if num_layers <= num_critical or num_critical < 0:
+        raise ValueError(f"num_layers must exceed num_critical >= 0, got {num_layers} and {num_critical}")
+    if min(img_resolution, channel_base, channel_max, first_cutoff, first_stopband, last_stopband_rel) <= 0:
+        raise ValueError("resolution, channels, cutoffs and stopbands must be above 0")
     last_cutoff = img_resolution / 2
     last_stopband = last_cutoff * last_stopband_rel
     exponents = np.minimum(np.arange(num_layers + 1) / (num_layers - num_critical), 1)
@@ -116,6 +123,10 @@ class SynthesisNetwork(nn.Module):
         for layer in self.layers():
             layer.coupled_styles = coupled
 
+    def style_widths(self) -> dict[str, int]:
+        """The names of StyleSpace and their number of channels, in order."""
+        return {"input": 4} | {layer.geometry.name: layer.geometry.in_channels for layer in self.layers()}
+
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
         """``ws`` [N, num_ws, w_dim] to StyleSpace: "input" [N, 4] (placement) and each layer's [N, C]."""
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
@@ -187,8 +198,6 @@ class StyleGAN3Generator(nn.Module):
         magnitude_ema_beta: float = 0.999,
     ) -> None:
         super().__init__()
-        if num_layers <= num_critical or num_critical < 0:
-            raise ValueError(f"num_layers must exceed num_critical >= 0, got {num_layers} and {num_critical}")
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
         self.img_resolution, self.img_channels = img_resolution, img_channels
         table = layer_table(

@@ -48,7 +48,7 @@ def design_lowpass_filter(
     if not radial:
         taps = np.sinc(2 * cutoff * position) * window
         return torch.as_tensor(taps / taps.sum(), dtype=torch.float32)
-    radius = torch.as_tensor(np.hypot(*np.meshgrid(position, position)))
+    radius = torch.as_tensor(np.hypot(*np.meshgrid(position, position)), device="cpu")
     jinc = torch.special.bessel_j1(2 * math.pi * cutoff * radius) / (math.pi * radius)
     plane = jinc.numpy() * np.outer(window, window)
     return torch.as_tensor(plane / plane.sum(), dtype=torch.float32)
