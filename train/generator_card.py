@@ -28,7 +28,7 @@ not make photographs. For those, load an official checkpoint or train your own.
   channel_base {arguments["channel_base"]}, channel_max {arguments["channel_max"]}, z {arguments["z_dim"]}, w {arguments["w_dim"]}. Stored in half precision. Id `{header["id"]}`.
 - **Data** {training["data"]}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0; photos from
   YFCC-100M), crops `faces128`. Rows whose index is a multiple of 10 (1,066) were never trained on.
-- **Recipe** `train/starter.py`: an autoencoder phase of {training["config"]["autoencoder_images"]:,} images, then adversarial with a relativistic loss
+- **Recipe** `train/starter.py`: reconstruction from PCA codes for {training["config"]["reconstruction_images"]:,} images, then adversarial with a relativistic loss
   and penalties on both sides; {training["images"]:,} images in all. The weights are an average (half-life {training["config"]["ema_images"]:,.0f} images).
 
       python -m train starter --data faces128_train.zip --until-images {training["images"]} --export editkit/models/{header["name"]}.safetensors

@@ -1,10 +1,10 @@
 """The starter recipe: a compact StyleGAN3 from a small data set on a CPU.
 
-Two phases. First an autoencoder: an encoder gives z, the generator under training gives the picture back, so that
-every photograph teaches every layer from the first step. Then the game is added: samples from the prior and
-reconstructions are judged by a discriminator with a relativistic loss and penalties on both sides (Huang et al. 2024,
-"The GAN is dead; long live the GAN!", equations 4-6), with feature matching on the reconstructions. The generator is
-a plain StyleGAN3 with nothing bolted on; encoder and discriminator are scaffolding.
+Two phases. First reconstruction: every photograph has a code (``PrincipalCodes``) and the generator under training gives
+the picture back, so that every photograph teaches every layer from the first step. Then the game is added: samples
+from the prior and reconstructions are judged by a discriminator with a relativistic loss and penalties on both sides
+(Huang et al. 2024, "The GAN is dead; long live the GAN!", equations 4-6), with feature matching on the
+reconstructions. The generator is a plain StyleGAN3 with nothing bolted on; codes and discriminator are scaffolding.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from editkit.networks.discriminator import Discriminator
 from editkit.networks.stylegan3 import StyleGAN3Generator
-from train.codes import CodeEncoder
+from train.codes import PrincipalCodes
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 
 
@@ -47,15 +47,14 @@ class StarterConfig:
     """Settings of the recipe; the defaults are those of the bundled starter."""
 
     generator: dict[str, Any] = field(default_factory=_generator_arguments)
-    encoder_base: int = 1024  # channel_base of the encoder
     discriminator_base: int = 2048  # channel_base of the discriminator
     discriminator_max: int = 128  # channel_max of the discriminator
     batch: int = 8
-    autoencoder_images: int = 30_000  # images seen before the game starts
-    lr: float = 4e-3  # Adam, generator and encoder
+    reconstruction_images: int = 12_000  # images seen before the game starts
+    lr: float = 4e-3  # Adam, generator
     lr_adversarial: float = 2e-3  # the same, once the game has started
     lr_discriminator: float = 3e-4
-    clip: float = 5.0  # gradient norm, generator and encoder
+    clip: float = 5.0  # gradient norm, generator
     clip_discriminator: float = 1.0
     code_noise: float = 0.1  # standard deviation, on codes of unit variance
     gamma: float = 1.0  # weight of R1 and R2
@@ -106,19 +105,18 @@ class StarterTraining:
         torch.manual_seed(c.seed)
         resolution, z_dim = c.generator["img_resolution"], c.generator["z_dim"]
         self.generator = StyleGAN3Generator(**c.generator)
-        self.encoder = CodeEncoder(images, dim=z_dim, channel_base=c.encoder_base)
+        self.encoder = PrincipalCodes(images, dim=z_dim)
         self.discriminator = Discriminator(
             img_resolution=resolution,
             channel_base=c.discriminator_base,
             channel_max=c.discriminator_max,
             conv_clamp=None,
         )
-        for module in (self.generator, self.encoder, self.discriminator):
+        for module in (self.generator, self.discriminator):
             module.to(memory_format=torch.channels_last)
         self.average = StyleGAN3Generator(**c.generator).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
-        self.players = [*self.generator.parameters(), *self.encoder.parameters()]
-        self.optimizer = torch.optim.Adam(self.players, lr=c.lr, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=c.lr, betas=(0.9, 0.99))
         self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), lr=c.lr_discriminator, betas=(0.0, 0.99))
         self.batches = Batches(images, batch=c.batch, seed=c.seed)
         self.seen = 0  # photographs shown
@@ -162,7 +160,7 @@ class StarterTraining:
     def step(self) -> dict[str, float]:
         """One batch; returns the losses."""
         real = self.batches.at(self.seen)
-        playing = self.seen >= self.config.autoencoder_images
+        playing = self.seen >= self.config.reconstruction_images
         report = self._play(real) if playing else self._reconstruct(real)
         self.seen += self.config.batch
         self._average()
@@ -181,7 +179,7 @@ class StarterTraining:
     def _play(self, real: Tensor) -> dict[str, float]:
         c = self.config
         half = c.batch // 2
-        into = self.seen - c.autoencoder_images
+        into = self.seen - c.reconstruction_images
         # half reconstructions (of the first half of the batch), half samples from the prior
         codes = torch.cat([self._jitter(self.encoder(real)[:half]), self.prior(half)])
         fake = self.generator.synthesis(self._ws(codes), update_emas=True)
@@ -234,7 +232,7 @@ class StarterTraining:
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.players, self.config.clip)
+        nn.utils.clip_grad_norm_(self.generator.parameters(), self.config.clip)
         self.optimizer.step()
 
     def _average(self) -> None:

@@ -77,7 +77,7 @@ def _restore(node: Any, tensors: dict[str, Tensor]) -> Any:
 
 def _half(value: Any, name: str) -> Any:
     if isinstance(value, Tensor):
-        exact = any(part in name for part in ("input", "_ema", "_avg", "filter", "/1."))
+        exact = any(part in name for part in ("input", "_ema", "_avg", "filter"))
         return value.half() if value.dtype == torch.float32 and not exact else value
     if isinstance(value, dict):
         return {key: _half(item, f"{name}/{key}") for key, item in value.items()}
