@@ -6,6 +6,7 @@ import pytest
 import torch
 from network_fixtures import absolute_error, op_cases
 
+from editkit.ops import filtered_lrelu as module
 from editkit.ops.backends import BACKENDS, use_backend
 from editkit.ops.filtered_lrelu import filtered_lrelu
 
@@ -88,3 +89,22 @@ def test_half_precision_runs_and_stays(dtype: torch.dtype) -> None:
     y = filtered_lrelu(x.to(dtype), f, f, b, up=2, down=2, padding=3)
     assert y.dtype == dtype
     assert absolute_error(y, filtered_lrelu(x, f, f, b, up=2, down=2, padding=3)) < 0.1
+
+
+def test_channels_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large pictures pass a few channels at a time: same values and derivatives, with and without a bias."""
+    x = torch.randn(2, 7, 9, 8, dtype=torch.float64)
+    fir = torch.tensor([1.0, 3, 3, 1]) / 8
+    for bias in (torch.randn(7, dtype=torch.float64), None):
+        results = []
+        for chunk in (1 << 30, 3 * 2 * 9 * 8 * 4 * 8, 1):  # all seven, three, and one channel at a time
+            monkeypatch.setattr(module, "CHUNK", chunk)
+            leaf = x.clone().requires_grad_()
+            b = None if bias is None else bias.clone().requires_grad_()
+            with use_backend("polyphase"):
+                y = filtered_lrelu(leaf, fir, fir, b, up=2, down=2, padding=3, clamp=0.5)
+                gradients = torch.autograd.grad(y.square().sum(), [leaf] if b is None else [leaf, b])
+            results.append([y, *gradients])
+        for other in results[1:]:
+            for found, wanted in zip(other, results[0], strict=True):
+                assert absolute_error(found, wanted) < 1e-13

@@ -3,12 +3,15 @@
 Source: Karras et al. 2021, section 3.2 and figure 2b.
 """
 
+import torch
 from torch import Tensor
 
 from editkit.ops import fused
 from editkit.ops.backends import current_backend
 from editkit.ops.bias_act import bias_act
 from editkit.ops.upfirdn2d import Factor, parse_factor, parse_padding, upfirdn2d
+
+CHUNK = 16 << 20  # bytes of the upsampled picture at a time on a CPU: larger temporaries cost more in page faults
 
 
 def filtered_lrelu(
@@ -47,7 +50,17 @@ def filtered_lrelu(
         raise ValueError(f"bias must have {x.shape[1]} entries, one a channel, got {tuple(b.shape)}")
     if current_backend() == "cpu" and fused.supported(x, fu, fd):
         return fused.filtered_lrelu(x, fu, fd, b, up, down, pad, gain, slope, clamp, flip_filter)
-    x = bias_act(x, b)
-    x = upfirdn2d(x, fu, up=up, padding=pad, gain=float(up**2), flip_filter=flip_filter)
-    x = bias_act(x, act="lrelu", alpha=slope, gain=gain, clamp=clamp)
-    return upfirdn2d(x, fd, down=down, flip_filter=flip_filter)
+
+    def steps(x: Tensor, b: Tensor | None) -> Tensor:
+        x = bias_act(x, b)
+        x = upfirdn2d(x, fu, up=up, padding=pad, gain=float(up**2), flip_filter=flip_filter)
+        x = bias_act(x, act="lrelu", alpha=slope, gain=gain, clamp=clamp)
+        return upfirdn2d(x, fd, down=down, flip_filter=flip_filter)
+
+    upsampled = x[:, :1].numel() * up**2 * x.element_size()  # bytes a channel
+    channels = max(1, CHUNK // max(1, upsampled))
+    if channels >= x.shape[1] or x.device.type != "cpu" or current_backend() == "reference":
+        return steps(x, b)
+    parts = x.split(channels, 1)
+    biases = [None] * len(parts) if b is None else list(b.split(channels))
+    return torch.cat([steps(*part) for part in zip(parts, biases, strict=True)], 1)

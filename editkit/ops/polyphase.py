@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TILE = 32  # outputs a tile
+TILE = 64  # outputs a tile
 
 
 def upfirdn2d(
