@@ -123,7 +123,9 @@ def test_centre_and_box() -> None:
 
 def test_pure_scaling_is_lanczos_of_the_box() -> None:
     """The filter of the data set: Pillow's Lanczos on the same fractional box."""
-    pixels = np.random.default_rng(0).integers(80, 176, (100, 120, 3), dtype=np.uint8)  # Lanczos overshoots clip nothing
+    pixels = np.random.default_rng(0).integers(
+        80, 176, (100, 120, 3), dtype=np.uint8
+    )  # Lanczos overshoots clip nothing
     photo = Photo(image=image_from_uint8(pixels))
     crop = align(photo, 32, convention="centre", box=(20.5, 10.25, 70, 70)).image
     expected = Image.fromarray(pixels).resize((32, 32), Image.Resampling.LANCZOS, box=(20.5, 10.25, 90.5, 80.25))

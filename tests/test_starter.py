@@ -13,8 +13,8 @@ import torch
 from editkit.errors import CheckpointError, SchemaError
 from editkit.generator import load_generator
 from editkit.seeds import z_from_seeds
-from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 from train.codes import PrincipalCodes
+from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 from train.starter import Batches, DivergedError, StarterConfig, StarterTraining, config_of
 from train.starter_export import export_generator
 from train.starter_loop import run

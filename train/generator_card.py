@@ -9,54 +9,88 @@ if TYPE_CHECKING:
     from editkit.direction import Direction
     from train.generator_evaluation import GeneratorEvaluation
 
+_TEMPLATE = """# {name}.safetensors: the bundled generator of faces
 
-def generator_card(
-    header: Mapping[str, Any], figures: GeneratorEvaluation, directions: Sequence[Direction]
-) -> str:
-    """Markdown, from the checkpoint's header and what was measured."""
-    training, arguments = header["training"], header["arguments"]
-    w, plus = figures.inversion["w"], figures.inversion["w+"]
-    side = arguments["img_resolution"]
-    offered = ", ".join(f"`{d.name}`" for d in directions)
-    return f"""# {header["name"]}.safetensors: the bundled generator of faces
-
-A starter: a compact StyleGAN3-T at {side} px, trained on a CPU. It makes the whole of editkit work out of the box; it does
-not make photographs. For those, load an official checkpoint or train your own.
+A starter: a compact StyleGAN3-T at {side} px, trained on a CPU. It makes the whole of editkit work out of the box; it
+does not make photographs. For those, load an official checkpoint.
 
 ## How it was made
-- **Network** StyleGAN3-T with plain constructor arguments: {arguments["num_layers"]} layers, margin {arguments["margin_size"]},
-  channel_base {arguments["channel_base"]}, channel_max {arguments["channel_max"]}, z {arguments["z_dim"]}, w {arguments["w_dim"]}. Stored in half precision. Id `{header["id"]}`.
-- **Data** {training["data"]}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0; photos from
-  YFCC-100M), crops `faces128`. Rows whose index is a multiple of 10 (1,066) were never trained on.
-- **Recipe** `train/starter.py`: reconstruction from PCA codes for {training["config"]["reconstruction_images"]:,} images, then adversarial with a relativistic loss
-  and penalties on both sides; {training["images"]:,} images in all. The weights are an average (half-life {training["config"]["ema_images"]:,.0f} images).
+- **Network** StyleGAN3-T with plain constructor arguments: {layers} layers, first cutoff {cutoff}, margin {margin},
+  channel_base {base}, channel_max {widest}, z {z_dim}, w {w_dim}; half precision. Its id:
+  `{id}`
+- **Data** {data}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0;
+  photos from YFCC-100M), crops `faces128`. Rows whose index is a multiple of 10 (1,066) were never trained on.
+- **Recipe** `train/starter.py`, {images:,} images seen. {phases}
+  The weights are a running average. Batch size and learning rate were changed by hand on the way and the run was
+  resumed several times: the command below repeats the recipe, not these very weights.
 
-      python -m train starter --data faces128_train.zip --until-images {training["images"]} --export editkit/models/{header["name"]}.safetensors
+      editkit train starter --data faces128_train.zip --until-images {images} --export FILE
 
 ## Figures
-Repeat them, with the directions, the sheets and this card, by
+Repeat them, with the directions and the sheets, by
 
     editkit rebuild --data faces128_train.zip --unseen faces128_dev.zip
 
-| inversion of {figures.photos} unseen photos, {w["steps"]:.0f} steps | PSNR | SSIM | perceptual (bundled) |
-|---|---|---|---|
-| W | {w["psnr"]:.2f} dB | {w["ssim"]:.3f} | {w["perceptual"]:.3f} |
-| W+ | {plus["psnr"]:.2f} dB | {plus["ssim"]:.3f} | {plus["perceptual"]:.3f} |
+| inversion of {photos} unseen photos | steps | PSNR | SSIM | perceptual (bundled) |
+|---|---|---|---|---|
+{inversion}
 
 PSNR and SSIM on uint8-rounded aligned crops, data range 255.
 
-| {figures.variety_count} untruncated samples, perceptual distance of pairs | samples | real photos |
+| perceptual distance of pairs, {variety_count} untruncated samples | samples | real photos |
 |---|---|---|
-| mean | {figures.variety:.3f} | {figures.variety_real:.3f} |
-| closest | {figures.closest_pair:.3f} | {figures.closest_pair_real:.3f} |
+| mean | {variety:.3f} | {variety_real:.3f} |
+| closest | {closest_pair:.3f} | {closest_pair_real:.3f} |
 
-`fd_faces` (Frechet distance on the bundled features; not FID) of {figures.fd_count:,} samples and the evaluation split: {figures.fd_faces:.1f}.
+`fd_faces` (Frechet distance on the bundled features; not FID) of {fd_count:,} samples and the evaluation split:
+{fd_faces:.1f}.
 
-Directions found for it: {offered}.
+Directions found for it: {directions}.
 
 ## Use, and limits
-- Made for trying out inversion and editing, for tests, and as a start for fine-tuning. Not for identifying anyone, nor for
-  judging anyone: labels of age and gender presentation are coarse, and are those that annotators saw in a photograph.
-- Near-frontal faces of adults only; blurred data makes blurred details; far from the data pictures fall apart.
+- Made for trying out inversion and editing, for tests, and as a start for fine-tuning. Not for identifying or judging
+  anyone: labels of age and gender presentation are coarse, and are what annotators saw in a photograph.
+- Near-frontal faces of adults only; samples are soft, glasses and hands are smudges; far from the data pictures fall
+  apart.
 - Attribution: FairFace (CC BY 4.0). The weights come under Apache-2.0 like the code.
 """
+
+
+def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, directions: Sequence[Direction]) -> str:
+    """Markdown, from the checkpoint's header and what was measured."""
+    arguments, training = header["arguments"], header["training"]
+    rows = [
+        f"| {space.upper()} | {f['steps']:.0f} | {f['psnr']:.2f} dB | {f['ssim']:.3f} | {f['perceptual']:.3f} |"
+        for space, f in figures.inversion.items()
+    ]
+    return _TEMPLATE.format(
+        name=header["name"],
+        id=header["id"],
+        side=arguments["img_resolution"],
+        layers=arguments["num_layers"],
+        cutoff=arguments["first_cutoff"],
+        margin=arguments["margin_size"],
+        base=arguments["channel_base"],
+        widest=arguments["channel_max"],
+        z_dim=arguments["z_dim"],
+        w_dim=arguments["w_dim"],
+        data=training["data"],
+        images=training["images"],
+        phases=_phases(training["images"], training["config"]["reconstruction_images"]),
+        photos=figures.photos,
+        inversion="\n".join(rows),
+        variety_count=figures.variety_count,
+        variety=figures.variety,
+        variety_real=figures.variety_real,
+        closest_pair=figures.closest_pair,
+        closest_pair_real=figures.closest_pair_real,
+        fd_count=figures.fd_count,
+        fd_faces=figures.fd_faces,
+        directions=", ".join(f"`{d.name}`" for d in directions),
+    )
+
+
+def _phases(images: int, reconstruction: int) -> str:
+    if images <= reconstruction:
+        return "All of them in the reconstruction phase: the adversarial phase has not begun."
+    return f"{reconstruction:,} of them in the reconstruction phase, the others in the adversarial one."

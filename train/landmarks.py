@@ -1,17 +1,14 @@
-"""Trains and judges the landmark network of the aligner.
+"""Trains and judges the landmark network of the aligner; ``editkit train landmarks`` is the command.
 
-``editkit train landmarks`` is its command (see ``landmarks_cli``). ``evaluate`` applies the stated transforms (rotation +-30 degrees, scale 0.7-1.4, shift +-15 %, blur, colour; fixed
+``evaluate`` applies the stated transforms (rotation +-30 degrees, scale 0.7-1.4, shift +-15 %, blur, colour; fixed
 seed) to the evaluation split and reports the mean point error in eye distances, beside what a constant prediction gets.
 """
 
-import argparse
 import copy
-import json
 import logging
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 

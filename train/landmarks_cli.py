@@ -20,7 +20,9 @@ EXAMPLES = (
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = add_command(subparsers, "landmarks", "train the network that finds eyes, nose and mouth", examples=EXAMPLES)
+    parser = add_command(
+        subparsers, "landmarks", "train the network that finds eyes, nose and mouth", examples=EXAMPLES
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="ZIP", help="aligned faces with labels.csv")
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--out", type=Path, metavar="FILE", help="where the trained network goes")

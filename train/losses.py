@@ -19,7 +19,10 @@ def multiscale_l1(image: Tensor, target: Tensor, *, scales: int = 3) -> Tensor:
         if scale:
             image, target = F.avg_pool2d(image, 2), F.avg_pool2d(target, 2)
         difference = image - target
-        edges_x, edges_y = difference[..., :, 1:] - difference[..., :, :-1], difference[..., 1:, :] - difference[..., :-1, :]
+        edges_x, edges_y = (
+            difference[..., :, 1:] - difference[..., :, :-1],
+            difference[..., 1:, :] - difference[..., :-1, :],
+        )
         total = total + difference.abs().mean() + edges_x.abs().mean() + edges_y.abs().mean()
     return total
 

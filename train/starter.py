@@ -1,7 +1,7 @@
 """The starter recipe: a compact StyleGAN3 from a small data set on a CPU.
 
-Two phases. First reconstruction: every photograph has a code (``PrincipalCodes``) and the generator under training gives
-the picture back, so that every photograph teaches every layer from the first step. Then the game is added: samples
+Two phases. First reconstruction: every photograph has a code (``PrincipalCodes``) and the generator gives the picture
+back, so that every photograph teaches every layer from the first step. Then the game is added: samples
 from the prior and reconstructions are judged by a discriminator with a relativistic loss and penalties on both sides
 (Huang et al. 2024, "The GAN is dead; long live the GAN!", equations 4-6), with feature matching on the
 reconstructions. The generator is a plain StyleGAN3 with nothing bolted on; codes and discriminator are scaffolding.
@@ -88,11 +88,16 @@ class Batches:
         flips = np.random.default_rng([self.seed, 1, seen]).random(self.batch) < 0.5
         rows = self.images[picked]
         rows[flips] = rows[flips, :, ::-1]
-        return (torch.from_numpy(rows).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        return (torch.from_numpy(rows).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
+            memory_format=torch.channels_last
+        )
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_epoch", None) != epoch:
-            self._epoch, self._shuffled = epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.images))
+            self._epoch, self._shuffled = (
+                epoch,
+                np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.images)),
+            )
         return self._shuffled
 
 
@@ -113,7 +118,7 @@ class StarterTraining:
             conv_clamp=None,
         )
         for module in (self.generator, self.discriminator):
-            module.to(memory_format=torch.channels_last)
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self.average = StyleGAN3Generator(**c.generator).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=c.lr, betas=(0.9, 0.99))
@@ -198,7 +203,9 @@ class StarterTraining:
             [F.l1_loss(f[:half], r[:half]) / r[:half].abs().mean() for f, r in zip(fake_maps, real_maps, strict=True)]
         ).mean()
         l1 = multiscale_l1(fake[:half], real[:half])
-        self._update(l1 + weight * game + weight / c.adversarial_weight * c.matching_weight * matching, c.lr_adversarial)
+        self._update(
+            l1 + weight * game + weight / c.adversarial_weight * c.matching_weight * matching, c.lr_adversarial
+        )
         self.discriminator.requires_grad_(True)
         return report | {
             "l1": l1.item(),
@@ -240,8 +247,8 @@ class StarterTraining:
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
                 mean.lerp_(now, 1 - beta)
-            for mean, now in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-                mean.copy_(now)
+            for kept, current in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+                kept.copy_(current)
 
 
 class DivergedError(RuntimeError):

@@ -56,7 +56,9 @@ def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         return {"tensor": name}
     if isinstance(value, dict):
         keys = [[type(key).__name__, key] for key in value]
-        return {"dict": [[k, _flatten(v, f"{name}/{k[1]}", tensors)] for k, v in zip(keys, value.values(), strict=True)]}
+        return {
+            "dict": [[k, _flatten(v, f"{name}/{k[1]}", tensors)] for k, v in zip(keys, value.values(), strict=True)]
+        }
     if isinstance(value, list | tuple):
         items = [_flatten(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]
         return {type(value).__name__: items}
