@@ -53,7 +53,7 @@ class Optimise:
 
     steps: int = 300
     space: Literal["w", "w+"] = "w+"
-    lr: float = 0.1
+    lr: float = 0.2
     ramp_up: float = 0.05
     ramp_down: float = 0.3
     noise: float = 0.2

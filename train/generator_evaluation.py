@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,8 @@ def evaluate(
     *,
     unseen: np.ndarray,
     evaluation: np.ndarray,
-    steps: int = 300,
+    spaces: Sequence[str] = ("w+",),
+    steps: int = 150,
     batch: int = 16,
     variety_count: int = 64,
     on_progress: Progress | None = None,
@@ -58,12 +59,12 @@ def evaluate(
     Args:
         unseen: uint8 [N, R, R, 3], photos to invert.
         evaluation: uint8 [M, R, R, 3], photos that samples are compared with; neither was trained on.
-        steps: of the inversions.
+        spaces: "w", "w+" or both; steps: of the inversions.
     """
     say = on_progress or (lambda text: None)
     distance = Bundled()
     inversion = {}
-    for space in ("w", "w+"):
+    for space in spaces:
         inversion[space] = _invert(G, image_from_uint8(unseen), space, steps, batch, distance)
         say(f"{space}: {inversion[space]}")
     real = image_from_uint8(evaluation)

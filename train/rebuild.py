@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,13 +22,21 @@ from train.generator_evaluation import evaluate, sample
 Progress = Callable[[str], None]
 
 
-def rebuild(*, data: Path, unseen: Path, sheets: Path, steps: int = 300, on_progress: Progress | None = None) -> None:
+def rebuild(
+    *,
+    data: Path,
+    unseen: Path,
+    sheets: Path,
+    spaces: Sequence[str] = ("w+",),
+    steps: int = 150,
+    on_progress: Progress | None = None,
+) -> None:
     """Rebuilds what depends on ``editkit/models/faces64.safetensors``.
 
     Args:
         data: the training zip, for its evaluation split; unseen: a zip of photos to invert.
         sheets: folder for the pictures of the documentation.
-        steps: of the inversions.
+        spaces, steps: of the inversions.
 
     Raises:
         DirectionError: no direction keeps the bars. TrainingDataError: a zip cannot be read.
@@ -40,7 +48,7 @@ def rebuild(*, data: Path, unseen: Path, sheets: Path, steps: int = 300, on_prog
     for psi, name in ((1.0, "samples"), (0.7, "samples_psi07")):
         write_image(sheets / f"{DEFAULT}_{name}.png", image_grid(sample(G, range(64), truncation_psi=psi), columns=8))
     say(f"{DEFAULT}: sheets of samples in {sheets}")
-    made = build(G, on_progress=None)
+    made = build(G)
     say("directions: " + ", ".join(item.direction.name for item in made))
     current = folder_of(G.spec.id, bundled_directions())
     for folder in bundled_directions().iterdir():
@@ -53,6 +61,7 @@ def rebuild(*, data: Path, unseen: Path, sheets: Path, steps: int = 300, on_prog
         G,
         unseen=load_faces(unseen, resolution=resolution).images,
         evaluation=faces.images[faces.is_evaluation],
+        spaces=spaces,
         steps=steps,
         on_progress=say,
     )

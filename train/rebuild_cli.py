@@ -27,7 +27,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--sheets", type=Path, default=Path("docs/images"), metavar="DIR", help="pictures (default: %(default)s)"
     )
-    parser.add_argument("--steps", type=int, default=300, help="of the inversions (default: %(default)s)")
+    parser.add_argument(
+        "--spaces", nargs="+", choices=("w", "w+"), default=["w+"], help="where to invert (default: w+)"
+    )
+    parser.add_argument("--steps", type=int, default=150, help="of the inversions (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -35,5 +38,12 @@ def run(args: argparse.Namespace) -> int:
     from train.rebuild import rebuild
 
     with Output(args) as output:
-        rebuild(data=args.data, unseen=args.unseen, sheets=args.sheets, steps=args.steps, on_progress=output.say)
+        rebuild(
+            data=args.data,
+            unseen=args.unseen,
+            sheets=args.sheets,
+            spaces=args.spaces,
+            steps=args.steps,
+            on_progress=output.say,
+        )
     return 0
