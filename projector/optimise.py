@@ -51,12 +51,12 @@ class Optimise:
         tolerance: see ``patience``.
     """
 
-    steps: int = 300
+    steps: int = 200
     space: Literal["w", "w+"] = "w+"
-    lr: float = 0.2
+    lr: float = 0.5
     ramp_up: float = 0.05
     ramp_down: float = 0.3
-    noise: float = 0.2
+    noise: float = 0.05
     noise_ramp: float = 0.5
     weights: Weights = field(default_factory=Weights)
     budget: float | None = None

@@ -33,7 +33,7 @@ class WStatistics:
     std: float
 
 
-def sample_statistics(G: Generator, *, samples: int = SAMPLES, floor: float = 0.1) -> WStatistics:
+def sample_statistics(G: Generator, *, samples: int = SAMPLES, floor: float = 0.5) -> WStatistics:
     """Statistics of ``samples`` mapped z (Karras et al. 2020, section 5, start their projection from such samples).
 
     ``floor``: the least standard deviation of an axis, as a share of ``std``: photos need directions that samples do

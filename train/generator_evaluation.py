@@ -49,7 +49,7 @@ def evaluate(
     unseen: np.ndarray,
     evaluation: np.ndarray,
     spaces: Sequence[str] = ("w+",),
-    steps: int = 150,
+    steps: int = 200,
     batch: int = 16,
     variety_count: int = 64,
     on_progress: Progress | None = None,

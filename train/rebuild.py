@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from directions.bundle import build
@@ -28,7 +26,7 @@ def rebuild(
     unseen: Path,
     sheets: Path,
     spaces: Sequence[str] = ("w+",),
-    steps: int = 150,
+    steps: int = 200,
     on_progress: Progress | None = None,
 ) -> None:
     """Rebuilds what depends on ``editkit/models/faces64.safetensors``.
@@ -65,6 +63,5 @@ def rebuild(
         steps=steps,
         on_progress=say,
     )
-    write_text(MODELS / f"{DEFAULT}.json", json.dumps(asdict(figures), indent=2) + "\n")
     write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, [m.direction for m in made]))
     say(f"card: {MODELS / DEFAULT}.md")

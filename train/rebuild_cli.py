@@ -30,7 +30,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--spaces", nargs="+", choices=("w", "w+"), default=["w+"], help="where to invert (default: w+)"
     )
-    parser.add_argument("--steps", type=int, default=150, help="of the inversions (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=200, help="of the inversions (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
