@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
+EXAMPLES_OF_CHOICE = ("yaw", "smile_width", "warmth", "brightness")
+"""The edit of a photo for which none was asked: the first of these at hand. Nobody is made older unasked."""
 DEFAULT_STRENGTH = 0.7
 """Of the range in which a direction looks right: plain to see, and not at its end."""
 STEPS_WITHIN_BUDGET = 100_000
@@ -174,10 +176,11 @@ def recipe_of(args: argparse.Namespace, G: Generator) -> tuple[Recipe, str | Non
         if not names:
             note = f"no directions are at hand for {G.spec.name}: the edited picture is the inverted one"
             return Recipe(name="none", edits=()), note
-        direction = hook("directions")(G, names[0])
+        name = next((name for name in EXAMPLES_OF_CHOICE if name in names), names[0])
+        direction = hook("directions")(G, name)
         end = max(direction.strength, key=abs) if direction.strength[1] == 0 else direction.strength[1]
-        found = Recipe(name=names[0], edits=(Edit(direction, round(DEFAULT_STRENGTH * end, 3) or 1.0),))
-        note = f"no --edit was given: {names[0]}, the first at hand, at {DEFAULT_STRENGTH:g} of its range"
+        found = Recipe(name=name, edits=(Edit(direction, round(DEFAULT_STRENGTH * end, 3) or 1.0),))
+        note = f"no --edit was given: {name}, at {DEFAULT_STRENGTH:g} of its range"
     for edit in found.edits:
         low, high = edit.direction.strength  # type: ignore[union-attr]  # resolved above
         if not low <= edit.strength <= high:
