@@ -1,0 +1,52 @@
+"""What a generator is judged by, and the card that says it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from editkit.generator import random_generator
+from editkit.photo import image_to_uint8
+from train.generator_card import generator_card
+from train.generator_evaluation import GeneratorEvaluation, evaluate, sample
+
+ARGUMENTS = {"output_scale": 0.8, "channel_max": 8, "num_layers": 4, "num_critical": 1}
+
+
+@pytest.fixture(scope="module")
+def figures() -> GeneratorEvaluation:
+    G = random_generator(seed=1, **ARGUMENTS)
+    own = image_to_uint8(sample(G, range(1000, 1008))).numpy()  # photos that it can give back
+    return evaluate(G, unseen=own[:2], evaluation=own, spaces=("w", "w+"), steps=40, variety_count=6)
+
+
+def test_its_own_samples_are_near_it(figures: GeneratorEvaluation) -> None:
+    assert figures.photos == 2 and figures.fd_count == 8 and set(figures.inversion) == {"w", "w+"}
+    assert figures.inversion["w+"]["psnr"] > 20
+    assert 0 < figures.closest_pair < figures.variety
+    assert figures.variety == pytest.approx(figures.variety_real, rel=0.6)
+
+
+def test_noise_is_farther_than_its_own_samples(figures: GeneratorEvaluation) -> None:
+    G = random_generator(seed=1, **ARGUMENTS)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    other = evaluate(G, unseen=noise[:1], evaluation=noise, spaces=("w",), steps=5, variety_count=4)
+    assert other.fd_faces > 2 * figures.fd_faces
+    assert other.inversion["w"]["psnr"] < figures.inversion["w"]["psnr"]
+
+
+def test_samples_repeat_and_truncate() -> None:
+    G = random_generator(seed=1)
+    assert torch.equal(sample(G, range(3)), sample(G, range(3)))
+    near = sample(G, range(8), truncation_psi=0.2)
+    assert near.std(0).mean() < 0.6 * sample(G, range(8)).std(0).mean()
+
+
+@pytest.mark.parametrize(("images", "said"), [(5, "has not begun"), (20, "10 of them in the reconstruction phase")])
+def test_the_card_says_what_was_measured(figures: GeneratorEvaluation, images: int, said: str) -> None:
+    G = random_generator(seed=1)
+    arguments = G.arguments | {"first_cutoff": 2}
+    training = {"data": "toy.zip", "images": images, "config": {"reconstruction_images": 10}}
+    card = generator_card({"name": "toy", "id": "0" * 64, "arguments": arguments, "training": training}, figures, [])
+    assert said in card and "| W+ | 40 |" in card and f"{figures.inversion['w+']['psnr']:.2f} dB" in card
