@@ -516,7 +516,14 @@ def test_a_real_ctrl_c(checkpoint: Path, photo: Path, tmp_path: Path) -> None:
         str(checkpoint),
     ]
     command += ["--align", "centre", "--steps", "1000000", "--budget", "200s", "--verbose", "--device", "cpu"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
+    ) as process:
         assert process.stderr is not None
         lines = []
         for line in process.stderr:
