@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"}
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"})
+"""What counts as a photo in a folder, for this command and for `editkit project`."""
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,7 +46,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="faces128: the bundled networks; ffhq: the official face networks; centre: no face (default: faces128)",
     )
     parser.add_argument("--resolution", type=int, default=256, metavar="PIXELS", help="side of a crop (default: 256)")
-    parser.add_argument("--box", type=_box, metavar="X,Y,W,H", help="where the face, or with centre the square, is")
+    parser.add_argument(
+        "--box", type=parse_box, metavar="X,Y,W,H", help="where the face, or with centre the square, is"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--face", type=int, default=0, metavar="N", help="which face, 0 being the largest (default: 0)")
     which.add_argument("--all-faces", action="store_true", help="a crop for every face: NAME_0.png, NAME_1.png, ...")
@@ -85,9 +88,9 @@ def run(args: argparse.Namespace) -> int:
 
 def photos_in(folder: Path) -> list[Path]:
     """The pictures of a folder, by suffix, sorted by name. Raises PhotoError where there is none."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
     if not found:
-        raise PhotoError(f"{folder} holds no pictures ({', '.join(sorted(_SUFFIXES))})")
+        raise PhotoError(f"{folder} holds no pictures ({', '.join(sorted(PHOTO_SUFFIXES))})")
     return found
 
 
@@ -132,7 +135,8 @@ def _summary(crop: AlignedPhoto) -> str:
     return f"{alignment.convention}, {points}, {side:.0f} photo pixels -> {alignment.crop_size}"
 
 
-def _box(text: str) -> tuple[float, float, float, float]:
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """The argparse type of ``--box``."""
     try:
         x, y, width, height = (float(part) for part in text.split(","))
     except ValueError as error:

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editkit.alignment_cli import parse_box
 from editkit.command import Output, add_command
 from editkit.errors import DirectionError, UsageError
 
@@ -82,7 +83,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         choices=("faces128", "ffhq", "centre"),
         help="how photos are cropped; centre needs no face (default: what the generator expects)",
     )
-    crop.add_argument("--box", type=_box, metavar="X,Y,W,H", help="where the face, or with centre the square, is")
+    crop.add_argument("--box", type=parse_box, metavar="X,Y,W,H", help="where the face, or with centre the square, is")
     crop.add_argument(
         "--face", type=_index, default=0, metavar="N", help="which face, 0 being the largest (default: 0)"
     )
@@ -268,11 +269,3 @@ def _index(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected an index from 0 on, 0 being the largest, got {text!r}")
     return int(text)
-
-
-def _box(text: str) -> tuple[float, float, float, float]:
-    try:
-        x, y, width, height = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected four numbers x,y,width,height, got {text!r}") from error
-    return x, y, width, height

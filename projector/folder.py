@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from editkit.alignment_cli import PHOTO_SUFFIXES
 from editkit.errors import EditkitError, OutputError, PhotoError, UsageError
 from editkit.files import ensure_folder
 from editkit.photo import Photo, read_photo, sample_photo
@@ -24,8 +25,6 @@ from projector.report import write_page
 from projector.result import Step, Stop
 
 log = logging.getLogger(__name__)
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,9 +139,11 @@ def photos_in(folder: Path, *, skip: Path | None = None) -> list[Path]:
             log.info("%s is an output folder of editkit and is left out", here)
             folders.clear()
             continue
-        found += [here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
+        found += [
+            here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES
+        ]
     if not found:
-        raise PhotoError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise PhotoError(f"{folder} holds no pictures ({', '.join(sorted(PHOTO_SUFFIXES))})")
     return sorted(found)
 
 

@@ -1,7 +1,6 @@
 """Training states as safetensors: nested dicts and lists of tensors and plain values, exactly as they were."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,11 +42,6 @@ def save_transport(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
 def load_transport(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A ``save_transport`` file with its weights back in float32; it has no optimizers."""
     return _single(load_state(path))
-
-
-def latest(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The first of ``names`` that exists in ``folder``."""
-    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
