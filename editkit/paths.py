@@ -50,9 +50,7 @@ class Timing:
         return len(self.steps), 0.0
 
 
-def timing(
-    keyframes: int, frames: int, *, durations: Sequence[float] | None = None, loop: bool = False
-) -> Timing:
+def timing(keyframes: int, frames: int, *, durations: Sequence[float] | None = None, loop: bool = False) -> Timing:
     """``frames`` over the segments between ``keyframes``, in proportion to ``durations`` (even by default).
 
     Args:
@@ -74,16 +72,14 @@ def timing(
         raise UsageError(f"a {kind} of {keyframes} keyframes has {segments} durations, got {len(weights)}")
     if not all(math.isfinite(weight) and weight > 0 for weight in weights):
         raise UsageError(f"durations are finite numbers above 0, got {weights}")
-    # Every segment gets one step, the rest goes by largest share not yet given (D'Hondt's rule keeps proportions).
-    steps, total = [1] * segments, frames - (not loop)
+    total = frames - (not loop)
     wanted = [weight / sum(weights) * total for weight in weights]
     steps = [max(1, math.floor(share)) for share in wanted]
-    while sum(steps) > total:  # shares below one were raised to it; those that have most give
-        steps[max(range(segments), key=lambda i: (steps[i] - wanted[i]) * (steps[i] > 1))] -= 1
-    # What rounding left over is spread evenly along the path, where shares are equal.
-    missing = total - sum(steps)
-    order = sorted(range(segments), key=lambda i: (steps[i] - wanted[i], (i * 0.618034) % 1))
-    for i in order[:missing]:
+    while sum(steps) > total:  # some shares were below one: the others give, those first that are furthest above theirs
+        steps[max((i for i in range(segments) if steps[i] > 1), key=lambda i: steps[i] - wanted[i])] -= 1
+    # What rounding left over goes to the largest remainders; equal ones take it at even distances along the path.
+    order = sorted(range(segments), key=lambda i: (round(steps[i] - wanted[i], 9), i * 0.618034 % 1))
+    for i in order[: total - sum(steps)]:
         steps[i] += 1
     return Timing(steps=tuple(steps), loop=loop)
 
