@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,7 +134,7 @@ def run_find(args: argparse.Namespace) -> int:
         method = GanSpace(
             count=args.count, samples=args.samples, seed=args.seed, layers=args.layers, classes=args.label
         )
-        found = find(G, method, on_progress=_progress(output, "sampling"))
+        found = find(G, method, on_progress=output.counter("sampling"))
         scorers = score.default_scorers(faces=_shows_faces(G))
         against = score.baseline(G, scorers, classes=args.label)
         kept = []
@@ -159,7 +158,7 @@ def run_build(args: argparse.Namespace) -> int:
     G = _generator(args)
     with Output(args) as output:
         scorers = score.default_scorers(faces=_shows_faces(G))
-        bars, report = bundle.Bars(leakage=args.leakage), _progress(output, "rendering")
+        bars, report = bundle.Bars(leakage=args.leakage), output.counter("rendering")
         made = bundle.build(G, scorers=scorers, bars=bars, root=args.out, on_progress=report)
         for one in made:
             name = one.direction.name
@@ -220,11 +219,3 @@ def _write_strip(
 
     latents = sample_latents(G, samples=samples, seed=seed, classes=classes)
     write_image(path, strip(G, direction, latents))
-
-
-def _progress(output: Output, what: str) -> Callable[[int, int], None]:
-    def show(done: int, total: int) -> None:
-        if output.progress:
-            print(f"\r{what} {done}/{total}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
-
-    return show
