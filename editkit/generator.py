@@ -16,13 +16,22 @@ import torch
 from torch import Tensor
 
 from editkit.device import resolve_device
-from editkit.errors import CheckpointError, LatentError
-from editkit.latent import Latent, Space
-from editkit.layers import check_widths
+from editkit.errors import CheckpointError
+from editkit.latent import Latent
+from editkit.network_generator import NetworkGenerator
 
 if TYPE_CHECKING:
-    from editkit.networks.stylegan3 import StyleGAN3Generator
     from editkit.transform import Transform
+
+__all__ = [
+    "Generator",
+    "GeneratorSpec",
+    "NetworkGenerator",
+    "from_tensors",
+    "load_generator",
+    "random_generator",
+    "save_generator",
+]
 
 DEFAULT = "faces64"
 MODELS = Path(__file__).parent / "models"
@@ -34,7 +43,7 @@ class GeneratorSpec:
 
     Attributes:
         id: SHA-256 of the weights; ``parent_id``: of those it is a half-precision or tuned copy of.
-        name, kind: for people, and of the network ("stylegan3").
+        name, kind: for people, and of the network ("stylegan3", "stylegan2" or "stylegan_xl").
         resolution, channels: of the image; z_dim, w_dim, c_dim: of z, w and label; num_ws: rows of W+.
         domain: what it shows; alignment: the crop it expects ("faces128", "ffhq" or "centre"); licence: of the weights.
     """
@@ -85,91 +94,6 @@ class Generator(Protocol):
         ...
 
 
-class NetworkGenerator:
-    """A ``Generator`` over a network of this package."""
-
-    def __init__(self, network: StyleGAN3Generator, spec: GeneratorSpec, arguments: Mapping[str, Any]) -> None:
-        """``network``: in evaluation mode from now on, its parameters frozen; ``arguments`` built it."""
-        self._network = network.eval().requires_grad_(False)
-        self._spec = spec
-        self.arguments = dict(arguments)
-
-    @property
-    def spec(self) -> GeneratorSpec:
-        """Facts, without running anything."""
-        return self._spec
-
-    @property
-    def w_avg(self) -> Tensor:
-        """[w_dim], a copy."""
-        return self._network.mapping.w_avg.clone()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self._network.mapping.w_avg.device
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """A copy of the weights, by their published names."""
-        return {name: tensor.clone() for name, tensor in self._network.state_dict().items()}
-
-    def map(
-        self,
-        z: Tensor,
-        *,
-        label: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Latent:
-        """z [N, z_dim] to a latent in w, or in w+ where ``truncation_cutoff`` makes rows differ.
-
-        Args:
-            label: [N, c_dim], one-hot or dense; zeros (no class) where a conditional generator gets none.
-            truncation_psi: 1 leaves w, 0 gives ``w_avg``; truncation_cutoff: rows that it reaches, None for all.
-
-        Raises:
-            LatentError: z or label has the wrong shape.
-        """
-        spec = self._spec
-        if z.ndim != 2 or z.shape[1] != spec.z_dim:
-            raise LatentError(f"{spec.name!r} takes z of shape [N, {spec.z_dim}], got {list(z.shape)}")
-        if label is not None and label.shape != (z.shape[0], spec.c_dim):
-            raise LatentError(f"{spec.name!r} takes labels [{z.shape[0]}, {spec.c_dim}], got {list(label.shape)}")
-        if label is None and spec.c_dim:
-            label = z.new_zeros(z.shape[0], spec.c_dim)
-        ws = self._network.mapping(
-            z.to(self.device),
-            None if label is None else label.to(self.device),
-            truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
-        )
-        space: Space = "w" if truncation_cutoff is None or truncation_psi == 1 else "w+"
-        return Latent(space=space, codes=ws, generator=spec.id, parent=spec.parent_id)
-
-    def styles(self, latent: Latent) -> Latent:
-        """A latent in w or w+ to StyleSpace (s), layer by layer."""
-        latent.require("w", "w+").check(self._spec)
-        codes = self._network.synthesis.styles(latent.tensor.to(self.device))
-        return Latent(space="s", codes=codes, generator=self._spec.id, parent=self._spec.parent_id)
-
-    def synthesize(self, latent: Latent, *, transform: Transform | None = None) -> Tensor:
-        """A latent in w, w+ or s to float32 [N, 3, R, R], about in [-1, 1]; differentiable in codes and transform.
-        A sample's image does not depend on the rest of its batch.
-
-        Raises:
-            LatentError: in z, or of the wrong shape; GeneratorMismatchError: it belongs to another generator.
-            UsageError: neither one transform nor one a sample.
-        """
-        latent.require("w", "w+", "s").check(self._spec)
-        inverse = None if transform is None else transform.expand(len(latent)).inverse().to(self.device).matrix
-        synthesis = self._network.synthesis
-        if latent.space == "s":
-            styles = {name: codes.to(self.device) for name, codes in latent.styles.items()}
-            check_widths({name: codes.shape[1] for name, codes in styles.items()}, synthesis.style_widths())
-            return synthesis.from_styles(styles, transform=inverse)
-        return synthesis(latent.tensor.to(self.device), transform=inverse)
-
-
 def load_generator(source: str | os.PathLike[str] | None = None, *, device: str = "auto") -> NetworkGenerator:
     """The bundled default, a bundled name, a native checkpoint (.safetensors) or an official pickle.
 
@@ -205,7 +129,7 @@ def from_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, de
         raise CheckpointError(f"{name!r} is of kind {kind!r}, not a generator ({', '.join(GENERATOR_KINDS)})")
     check_network(kind, arguments, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
     weights = sum(tensor.numel() * 4 for tensor in tensors.values())
-    check_fits(weights + working_memory(arguments), f"generator {name!r}", device=device)
+    check_fits(weights + working_memory(arguments, kind=kind), f"generator {name!r}", device=device)
     with torch.random.fork_rng(devices=[]):  # its first weights are drawn and thrown away: leave the caller's stream
         network = build_network(kind, arguments)
     try:
@@ -243,10 +167,21 @@ def save_generator(generator: NetworkGenerator, path: str | os.PathLike[str]) ->
     write_checkpoint(path, generator.state_dict(), header | {"arguments": generator.arguments})
 
 
+_SMALL: Mapping[str, Mapping[str, Any]] = {
+    "stylegan3": {"channel_base": 512, "channel_max": 16, "num_layers": 6, "margin_size": 4},
+    "stylegan2": {"channel_base": 512, "channel_max": 16, "mapping_kwargs": {"num_layers": 2}},
+}
+
+
 def random_generator(
-    *, seed: int = 0, resolution: int = 32, alignment: str = "centre", **arguments: Any
+    *, seed: int = 0, resolution: int = 32, alignment: str = "centre", kind: str = "stylegan3", **arguments: Any
 ) -> NetworkGenerator:
-    """A small, untrained StyleGAN3-T: for trials and tests. ``arguments`` go to ``StyleGAN3Generator``."""
+    """A small, untrained generator: for trials and tests.
+
+    Args:
+        kind: "stylegan3" (configuration T) or "stylegan2".
+        arguments: of the network's constructor, over those that make it small.
+    """
     from editkit.checkpoints.native import weights_id
     from editkit.networks import build_network
 
@@ -256,16 +191,18 @@ def random_generator(
         "w_dim": 32,
         "img_resolution": resolution,
         "img_channels": 3,
-        "channel_base": 512,
-        "channel_max": 16,
-        "num_layers": 6,
-        "margin_size": 4,
-    } | arguments
+        **_SMALL.get(kind, {}),
+        **arguments,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network("stylegan3", full)
+        network = build_network(kind, full)
+        if kind == "stylegan2":  # as drawn it would be 0, and noise modes would not differ
+            for name, parameter in network.named_parameters():
+                if name.endswith("noise_strength"):
+                    torch.nn.init.constant_(parameter, 0.1)
     tensors = network.state_dict()
-    header = {"kind": "stylegan3", "arguments": full, "id": weights_id(tensors), "name": f"random-{seed}"}
+    header = {"kind": kind, "arguments": full, "id": weights_id(tensors), "name": f"random-{seed}"}
     return from_tensors(tensors, header | {"alignment": alignment}, device=torch.device("cpu"))
 
 

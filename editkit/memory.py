@@ -52,27 +52,45 @@ def check_fits(needed: int, what: str, *, device: torch.device | str = "cpu") ->
         )
 
 
-def working_memory(arguments: Mapping[str, Any]) -> int:
-    """Bytes that a StyleGAN3 forward pass of one image takes: the largest layer, before and after its oversampling.
+def working_memory(arguments: Mapping[str, Any], *, kind: str = "stylegan3") -> int:
+    """Bytes that a forward pass of one image takes: what the largest layer holds at once.
 
-    ``arguments`` are those of ``StyleGAN3Generator``. Raises UsageError if they make no network.
+    ``arguments`` are those of the network's constructor. Raises UsageError if they make no network.
     """
+    try:
+        return _ESTIMATES[kind](arguments)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"these constructor arguments make no network: {error}") from error
+
+
+def _stylegan3(arguments: Mapping[str, Any]) -> int:
+    """The largest layer, before and after its oversampling."""
     from editkit.networks.stylegan3 import layer_table
 
     names = ("img_resolution", "channel_base", "channel_max", "num_layers", "margin_size")
     defaults = {"img_resolution": 256, "channel_base": 32768, "channel_max": 512, "num_layers": 14, "margin_size": 10}
-    try:
-        values = {name: int(arguments.get(name, defaults[name])) for name in names}
-        table = layer_table(
-            **values,
-            img_channels=3,
-            num_critical=arguments.get("num_critical", 2),
-            first_cutoff=arguments.get("first_cutoff", 2),
-            first_stopband=arguments.get("first_stopband", 2**2.1),
-            last_stopband_rel=arguments.get("last_stopband_rel", 2**0.3),
-            num_fp16_res=0,
-        )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"these constructor arguments make no network: {error}") from error
+    table = layer_table(
+        **{name: int(arguments.get(name, defaults[name])) for name in names},
+        img_channels=3,
+        num_critical=arguments.get("num_critical", 2),
+        first_cutoff=arguments.get("first_cutoff", 2),
+        first_stopband=arguments.get("first_stopband", 2**2.1),
+        last_stopband_rel=arguments.get("last_stopband_rel", 2**0.3),
+        num_fp16_res=0,
+    )
     oversampling = arguments.get("lrelu_upsampling", 2)
     return max(4 * g.out_channels * (4 * g.out_size**2 + 2 * (g.out_size * oversampling) ** 2) for g in table)
+
+
+def _blocks(arguments: Mapping[str, Any]) -> int:
+    """StyleGAN2 and its discriminator: the widest block, with input, resampled and filtered copies and output."""
+    options = {**arguments, **(arguments.get("synthesis_kwargs") or {})}
+    side, base, widest = (int(options.get(name, default)) for name, default in _BLOCK_SIZES)
+    if min(side, base, widest) < 1:
+        raise ValueError(f"sizes must be above 0, got {side}, {base} and {widest}")
+    sides = [1 << power for power in range(2, side.bit_length())]
+    return max([4 * 6 * min(base // r, widest) * r**2 for r in sides], default=0)
+
+
+_BLOCK_SIZES = (("img_resolution", 256), ("channel_base", 32768), ("channel_max", 512))
+_ESTIMATES = {"stylegan3": _stylegan3, "stylegan2": _blocks, "discriminator": _blocks}

@@ -1,6 +1,7 @@
 """Networks, one file each, and the table that makes one from its kind and constructor arguments."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from editkit.errors import CheckpointError
@@ -8,26 +9,28 @@ from editkit.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
-GENERATOR_KINDS = ("stylegan3",)
+_HOMES = {
+    "stylegan3": ("editkit.networks.stylegan3", "StyleGAN3Generator"),
+    "stylegan2": ("editkit.networks.stylegan2", "StyleGAN2Generator"),
+    "discriminator": ("editkit.networks.discriminator", "Discriminator"),
+}
+GENERATOR_KINDS = tuple(kind for kind in _HOMES if kind != "discriminator")
 
 
 def build_network(kind: str, arguments: Mapping[str, Any]) -> "nn.Module":
     """A freshly initialised network.
 
     Args:
-        kind: "stylegan3", the kind named in a checkpoint's header.
+        kind: "stylegan3", "stylegan2" or "discriminator": the kind named in a checkpoint's header.
         arguments: keyword arguments of its constructor.
 
     Raises:
         CheckpointError: the kind is unknown, or the arguments do not fit it.
     """
-    if kind not in GENERATOR_KINDS:
-        raise CheckpointError(
-            f"networks of kind {kind!r} cannot be built by this version; known: {', '.join(GENERATOR_KINDS)}"
-        )
-    from editkit.networks.stylegan3 import StyleGAN3Generator
-
+    if kind not in _HOMES:
+        raise CheckpointError(f"networks of kind {kind!r} cannot be built by this version; known: {', '.join(_HOMES)}")
+    module, name = _HOMES[kind]
     try:
-        return StyleGAN3Generator(**arguments)
+        return getattr(import_module(module), name)(**arguments)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the arguments of this {kind} network do not fit: {error}") from error

@@ -1,0 +1,136 @@
+"""The generator over a network of this package; see ``editkit.generator`` for what a generator promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from editkit.errors import LatentError, UsageError
+from editkit.latent import Latent, Space
+from editkit.layers import check_widths
+from editkit.networks.stylegan2_layers import NOISE_MODES
+
+if TYPE_CHECKING:
+    from editkit.generator import GeneratorSpec
+    from editkit.networks.stylegan2 import StyleGAN2Generator
+    from editkit.networks.stylegan3 import StyleGAN3Generator
+    from editkit.transform import Transform
+
+
+class NetworkGenerator:
+    """A ``Generator`` over a StyleGAN2, StyleGAN3 or StyleGAN-XL network."""
+
+    def __init__(
+        self, network: StyleGAN3Generator | StyleGAN2Generator, spec: GeneratorSpec, arguments: Mapping[str, Any]
+    ) -> None:
+        """``network``: in evaluation mode from now on, its parameters frozen; ``arguments`` built it."""
+        self._network = network.eval().requires_grad_(False)
+        self._spec = spec
+        self.arguments = dict(arguments)
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """Facts, without running anything."""
+        return self._spec
+
+    @property
+    def w_avg(self) -> Tensor:
+        """[w_dim], a copy; of StyleGAN-XL, which keeps a mean for every class, the mean of those."""
+        means = self._means
+        return means.clone() if means.ndim == 1 else means.mean(0)
+
+    @property
+    def _means(self) -> Tensor:
+        return self._network.mapping.w_avg
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._means.device
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of the weights, by their published names."""
+        return {name: tensor.clone() for name, tensor in self._network.state_dict().items()}
+
+    def map(
+        self,
+        z: Tensor,
+        *,
+        label: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Latent:
+        """z [N, z_dim] to a latent in w, or in w+ where ``truncation_cutoff`` makes rows differ.
+
+        Args:
+            label: [N, c_dim], one-hot or dense; zeros (no class) where a conditional generator gets none. StyleGAN-XL
+                knows whole classes only and takes the largest entry: without a label, the first class.
+            truncation_psi: 1 leaves w, 0 gives ``w_avg`` (of StyleGAN-XL the mean of the label's class).
+            truncation_cutoff: rows that it reaches, None for all.
+
+        Raises:
+            LatentError: z or label has the wrong shape.
+        """
+        spec = self._spec
+        if z.ndim != 2 or z.shape[1] != spec.z_dim:
+            raise LatentError(f"{spec.name!r} takes z of shape [N, {spec.z_dim}], got {list(z.shape)}")
+        if label is not None and label.shape != (z.shape[0], spec.c_dim):
+            raise LatentError(f"{spec.name!r} takes labels [{z.shape[0]}, {spec.c_dim}], got {list(label.shape)}")
+        if label is None and spec.c_dim:
+            label = z.new_zeros(z.shape[0], spec.c_dim)
+        ws = self._network.mapping(
+            z.to(self.device),
+            None if label is None else label.to(self.device),
+            truncation_psi=truncation_psi,
+            truncation_cutoff=truncation_cutoff,
+        )
+        space: Space = "w" if truncation_cutoff is None or truncation_psi == 1 else "w+"
+        return Latent(space=space, codes=ws, generator=spec.id, parent=spec.parent_id)
+
+    def styles(self, latent: Latent) -> Latent:
+        """A latent in w or w+ to StyleSpace (s), layer by layer."""
+        latent.require("w", "w+").check(self._spec)
+        codes = self._network.synthesis.styles(latent.tensor.to(self.device))
+        return Latent(space="s", codes=codes, generator=self._spec.id, parent=self._spec.parent_id)
+
+    def synthesize(self, latent: Latent, *, transform: Transform | None = None, noise_mode: str = "const") -> Tensor:
+        """A latent in w, w+ or s to float32 [N, 3, R, R], about in [-1, 1]; differentiable in codes and transform.
+        A sample's image does not depend on the rest of its batch.
+
+        Args:
+            transform: where the content goes; StyleGAN2 can only leave it where it is.
+            noise_mode: of StyleGAN2, whose noise maps make freckles and strands: "const" takes the stored ones,
+                "random" draws others for every sample from torch's stream, "none" leaves them out. Others have none.
+
+        Raises:
+            LatentError: in z, or of the wrong shape; GeneratorMismatchError: it belongs to another generator.
+            UsageError: neither one transform nor one a sample, a transform of StyleGAN2, or an unknown noise mode.
+        """
+        latent.require("w", "w+", "s").check(self._spec)
+        if noise_mode not in NOISE_MODES:
+            raise UsageError(f"no noise mode is called {noise_mode!r}; there are {', '.join(NOISE_MODES)}")
+        if self._spec.kind == "stylegan2":
+            self._refuse_transform(transform)
+            options: dict[str, Any] = {"noise_mode": noise_mode}
+        else:
+            inverse = None if transform is None else transform.expand(len(latent)).inverse().to(self.device).matrix
+            options = {"transform": inverse}
+        synthesis = self._network.synthesis
+        if latent.space == "s":
+            styles = {name: codes.to(self.device) for name, codes in latent.styles.items()}
+            check_widths({name: codes.shape[1] for name, codes in styles.items()}, synthesis.style_widths())
+            return synthesis.from_styles(styles, **options)
+        return synthesis(latent.tensor.to(self.device), **options)
+
+    def _refuse_transform(self, transform: Transform | None) -> None:
+        if transform is None:
+            return
+        matrix = transform.matrix.detach()
+        if transform.matrix.requires_grad or not torch.equal(matrix, torch.eye(3).to(matrix).expand_as(matrix)):
+            raise UsageError(
+                f"{self._spec.name!r} is a StyleGAN2, which draws on a fixed grid: its pictures cannot be moved, "
+                "turned or scaled; leave the transform out, or take a StyleGAN3 generator"
+            )
