@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +148,7 @@ def truncation_sheet(
     """
     sampling = sampling or Sampling()
     check_sheet(G, len(seeds) * len(psis))
-    w = sample_w(G, seeds, classes=sampling.classes)
-    columns = [w.truncate(G.w_avg, psi, cutoff=sampling.truncation_cutoff).as_w_plus() for psi in psis]
+    columns = [replace(sampling, truncation_psi=psi).latents(G, seeds).as_w_plus() for psi in psis]
     codes = concatenate(columns[column][row] for row in range(len(seeds)) for column in range(len(psis)))
     pictures = render(G, codes, transform=sampling.transform, batch=sampling.batch)
     return image_grid(pictures, columns=len(psis), padding=PADDING)

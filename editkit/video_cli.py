@@ -152,9 +152,7 @@ def _of_files(args: argparse.Namespace, G: Generator) -> tuple[Latent, list[Tran
     if args.space not in (None, codes.space[0]):
         raise UsageError(f"these latents are in {codes.space}; leave --space {args.space} out")
     if codes.space != "z" and (args.label is not None or args.psi != 1 or args.cutoff is not None):
-        raise UsageError(
-            f"--class, --psi and --cutoff are of seeds, not of latents in {codes.space}"
-        )
+        raise UsageError(f"--class, --psi and --cutoff are of seeds, not of latents in {codes.space}")
     placed: list[Transform | None] = []
     for one in found:
         moves = None if one.transform is None else one.transform.expand(len(one.latent))
