@@ -63,7 +63,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     style.add_argument("--mix-layers", type=number_list, metavar="ROWS", help="which rows of w, such as 0-3")
     place = parser.add_argument_group("placement")
     place.add_argument("--translate", type=number_pair, metavar="X,Y", help="right and down, in image widths")
-    place.add_argument("--rotate", type=finite, metavar="DEGREES", help="counter-clockwise, about the centre")
+    place.add_argument(
+        "--rotate",
+        type=finite,
+        metavar="DEGREES",
+        help="counter-clockwise; details turn with it in StyleGAN3-R only",
+    )
     place.add_argument("--scale", type=positive_number, metavar="FACTOR", help="above 1 is larger")
     files = parser.add_argument_group("files")
     files.add_argument(

@@ -10,7 +10,7 @@ import itertools
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +109,7 @@ def write_video(
     if not 1 <= quality <= 100:
         raise UsageError(f"quality is 1 to 100, got {quality}")
     texts = {**({METADATA_KEY: edited_note("video")} if note else {}), **(metadata or {})}
-    total = len(frames) if hasattr(frames, "__len__") else None
+    total = len(frames) if isinstance(frames, Sized) else None
     job = _Job(_pixels(frames, size), total, fps, quality, texts, on_progress)
     if not kind:
         job.run(target, ensure_folder(target))
@@ -157,8 +157,11 @@ class _Job:
                 self.interrupted = True
             if writer is None:
                 raise UsageError("a video needs at least one frame, got none")
-            with hold_interrupt():
-                writer.finish()
+            try:
+                with hold_interrupt():
+                    writer.finish()
+            except KeyboardInterrupt:  # held back: the output is complete
+                self.interrupted = True
         finally:
             if writer is not None:
                 writer.discard()

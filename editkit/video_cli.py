@@ -73,7 +73,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     motion.add_argument(
         "--move", type=_move, metavar="circle=R|X,Y", help="round a circle of this radius, or along; in image widths"
     )
-    motion.add_argument("--turn", type=finite, default=0.0, metavar="DEGREES", help="counter-clockwise, in all")
+    motion.add_argument(
+        "--turn",
+        type=finite,
+        default=0.0,
+        metavar="DEGREES",
+        help="counter-clockwise, in all; for StyleGAN3-R",
+    )
     motion.add_argument("--zoom", type=positive_number, default=1.0, metavar="FACTOR", help="grow by this, in all")
     files = parser.add_argument_group("file")
     files.add_argument("--size", type=positive, metavar="PIXELS", help="enlarge to this side (default: as rendered)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from editkit.command import Output, add_common, add_examples
 from editkit.option_types import add_class_option, positive, positive_number
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     rows: list[Tensor] = []
     with Output(args) as output:
-        found = []
+        found: list[dict[str, Any]] = []
         output.put("generators", found)
         for source in args.generators or [None]:
             G = load_generator(source, device=args.device)
