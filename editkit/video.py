@@ -52,7 +52,12 @@ class Video:
 
 
 class Writer(Protocol):
-    """One kind of output. ``add`` is called for each frame, then ``finish`` once; ``discard`` whatever happened."""
+    """One kind of output. ``add`` is called for each frame, then ``finish`` once; ``discard`` whatever happened.
+
+    ``shape`` is (height, width) as written.
+    """
+
+    shape: tuple[int, int]
 
     def add(self, pixels: np.ndarray) -> None:
         """A frame, uint8 [H, W, 3]."""
@@ -143,10 +148,11 @@ class _Job:
                 for pixels in self.frames:
                     with hold_interrupt():  # a frame is written whole
                         if writer is None:
-                            self.shape = pixels.shape[:2]
+                            shape = pixels.shape[:2]
                             writer = open_writer(
-                                target, place, self.shape, fps=self.fps, quality=self.quality, texts=self.texts
+                                target, place, shape, fps=self.fps, quality=self.quality, texts=self.texts
                             )
+                            self.shape = writer.shape
                         writer.add(pixels)
                         self.done += 1
                     if self.on_progress is not None:

@@ -24,7 +24,7 @@ from editkit.video import Writer, frame_durations
 log = logging.getLogger(__name__)
 
 _BT709, _SRGB_TRANSFER, _LIMITED = 1, 13, 1  # of ITU-T H.273, tables 2 to 4, and ffmpeg's AVCOL_RANGE_MPEG
-_PALETTE_SAMPLE = 1 << 20  # pixels from which a GIF's colours are chosen
+_PALETTE_SAMPLE = 1 << 18  # pixels from which a GIF's colours are chosen
 
 
 def open_writer(
@@ -38,7 +38,7 @@ def open_writer(
         return Gif(place, shape, fps=fps, texts=texts)
     if kind == ".webp":
         return WebP(place, shape, fps=fps, quality=quality, texts=texts)
-    return Folder(place, texts=texts)
+    return Folder(place, shape, texts=texts)
 
 
 class Mp4:
@@ -62,7 +62,8 @@ class Mp4:
         options = {"crf": str(round(52 - 0.4 * quality)), "preset": "medium"}
         self._stream: Any = self._container.add_stream("libx264", rate=rate, options=options)
         context = self._stream.codec_context
-        context.height, context.width = (side + side % 2 for side in shape)  # yuv420p halves both sides
+        self.shape = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)  # yuv420p halves both sides
+        context.height, context.width = self.shape
         context.pix_fmt = "yuv420p"
         context.color_primaries, context.color_trc = _BT709, _SRGB_TRANSFER
         context.colorspace, context.color_range = _BT709, _LIMITED
@@ -139,12 +140,12 @@ class Gif(_Spooled):
         )
 
     def _palette(self) -> Image.Image:
-        """Median cut over pixels of all frames: the same number of each, spread evenly."""
+        """Median cut, then k-means, over pixels of all frames: the same number of each, spread evenly."""
         height, width = self.shape
         each = max(1, min(height * width, _PALETTE_SAMPLE // self.count))
         places = np.linspace(0, height * width - 1, each).astype(np.int64)
         chosen = np.concatenate([self.frame(index).reshape(-1, 3)[places] for index in range(self.count)])
-        return Image.fromarray(chosen[None]).quantize(256, method=Image.Quantize.MEDIANCUT)
+        return Image.fromarray(chosen[None]).quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
 
     def _pictures(self, palette: Image.Image) -> Iterator[Image.Image]:
         for index in range(self.count):
@@ -197,8 +198,8 @@ class _Animation(Image.Image):
 class Folder:
     """frame_00000.png and so on, each complete or not there."""
 
-    def __init__(self, place: Path, *, texts: Mapping[str, str]) -> None:
-        self._place, self._texts, self._count = place, dict(texts), 0
+    def __init__(self, place: Path, shape: tuple[int, int], *, texts: Mapping[str, str]) -> None:
+        self._place, self.shape, self._texts, self._count = place, shape, dict(texts), 0
         if next(place.glob("frame_*.png"), None) is not None:
             raise OutputError(f"cannot write frames to {place}: it already holds some; choose another or empty it")
 
