@@ -51,6 +51,10 @@ class Video:
         return self.frames / self.fps
 
 
+class FramesKept(KeyboardInterrupt):
+    """Ctrl-C, after which the frames there were make a complete file; the message says how many."""
+
+
 class Writer(Protocol):
     """One kind of output. ``add`` is called for each frame, then ``finish`` once; ``discard`` whatever happened.
 
@@ -100,7 +104,8 @@ def write_video(
     Raises:
         OutputError: unknown suffix, no permission, no space, or a folder that already holds frames.
         UsageError: no frame, frames of different sizes, or a number out of range.
-        KeyboardInterrupt: Ctrl-C; the file has then been completed with the frames there were, if there was one.
+        FramesKept: Ctrl-C, after the file has been completed with the frames there were; KeyboardInterrupt: there were
+            none, and nothing was written.
     """
     target = Path(path)
     kind = target.suffix.lower()
@@ -122,7 +127,7 @@ def write_video(
         with atomic_path(target) as temporary:
             job.run(target, temporary)
     if job.interrupted:
-        raise KeyboardInterrupt
+        raise FramesKept(f"interrupted; {target} holds the first {job.done} frames")
     return Video(path=target, frames=job.done, fps=fps, width=job.shape[1], height=job.shape[0])
 
 

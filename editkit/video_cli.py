@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from editkit.generator import Generator
     from editkit.latent import Latent
     from editkit.transform import Transform
+
+log = logging.getLogger(__name__)
 
 EASES = ("linear", "in", "out", "in-out")
 DEFAULT_SECONDS = 4.0
@@ -93,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from editkit.motion import Motion
     from editkit.paths import Spline
     from editkit.rendered_path import render_path
-    from editkit.video import write_video
+    from editkit.video import FramesKept, write_video
 
     if bool(args.seeds) == bool(args.latents):
         raise UsageError("a video needs keyframes: give latents, or --seeds, and not both")
@@ -117,15 +120,19 @@ def run(args: argparse.Namespace) -> int:
     )
     with Output(args) as output:
         note = not args.no_metadata
-        video = write_video(
-            args.out,
-            path,
-            fps=args.fps,
-            size=args.size,
-            metadata={"path": json.dumps(_settings(args, G))} if note else None,
-            note=note,
-            on_progress=output.counter("frame"),
-        )
+        try:
+            video = write_video(
+                args.out,
+                path,
+                fps=args.fps,
+                size=args.size,
+                metadata={"path": json.dumps(_settings(args, G))} if note else None,
+                note=note,
+                on_progress=output.counter("frame"),
+            )
+        except FramesKept as kept:
+            log.error("%s", kept)
+            raise
         for key in ("frames", "fps", "width", "height", "seconds"):
             output.put(key, getattr(video, key))
         output.put("generator", {"id": G.spec.id, "name": G.spec.name})

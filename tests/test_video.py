@@ -20,7 +20,7 @@ from editkit.errors import OutputError, UsageError
 from editkit.rendered_path import render_path
 from editkit.sampling import sample_w
 from editkit.seeds import normal
-from editkit.video import frame_durations, hold_interrupt, write_video
+from editkit.video import FramesKept, frame_durations, hold_interrupt, write_video
 
 FILES = ("a.mp4", "a.gif", "a.webp", "folder")
 COUNT = 7
@@ -189,7 +189,7 @@ def interrupted_after(count: int):
 
 @pytest.mark.parametrize("name", FILES)
 def test_ctrl_c_leaves_what_there_is(tmp_path, name):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(FramesKept, match="holds the first 3 frames"):
         write_video(tmp_path / name, interrupted_after(3))
     found = read(tmp_path / name)
     assert len(found) == 3 and np.abs(found[2] - pixels_of(FRAMES[2])).mean() < 12
@@ -224,7 +224,7 @@ def test_ctrl_c_while_a_frame_or_the_end_is_written(tmp_path, monkeypatch):
             time.sleep(0)  # Python looks for signals between two steps
             return original(self, *arguments)
 
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch, pytest.raises(FramesKept):
             patch.setattr(video_writers.Mp4, moment, pressed)
             write_video(tmp_path / f"{moment}.mp4", FRAMES)
         assert len(read(tmp_path / f"{moment}.mp4")) == (1 if moment == "add" else COUNT)
