@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SETTINGS_KEY = "generate"
 """Name of the PNG text chunk with what a picture was made from."""
-MAX_SHEET_PIXELS = 100_000_000
+MAX_SHEET_PIXELS = 50_000_000
 PADDING = 2
 """Pixels around every picture of a sheet."""
 
@@ -116,14 +116,16 @@ def generate(
     for path, settings in zip((place / f"seed{seed:04d}.png" for seed in seeds), told, strict=True):
         kept = note and _settings_of(path) == settings and (not latents or path.with_suffix(".safetensors").is_file())
         made.append(Made(path=path, settings=settings, kept=kept))
-    codes = sampling.latents(G, seeds)
+    labels = labels_for_seeds(G.spec, seeds, sampling.classes)
     missing = [row for row, one in enumerate(made) if not one.kept]
     for start in range(0, len(missing), sampling.batch):
         rows = missing[start : start + sampling.batch]
-        pictures = render(G, codes[rows], transform=sampling.transform, batch=sampling.batch)
-        for row, picture in zip(rows, pictures, strict=True):
+        part = replace(sampling, classes=None if labels is None else labels[rows])
+        codes = part.latents(G, [seeds[row] for row in rows])
+        pictures = render(G, codes, transform=sampling.transform, batch=sampling.batch)
+        for index, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
             if latents:  # first: the picture says that all is there
-                codes[row].save(made[row].path.with_suffix(".safetensors"), transform=sampling.transform)
+                codes[index].save(made[row].path.with_suffix(".safetensors"), transform=sampling.transform)
             texts = {SETTINGS_KEY: json.dumps(made[row].settings)} if note else None
             write_image(made[row].path, picture, metadata=texts, note=note)
         if on_progress is not None:
