@@ -310,3 +310,10 @@ def test_a_full_disk(tmp_path, name):
         signal.signal(signal.SIGXFSZ, before)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert not list(old.iterdir()) if name == "folder" else old.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("frames", [FRAMES[:1], FRAMES[:1] * 3])
+def test_one_frame_and_frames_that_do_not_change(tmp_path, name, frames):
+    assert write_video(tmp_path / name, frames).frames == len(frames)
+    assert np.abs(read(tmp_path / name)[-1] - pixels_of(FRAMES[0])).mean() < 12

@@ -1,7 +1,8 @@
 """Texture sticking: detail that stays at its pixels while the content moves.
 
 Source: Karras et al. 2021, "Alias-Free Generative Adversarial Networks": section 1 and figure 1 (left) for the average
-of a neighbourhood, section 3 and appendix E.3 for the comparison of a translated picture with its translation.
+of a neighbourhood, section 3.1 and the appendix on equivariance metrics for the comparison of a translated picture with
+its translation.
 Departures: both are reduced to shares of energy, so that generators of different contrast compare; StyleGAN2, which has
 no transform, is moved by its learned constant; and the spectrum of the average is compared, not its looks alone.
 

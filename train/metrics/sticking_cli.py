@@ -23,7 +23,7 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "sticking",
         help="whether texture moves with the content",
         description="Move a generator's content in sub-pixel steps, move the frames back and compare; and average the "
-        "pictures near\na latent, where detail that sticks stays sharp. Karras et al. 2021, figure 1 and appendix E.3. "
+        "pictures near\na latent, where detail that sticks stays sharp. Karras et al. 2021, figure 1 and section 3.1. "
         "A StyleGAN2 is moved\nby its learned constant.",
         allow_abbrev=False,
     )
