@@ -46,7 +46,7 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, np.
             picture = Image.open(io.BytesIO(data))
         except Image.DecompressionBombError as error:
             claimed = re.search(r"\d+", str(error))  # "Image size (900000000 pixels) exceeds limit of ..."
-            raise _too_large(path, f"{int(claimed[0]):,} pixels" if claimed else "", max_pixels) from error
+            raise _too_large(path, f"{int(claimed[0]):,} pixels" if claimed else str(error), max_pixels) from error
         except UnidentifiedImageError as error:
             raise PhotoError(f"{path} is not a picture; give a JPEG, PNG, WebP, TIFF or HEIC file") from error
         except _DAMAGED as error:
@@ -87,7 +87,7 @@ def _damaged(path: Path, error: Exception) -> PhotoError:
 
 
 def _too_large(path: Path, size: str, max_pixels: int) -> PhotoError:
-    return PhotoError(f"{path} is too large ({size}); the limit is {max_pixels:,} pixels: shrink the picture first")
+    return PhotoError(f"{path} is too large: {size}; the limit is {max_pixels:,} pixels: shrink the picture first")
 
 
 def _check_size(path: Path, picture: Image.Image, max_pixels: int) -> None:
