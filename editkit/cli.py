@@ -18,6 +18,7 @@ from editkit import __version__
 from editkit.command import print_json, set_up_logging
 from editkit.errors import EditkitError
 from editkit.hooks import entry_points, load_target
+from editkit.threads import settle_threads
 
 GROUP = "editkit.commands"
 EXIT_FAILED = 1
@@ -77,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = argparse.Namespace()
+    settle_threads()
     try:
         parser = build_parser(only=arguments[0] if arguments else None)
         parser.parse_args(arguments, args)

@@ -7,6 +7,7 @@ animation is used.
 import importlib.util
 import io
 import logging
+import re
 import struct
 import warnings
 import zlib
@@ -44,7 +45,8 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, np.
         try:
             picture = Image.open(io.BytesIO(data))
         except Image.DecompressionBombError as error:
-            raise _too_large(path, str(error), max_pixels) from error
+            claimed = re.search(r"\d+", str(error))  # "Image size (900000000 pixels) exceeds limit of ..."
+            raise _too_large(path, f"{int(claimed[0]):,} pixels" if claimed else str(error), max_pixels) from error
         except UnidentifiedImageError as error:
             raise PhotoError(f"{path} is not a picture; give a JPEG, PNG, WebP, TIFF or HEIC file") from error
         except _DAMAGED as error:

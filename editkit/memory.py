@@ -9,10 +9,12 @@ import torch
 
 from editkit.errors import MemoryBudgetError, UsageError
 
+_V2, _V1 = "/sys/fs/cgroup/memory.", "/sys/fs/cgroup/memory/memory."
 _CGROUP = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    (f"{_V2}max", f"{_V2}current", f"{_V2}stat", "inactive_file"),
+    (f"{_V1}limit_in_bytes", f"{_V1}usage_in_bytes", f"{_V1}stat", "total_inactive_file"),
 )
+"""Limit, use, statistics, and the name there of cached files: they count as used, but are let go on demand."""
 
 
 def free_memory(device: torch.device | str = "cpu") -> int:
@@ -20,13 +22,21 @@ def free_memory(device: torch.device | str = "cpu") -> int:
     if torch.device(device).type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = _available()
-    for limit, used in _CGROUP:
+    for limit, used, statistics, cache in _CGROUP:
         try:
             room = int(Path(limit).read_text()) - int(Path(used).read_text())
         except (OSError, ValueError):  # no such controller, or "max"
             continue
-        free = min(free, max(room, 0))
+        free = min(free, max(room + _statistic(statistics, cache), 0))
     return free
+
+
+def _statistic(path: str, name: str) -> int:
+    """A number of a file of "name number" lines; 0 where it is not there."""
+    try:
+        return next(int(line.split()[1]) for line in Path(path).read_text().splitlines() if line.split()[:1] == [name])
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0
 
 
 def _available() -> int:

@@ -47,8 +47,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "and report.json;\nabove them report.html, a page to look at, and manifest.sqlite: the same command again goes "
         "on where it ended.",
         examples=[
-            ("editkit project --out out", "the sample photo, with the first edit at hand"),
-            ("editkit project me.jpg --out out --edit warmth=+2 --edit yaw=-1", "a photo of yours, two edits"),
+            ("editkit project --out out", "the sample photo, with an edit as an example"),
+            ("editkit project me.jpg --out out --edit brightness=+1 --edit yaw=-2", "a photo of yours, two edits"),
             ("editkit project holiday --out out --budget 60s", "every photo in a folder, a minute each"),
             ("editkit project cat.jpg --out out --align centre --edit none", "no face needed, no edit"),
             ("editkit project me.jpg --out out --recipe postcard.json --json", "a saved recipe; results as JSON"),
@@ -64,8 +64,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="append",
         type=_edit,
         metavar="NAME=STRENGTH",
-        help='an edit such as warmth=+2, in the direction\'s units; may be repeated; "none" for no edit (default: the '
-        f"first that `editkit directions` lists, at {DEFAULT_STRENGTH:g} of its range)",
+        help='an edit such as yaw=+2, in the direction\'s units; may be repeated; "none" for no edit; `editkit '
+        f"directions` lists what there is (default: {EXAMPLES_OF_CHOICE[0]} where it is at hand, at "
+        f"{DEFAULT_STRENGTH:g} of its range)",
     )
     edits.add_argument("--recipe", type=Path, metavar="FILE", help="edits from a recipe (JSON)")
     search = parser.add_argument_group("search")
@@ -253,7 +254,7 @@ def _say_end(output: Output, summary: Summary, total: int, *, alone: bool) -> No
 
 
 def _edit(text: str) -> tuple[str, float] | None:
-    """``smile=+2`` -> ("smile", 2.0); ``none`` -> None."""
+    """``yaw=+2`` -> ("yaw", 2.0); ``none`` -> None."""
     if text == "none":
         return None
     name, equals, strength = text.rpartition("=")
@@ -262,7 +263,7 @@ def _edit(text: str) -> tuple[str, float] | None:
     except ValueError:
         value = math.nan
     if not (equals and name and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f'expected NAME=STRENGTH such as warmth=+2, or "none", got {text!r}')
+        raise argparse.ArgumentTypeError(f'expected NAME=STRENGTH such as yaw=+2, or "none", got {text!r}')
     return name, value
 
 

@@ -30,7 +30,7 @@ class Stop(Enum):
 
 _ADVICE = {
     Stop.CONVERGED: "more steps would change little; W+ (space='w+') or a larger generator comes closer",
-    Stop.MAX_STEPS: "the loss was still falling; give more steps",
+    Stop.MAX_STEPS: "every step was taken before the loss came to rest; more steps may come closer",
     Stop.BUDGET: "the time was up; a larger --budget comes closer",
     Stop.DIVERGED: "the loss became infinite again and again; lower the learning rate, and check the weights",
     Stop.CANCELLED: "stopped on request; the best so far was kept, run it again to go further",

@@ -7,7 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
+
+from editkit.threads import settle_threads
+
+settle_threads()  # before torch is imported
+
+import torch  # noqa: E402
 
 LOCAL_FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -18,20 +18,34 @@ def test_free_memory_is_a_plausible_number() -> None:
     assert 2**20 < free_memory() < 2**50
 
 
+@pytest.fixture
+def container(tmp_path: Path, monkeypatch) -> Path:
+    """A folder whose files max, current and stat stand for the container's."""
+    files = (str(tmp_path / name) for name in ("max", "current", "stat"))
+    monkeypatch.setattr(memory, "_CGROUP", ((*files, "inactive_file"),))
+    return tmp_path
+
+
 @pytest.mark.parametrize(("limit", "used", "expected"), [("1000000", "400000", 600000), ("5", "9", 0)])
-def test_a_container_limit_counts(tmp_path: Path, monkeypatch, limit: str, used: str, expected: int) -> None:
-    (tmp_path / "max").write_text(limit + "\n")
-    (tmp_path / "current").write_text(used + "\n")
-    monkeypatch.setattr(memory, "_CGROUP", ((str(tmp_path / "max"), str(tmp_path / "current")),))
+def test_a_container_limit_counts(container: Path, limit: str, used: str, expected: int) -> None:
+    (container / "max").write_text(limit + "\n")
+    (container / "current").write_text(used + "\n")
     assert free_memory() == expected
 
 
+def test_cached_files_of_a_container_are_free(container: Path) -> None:
+    """A container that has read a large file is at its limit, and yet has room."""
+    (container / "max").write_text("1000000\n")
+    (container / "current").write_text("990000\n")
+    (container / "stat").write_text("anon 90000\nactive_file 100000\ninactive_file 800000\n")
+    assert free_memory() == 810000
+
+
 @pytest.mark.parametrize("limit", ["max", "", None])
-def test_no_limit_is_no_limit(tmp_path: Path, monkeypatch, limit: str | None) -> None:
+def test_no_limit_is_no_limit(container: Path, monkeypatch, limit: str | None) -> None:
     if limit is not None:
-        (tmp_path / "max").write_text(limit)
-    (tmp_path / "current").write_text("1")
-    monkeypatch.setattr(memory, "_CGROUP", ((str(tmp_path / "max"), str(tmp_path / "current")),))
+        (container / "max").write_text(limit)
+    (container / "current").write_text("1")
     monkeypatch.setattr(memory, "_available", lambda: 12345)
     assert free_memory() == 12345
 

@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -277,6 +278,16 @@ def test_a_recipe_of_another_generator_is_refused(project, photo: Path, tmp_path
     assert project(photo, "--recipe", tmp_path / "theirs.json") == 1
     assert other.spec.id[:12] in one_line(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_edits_in_the_help_are_at_hand_for_the_bundled_generator(capsys) -> None:
+    bundled = load_generator(device="cpu")
+    assert cli.main(["project", "--help"]) == 0
+    named = re.findall(r"--edit ([a-z_]+)=([-+0-9.]+)", capsys.readouterr().out)
+    assert len(named) > 1
+    for name, strength in named:
+        low, high = catalog.load(bundled, name).strength
+        assert low <= float(strength) <= high, f"{name}={strength} is outside {low} to {high}"
 
 
 # Wrong use

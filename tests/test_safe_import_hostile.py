@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -145,6 +146,26 @@ def test_each_bad_fixture_is_refused(path, tmp_path):
         assert seconds < 1, seconds
     assert peak < 1 << 30
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["convert", "info"])
+def test_a_refusal_by_the_command_imports_no_torch(command, tmp_path, fixture_file):
+    """Importing torch takes longer than the second that a refusal may."""
+    script = (
+        "import sys\nfrom editkit.cli import main\n"
+        "print(main(sys.argv[1:]), *(name for name in ('torch', 'numpy', 'safetensors') if name in sys.modules))"
+    )
+    path = shutil.copy(fixture_file("pickles/bad_dotted_global.pkl"), tmp_path)
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", script, command, path],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["1"] and "os.system" in done.stderr
+    assert os.listdir(tmp_path) == ["bad_dotted_global.pkl"]
 
 
 def test_embedded_source_is_not_executed(tmp_path, monkeypatch):

@@ -1,15 +1,18 @@
-"""Everything that depends on the bundled generator, rebuilt in order: weights, directions, figures, card, sheets."""
+"""Everything that depends on the bundled generator, rebuilt in order: sheets, directions, main job, figures, card."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from directions.bundle import build
 from directions.catalog import bundled_directions, folder_of
+from editkit import cli
 from editkit.checkpoints.header import read_header
-from editkit.files import ensure_folder, write_text
+from editkit.errors import EditkitError
+from editkit.files import ensure_folder, write_bytes, write_text
 from editkit.generator import DEFAULT, MODELS, load_generator
 from editkit.photo import write_image
 from editkit.rendering import image_grid
@@ -38,6 +41,7 @@ def rebuild(
 
     Raises:
         DirectionError: no direction keeps the bars. TrainingDataError: a zip cannot be read.
+        EditkitError: the main job failed; it has said why.
     """
     say = on_progress or (lambda text: None)
     path = MODELS / f"{DEFAULT}.safetensors"
@@ -53,6 +57,8 @@ def rebuild(
         if folder.is_dir() and folder != current and folder.name != "__pycache__":
             shutil.rmtree(folder)  # directions of a generator that is no longer bundled
             say(f"removed {folder.name}, of a former generator")
+    show_main_job(sheets / "compare.png")
+    say(f"main job: {sheets / 'compare.png'}")
     resolution = G.spec.resolution
     faces = load_faces(data, resolution=resolution)
     figures = evaluate(
@@ -65,3 +71,15 @@ def rebuild(
     )
     write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, [m.direction for m in made]))
     say(f"card: {MODELS / DEFAULT}.md")
+
+
+def show_main_job(picture: Path) -> None:
+    """Run the README's main job, and keep the picture that the README shows of it.
+
+    Raises EditkitError where it fails.
+    """
+    with tempfile.TemporaryDirectory() as out:
+        if code := cli.main(["project", "--out", out, "--quiet"]):
+            raise EditkitError(f"`editkit project` ended with {code}; {picture} was left as it was")
+        (found,) = Path(out).glob("*/compare.png")
+        write_bytes(picture, found.read_bytes())

@@ -14,7 +14,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         subparsers,
         "rebuild",
         "rebuild what depends on the bundled generator",
-        description="Rebuild the directions, the sample sheets, the figures and the card of the bundled generator.",
+        description="Rebuild the directions, the pictures of the documentation, the figures and the card of the "
+        "bundled generator.",
         examples=[
             (
                 "editkit rebuild --data faces128_train.zip --unseen faces128_dev.zip",

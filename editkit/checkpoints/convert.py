@@ -39,7 +39,6 @@ def convert_official(
         UsageError: an unknown network or alignment, or ``out`` is the pickle itself.
         OutputError: nothing could be written.
     """
-    from editkit.checkpoints.native import halve, weights_id, write_checkpoint
     from editkit.checkpoints.official import import_official
 
     path, out = Path(path), Path(out)
@@ -48,6 +47,9 @@ def convert_official(
     if out.exists() and path.exists() and out.samefile(path):
         raise UsageError(f"the output is the pickle itself ({out}); give another name with --out")
     imported = import_official(path, networks=(network,))[network]
+    # After the pickle has been judged: these import torch, which takes seconds that a refusal need not.
+    from editkit.checkpoints.native import halve, weights_id, write_checkpoint
+
     tensors = halve(imported.tensors) if half else imported.tensors
     facts = {fact: imported.facts[fact] for fact in ("augment_p", "training_set") if fact in imported.facts}
     header: dict[str, Any] = {
