@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from editkit.command import Output, add_command, add_common, add_examples
+from editkit.command import Output, add_action, add_command
 
 if TYPE_CHECKING:
     from editkit.checkpoints.catalogue import PublishedNetwork
@@ -29,7 +29,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.set_defaults(run=run_list, here=False)  # without an action it lists
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions (default: list)")
-    listing = _add(
+    listing = add_action(
         actions,
         "list",
         "list the published networks",
@@ -37,7 +37,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[("editkit models list --here", "only those on this machine")],
     )
     listing.add_argument("--here", action="store_true", help="only those that are on this machine")
-    show = _add(
+    show = add_action(
         actions,
         "show",
         "show what is known of one network",
@@ -45,7 +45,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[("editkit models show stylegan3-r-afhqv2-512x512 --json", "as JSON")],
     )
     show.add_argument("name", metavar="NAME", help="as `editkit models list` names it")
-    download = _add(
+    download = add_action(
         actions,
         "download",
         "download networks from their authors",
@@ -58,7 +58,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     download.add_argument("names", metavar="NAME", nargs="+", help="as `editkit models list` names it")
     download.add_argument("--sha256", metavar="HEX", help="checksum that the file must have; for one NAME")
     download.add_argument("--timeout", type=float, default=30.0, metavar="S", help="without any data (default: 30)")
-    path = _add(
+    path = add_action(
         actions,
         "path",
         "print where a network lies or goes",
@@ -164,20 +164,3 @@ def _facts(network: PublishedNetwork) -> dict[str, Any]:
         "path": network.path,
         "at_hand": network.at_hand,
     }
-
-
-def _add(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    summary: str,
-    run: Callable[[argparse.Namespace], int],
-    *,
-    examples: Sequence[tuple[str, str]],
-) -> argparse.ArgumentParser:
-    parser = actions.add_parser(
-        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
-    )
-    add_examples(parser, examples)
-    add_common(parser)
-    parser.set_defaults(run=run)
-    return parser
