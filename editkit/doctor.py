@@ -18,9 +18,11 @@ from editkit.command import Output, add_command
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "pillow", "safetensors", "scikit-image", "scikit-learn", "numba", "tqdm", "lpips",
-    "face-alignment", "gradio", "pillow-heif",
+    "face-alignment", "gradio", "pillow-heif", "onnx", "onnxruntime",
 )  # fmt: skip
-OPTIONAL_PACKAGES = {"pillow-heif": "HEIC photos", "numba": "the fast CPU backend"}
+OPTIONAL_PACKAGES = {
+    "pillow-heif": "HEIC photos", "numba": "the fast CPU backend", "onnx": "ONNX export", "onnxruntime": "ONNX export",
+}  # fmt: skip
 BUNDLED = ("landmarks.safetensors", "features.safetensors")
 MODELS = Path(__file__).resolve().parent / "models"
 DIRECTIONS = Path(__file__).resolve().parents[1] / "directions" / "bundled"  # a path, so that no import runs upwards

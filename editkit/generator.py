@@ -175,9 +175,9 @@ def load_generator(source: str | os.PathLike[str] | None = None, *, device: str 
     """The bundled default, a bundled or published name, a native checkpoint (.safetensors) or an official pickle.
 
     Args:
-        source: None for the default ("faces64"); a name in ``editkit/models``; a name in the catalogue of published
-            networks (never downloaded here); or a path. Pickles are read without executing anything in them; one that
-            the catalogue knows gets its facts, another ``alignment="centre"``: ``editkit convert`` can say better.
+        source: None for the default ("faces64"); a name in ``editkit/models``; that of a published network, which is
+            never downloaded here; or a path. Pickles are read without executing anything in them; one that the
+            catalogue knows gets its facts, another ``alignment="centre"``: ``editkit convert`` can say better.
         device: "auto", "cpu", "cuda" or "mps".
 
     Raises:
@@ -277,15 +277,9 @@ def _find(source: str | os.PathLike[str] | None) -> Path:
     if not os.path.exists(name) and bundled.is_file():
         return bundled
     path = Path(name)
-    if path.suffix not in (".safetensors", ".pkl"):
-        if catalogue.find(name) is not None:
-            return catalogue.require(name)
-        names = sorted(p.stem for p in MODELS.glob("*.safetensors") if p.stem not in ("landmarks", "features"))
-        raise CheckpointError(
-            f"no generator {name!r}: give a bundled name ({', '.join(names)}), one that editkit models list shows, "
-            "a .safetensors or an official .pkl"
-        )
-    return path
+    if path.suffix in (".safetensors", ".pkl"):
+        return path
+    return catalogue.resolve(name, bundled={p.stem for p in MODELS.glob("*.safetensors")} - {"landmarks", "features"})
 
 
 def _from_pickle(path: Path, device: torch.device) -> NetworkGenerator:

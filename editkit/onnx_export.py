@@ -2,7 +2,8 @@
 
 Convention: inputs are ``w`` [N, num_ws, w_dim], or ``z`` [N, z_dim] (and ``label`` [N, c_dim] where the generator takes
 one), and ``transform`` [N, 3, 3], forward as in ``editkit.transform``: it says where the content goes, the graph
-inverts it, and it takes the place of one that is stored in the network. The output is ``image`` [N, channels, R, R], RGB, about in [-1, 1]. All are float32.
+inverts it, and it takes the place of one that is stored in the network. The output is ``image`` [N, channels, R, R],
+RGB, about in [-1, 1]. All are float32.
 
 The graph is put together from the network's weights (``onnx_stylegan3``) rather than traced: torch's exporters take a
 minute for a small network and make constants of what depends on the batch, or graphs of the slow reference operations.

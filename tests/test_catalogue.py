@@ -59,6 +59,10 @@ def test_a_name_that_is_nearly_right_gets_a_hint() -> None:
     with pytest.raises(CheckpointError, match=r"called 'zebra'; editkit models list"):
         catalogue.get("zebra")
     assert catalogue.find("zebra") is None
+    with pytest.raises(
+        CheckpointError, match=r"no generator 'stylegan3-t-ffhq'; did you mean .*bundled name \(faces64\)"
+    ):
+        load_generator("stylegan3-t-ffhq")
 
 
 def test_a_network_that_is_not_here_is_never_downloaded_but_explained(home: Path, monkeypatch) -> None:
@@ -82,6 +86,11 @@ def test_a_network_of_the_cache_loads_by_its_name_with_its_facts(home: Path, mon
     spec = load_generator("small-64x64").spec
     assert (spec.name, spec.domain, spec.alignment, spec.licence) == ("small-64x64", "blobs", "ffhq", small.licence)
     assert load_generator(small.path).spec == spec
+    assert cli.main(["convert", str(small.path), "--out", str(home / "s.safetensors"), "--quiet"]) == 0
+    native = load_generator(home / "s.safetensors").spec
+    assert (native.domain, native.alignment, native.licence) == ("blobs", "ffhq", small.licence)
+    assert cli.main(["convert", str(small.path), "--alignment", "centre", "--out", str(home / "c.safetensors")]) == 0
+    assert load_generator(home / "c.safetensors").spec.alignment == "centre"
     other = shutil.copy(small.path, home / "other.pkl")
     assert load_generator(other).spec.alignment == "centre" and load_generator(other).spec.licence is None
 

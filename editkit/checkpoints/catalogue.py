@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -76,9 +76,7 @@ def get(name: str) -> PublishedNetwork:
     """The network of that name. Raises CheckpointError that names those most like it."""
     if (network := find(name)) is not None:
         return network
-    near = difflib.get_close_matches(name, [network.name for network in published()], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise CheckpointError(f"no published network is called {name!r}; {hint}editkit models list shows them all")
+    raise CheckpointError(f"no published network is called {name!r}; {_near(name)}editkit models list shows them all")
 
 
 def require(name: str) -> Path:
@@ -96,6 +94,16 @@ def require(name: str) -> Path:
     return network.path
 
 
+def resolve(name: str, *, bundled: Collection[str]) -> Path:
+    """As ``require``, for a name that may be anything: the error of an unknown one has all that a user may give."""
+    if find(name) is None:
+        raise CheckpointError(
+            f"no generator {name!r}; {_near(name)}give a bundled name ({', '.join(sorted(bundled))}), a published one "
+            "(editkit models list), a .safetensors or an official .pkl"
+        )
+    return require(name)
+
+
 def facts(path: str | os.PathLike[str], kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the catalogue knows of an official pickle that lies at ``path``, as header fields; {} if nothing.
 
@@ -109,6 +117,11 @@ def facts(path: str | os.PathLike[str], kind: str, arguments: Mapping[str, Any])
     if found != (network.kind, network.resolution, network.classes):
         return {}
     return {"domain": network.domain, "alignment": network.alignment, "licence": network.licence}
+
+
+def _near(name: str) -> str:
+    near = difflib.get_close_matches(name, [network.name for network in published()], n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def _network(group: Mapping[str, Any], row: Mapping[str, Any]) -> PublishedNetwork:
