@@ -35,7 +35,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[
             (
                 "editkit latent import projected_w.npz --generator G.pkl --out me.safetensors",
-                "the official ones",
+                "W+ or W as found",
             ),
             ("editkit latent import e4e.pt --generator G.pkl --space w+ --out me.safetensors", "an encoder's, in w+"),
             ("editkit latent import z.npy --space z --out z.safetensors", "z codes for the bundled generator"),

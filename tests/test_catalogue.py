@@ -103,6 +103,13 @@ def test_facts_go_with_a_name_only_where_the_network_fits(tmp_path, monkeypatch,
     assert spec.alignment == "centre" and spec.licence is None
 
 
+def test_a_super_resolution_head_has_the_labels_of_its_stem() -> None:
+    name = "stylegan-xl-imagenet-256x256"
+    head = {"img_resolution": 256, "head_layers": 7, "stem": {"img_resolution": 128, "c_dim": 1000}}
+    assert catalogue.facts(f"{name}.pkl", "stylegan_xl", head)["domain"] == "ImageNet"
+    assert catalogue.facts(f"{name}.pkl", "stylegan_xl", head | {"stem": {"c_dim": 10}}) == {}
+
+
 def test_the_command_lists_shows_and_finds(home: Path, capsys) -> None:
     assert cli.main(["models"]) == 0
     assert NAME in capsys.readouterr().out

@@ -113,7 +113,8 @@ def facts(path: str | os.PathLike[str], kind: str, arguments: Mapping[str, Any])
     network = find(Path(path).stem)
     if network is None:
         return {}
-    found = (kind, arguments.get("img_resolution"), arguments.get("c_dim"))
+    outer = arguments.get("stem") or arguments  # a StyleGAN-XL super-resolution head has the labels of its stem
+    found = (kind, arguments.get("img_resolution"), outer.get("c_dim"))
     if found != (network.kind, network.resolution, network.classes):
         return {}
     return {"domain": network.domain, "alignment": network.alignment, "licence": network.licence}

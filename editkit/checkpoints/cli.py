@@ -29,9 +29,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--network", choices=("G_ema", "G", "D"), default="G_ema", help="which; default: G_ema")
     parser.add_argument("--name", help="what to call it; default: the file's name")
     parser.add_argument("--domain", help="what it shows, such as faces")
-    parser.add_argument(
-        "--alignment", choices=ALIGNMENTS, help="the crop it expects; default: as published, else centre"
-    )
+    parser.add_argument("--alignment", choices=ALIGNMENTS, help="the crop it expects; default: as published, or centre")
     parser.add_argument("--licence", help="the terms the weights come under")
     parser.add_argument("--half", action="store_true", help="store weights as float16")
     parser.set_defaults(run=run_convert)
