@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from editkit.edits import Edit, Recipe, apply_edits, mix
     from editkit.generator import Generator, GeneratorSpec, load_generator, save_generator
     from editkit.latent import Latent
+    from editkit.latent_exchange import export_latent, import_latent
+    from editkit.onnx_export import export_onnx
     from editkit.photo import Photo, read_photo, write_image
     from editkit.rendered_path import render_path
     from editkit.rendering import image_grid, render
@@ -40,7 +42,10 @@ __all__ = [
     "__version__",
     "align",
     "apply_edits",
+    "export_latent",
+    "export_onnx",
     "image_grid",
+    "import_latent",
     "load_generator",
     "mix",
     "read_photo",
@@ -64,7 +69,10 @@ _HOMES = {
     "Transform": "editkit.transform",
     "align": "editkit.alignment",
     "apply_edits": "editkit.edits",
+    "export_latent": "editkit.latent_exchange",
+    "export_onnx": "editkit.onnx_export",
     "image_grid": "editkit.rendering",
+    "import_latent": "editkit.latent_exchange",
     "load_generator": "editkit.generator",
     "mix": "editkit.edits",
     "read_photo": "editkit.photo",

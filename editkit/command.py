@@ -61,6 +61,24 @@ def add_command(
     return parser
 
 
+def add_action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    examples: Sequence[tuple[str, str]],
+) -> argparse.ArgumentParser:
+    """Add an action below a sub-command (``editkit models show``): as ``add_command``, with its ``run``."""
+    parser = actions.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
+    )
+    add_examples(parser, examples)
+    add_common(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options that every command has."""
     group = parser.add_argument_group("output")

@@ -18,9 +18,11 @@ from editkit.command import Output, add_command
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "pillow", "safetensors", "scikit-image", "scikit-learn", "numba", "tqdm", "lpips",
-    "face-alignment", "gradio", "av", "pillow-heif",
+    "face-alignment", "gradio", "av", "pillow-heif", "onnx", "onnxruntime",
 )  # fmt: skip
-OPTIONAL_PACKAGES = {"pillow-heif": "HEIC photos", "numba": "the fast CPU backend"}
+OPTIONAL_PACKAGES = {
+    "pillow-heif": "HEIC photos", "numba": "the fast CPU backend", "onnx": "ONNX export", "onnxruntime": "ONNX export",
+}  # fmt: skip
 BUNDLED = ("landmarks.safetensors", "features.safetensors")
 MODELS = Path(__file__).resolve().parent / "models"
 DIRECTIONS = Path(__file__).resolve().parents[1] / "directions" / "bundled"  # a path, so that no import runs upwards
@@ -69,6 +71,7 @@ def examine() -> dict[str, Any]:
         "memory": _memory(),
         "bundled": _bundled(problems),
         "optional": _optional(),
+        "published": _published(),
         "problems": problems,
     }
 
@@ -179,6 +182,19 @@ def _optional() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def _published() -> dict[str, Any]:
+    """Where published networks are kept, and those that are there."""
+    from editkit.checkpoints.catalogue import cache_folder, published
+
+    networks = published()
+    at_hand = [
+        {"name": one.name, "path": one.path, "bytes": one.path.stat().st_size, "licence": one.licence}
+        for one in networks
+        if one.at_hand
+    ]
+    return {"folder": cache_folder(), "known": len(networks), "at_hand": at_hand}
+
+
 def as_text(report: dict[str, Any]) -> str:
     """The report for people."""
     device, memory, backends = report["device"], report["memory"], report["backends"]
@@ -208,5 +224,10 @@ def as_text(report: dict[str, Any]) -> str:
         )
         if not one["at_hand"]:
             lines.append(f"           from {one['url']}")
+    published = report["published"]
+    lines.append(f"published networks in {published['folder']}: {len(published['at_hand'])} of {published['known']}")
+    lines += [f"  {one['bytes'] / MIB:6.1f} MiB  {one['name']}" for one in published["at_hand"]]
+    if not published["at_hand"]:
+        lines.append("  editkit models lists them, editkit models download NAME fetches one")
     lines += [f"PROBLEM: {problem}" for problem in report["problems"]] or ["everything that editkit needs is here"]
     return "\n".join(lines)

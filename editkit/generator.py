@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from editkit.checkpoints import catalogue
 from editkit.device import resolve_device
 from editkit.errors import CheckpointError
 from editkit.latent import Latent
@@ -95,11 +96,12 @@ class Generator(Protocol):
 
 
 def load_generator(source: str | os.PathLike[str] | None = None, *, device: str = "auto") -> NetworkGenerator:
-    """The bundled default, a bundled name, a native checkpoint (.safetensors) or an official pickle.
+    """The bundled default, a bundled or published name, a native checkpoint (.safetensors) or an official pickle.
 
     Args:
-        source: None for the default ("faces64"); a name in ``editkit/models``; or a path. Pickles are read without
-            executing anything in them; their spec gets ``alignment="centre"``, ``editkit convert`` can say better.
+        source: None for the default ("faces64"); a name in ``editkit/models``; that of a published network, which is
+            never downloaded here; or a path. Pickles are read without executing anything in them; one that the
+            catalogue knows gets its facts, another ``alignment="centre"``: ``editkit convert`` can say better.
         device: "auto", "cpu", "cuda" or "mps".
 
     Raises:
@@ -212,12 +214,9 @@ def _find(source: str | os.PathLike[str] | None) -> Path:
     if not os.path.exists(name) and bundled.is_file():
         return bundled
     path = Path(name)
-    if path.suffix not in (".safetensors", ".pkl"):
-        names = sorted(p.stem for p in MODELS.glob("*.safetensors") if p.stem not in ("landmarks", "features"))
-        raise CheckpointError(
-            f"no generator {name!r}: give a bundled name ({', '.join(names)}), a .safetensors or an official .pkl"
-        )
-    return path
+    if path.suffix in (".safetensors", ".pkl"):
+        return path
+    return catalogue.resolve(name, bundled={p.stem for p in MODELS.glob("*.safetensors")} - {"landmarks", "features"})
 
 
 def _from_pickle(path: Path, device: torch.device) -> NetworkGenerator:
@@ -233,5 +232,6 @@ def _from_pickle(path: Path, device: torch.device) -> NetworkGenerator:
         "arguments": network.arguments,
         "id": weights_id(network.tensors),
         "name": path.stem,
+        **catalogue.facts(path, network.kind, network.arguments),
     }
     return from_tensors(network.tensors, header, device=device)

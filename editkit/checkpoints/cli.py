@@ -29,7 +29,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--network", choices=("G_ema", "G", "D"), default="G_ema", help="which; default: G_ema")
     parser.add_argument("--name", help="what to call it; default: the file's name")
     parser.add_argument("--domain", help="what it shows, such as faces")
-    parser.add_argument("--alignment", choices=ALIGNMENTS, help="the crop it expects; default: centre")
+    parser.add_argument("--alignment", choices=ALIGNMENTS, help="the crop it expects; default: as published, or centre")
     parser.add_argument("--licence", help="the terms the weights come under")
     parser.add_argument("--half", action="store_true", help="store weights as float16")
     parser.set_defaults(run=run_convert)
@@ -62,14 +62,15 @@ def run_convert(args: argparse.Namespace) -> int:
             network=args.network,
             name=args.name,
             domain=args.domain,
-            alignment=args.alignment or "centre",
+            alignment=args.alignment,
             licence=args.licence,
             half=args.half,
         )
         output.say(f"wrote {out} ({out.stat().st_size / 1e6:,.1f} MB): {_summary(header)}")
-        if args.alignment is None and header["kind"] != "discriminator":
+        known = header["domain"] != args.domain  # then the catalogue has said it
+        if args.alignment is None and header["kind"] != "discriminator" and not known:
             output.say("alignment: centre, a guess; a generator of faces needs --alignment ffhq or faces128")
-        if args.licence is None:
+        if header["licence"] is None:
             output.say("licence: unknown; --licence records the terms the weights come under")
         output.put("path", out)
         output.put("header", header)

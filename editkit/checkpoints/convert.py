@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from editkit.checkpoints import catalogue
 from editkit.checkpoints.header import ALIGNMENTS
 from editkit.errors import CheckpointError, UsageError
 
@@ -18,7 +19,7 @@ def convert_official(
     network: str = "G_ema",
     name: str | None = None,
     domain: str | None = None,
-    alignment: str = "centre",
+    alignment: str | None = None,
     licence: str | None = None,
     half: bool = False,
 ) -> dict[str, Any]:
@@ -30,8 +31,9 @@ def convert_official(
         network: "G_ema" (the averaged generator), "G" or "D".
         name: what the network is to be called; the file's name by default.
         domain: what it shows, such as "faces".
-        alignment: the crop it expects: "ffhq", "faces128" or "centre". The pickle does not say.
-        licence: the terms the weights come under. The pickle does not say.
+        alignment: the crop it expects: "ffhq", "faces128" or "centre".
+        licence: the terms the weights come under. A pickle says none of the three; by default they are taken from the
+            catalogue where it knows the network, else the alignment is "centre".
         half: store weights and biases as float16; the header then names the full-precision weights as parent.
 
     Raises:
@@ -42,7 +44,7 @@ def convert_official(
     from editkit.checkpoints.official import import_official
 
     path, out = Path(path), Path(out)
-    if alignment not in ALIGNMENTS:
+    if alignment is not None and alignment not in ALIGNMENTS:
         raise UsageError(f"no alignment is called {alignment!r}; there are {', '.join(ALIGNMENTS)}")
     if out.exists() and path.exists() and out.samefile(path):
         raise UsageError(f"the output is the pickle itself ({out}); give another name with --out")
@@ -52,13 +54,14 @@ def convert_official(
 
     tensors = halve(imported.tensors) if half else imported.tensors
     facts = {fact: imported.facts[fact] for fact in ("augment_p", "training_set") if fact in imported.facts}
+    known = catalogue.facts(path, imported.kind, imported.arguments)
     header: dict[str, Any] = {
         "kind": imported.kind,
         "arguments": imported.arguments,
         "name": name or path.stem,
-        "domain": domain,
-        "alignment": alignment,
-        "licence": licence,
+        "domain": domain or known.get("domain"),
+        "alignment": alignment or known.get("alignment", "centre"),
+        "licence": licence or known.get("licence"),
         "parent_id": weights_id(imported.tensors) if half else None,
         "training": {
             "imported_from": path.name,
