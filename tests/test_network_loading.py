@@ -192,7 +192,7 @@ def test_stages_below_the_top_are_told_by_the_names_of_the_layers(tmp_path: Path
     inner = {name: STEM[name] for name in ("z_dim", "c_dim", "w_dim")}
     synthesis = {name: held for name, held in STEM.items() if name not in ("z_dim", "c_dim")}
     modules = make.dictionary({"mapping": make.network(inner, {}), "synthesis": make.network(synthesis, {})})
-    top = STAGE | {"img_resolution": 64, "path_stem": "/home/someone/stem.pkl"}
+    top = STAGE | {"img_resolution": 64, "path_stem": "someone/stem.pkl"}
     path = tmp_path / "xl.pkl"
     path.write_bytes(make.official(make.network(top, held, modules=modules)))
     found = import_official(path)["G_ema"]
