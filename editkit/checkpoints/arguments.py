@@ -76,6 +76,13 @@ def check_network(kind: str, arguments: Mapping[str, Any], shapes: Mapping[str, 
     check_fit(kind, arguments, shapes)
 
 
+def class_count(arguments: Mapping[str, Any]) -> int:
+    """c_dim, of StyleGAN-XL's heads that of their stem."""
+    while "stem" in arguments:
+        arguments = arguments["stem"]
+    return int(arguments.get("c_dim", 0))
+
+
 def complete(kind: str, arguments: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """``arguments``, checked, with what published ones leave to the weights: StyleGAN-XL's width of the embedding."""
     derived = {"embed_dim": shapes["mapping.embed.weight"][1]} if kind == "stylegan_xl" else {}
