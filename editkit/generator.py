@@ -46,6 +46,7 @@ class GeneratorSpec:
         id: SHA-256 of the weights; ``parent_id``: of those it is a half-precision or tuned copy of.
         name, kind: for people, and of the network ("stylegan3", "stylegan2" or "stylegan_xl").
         resolution, channels: of the image; z_dim, w_dim, c_dim: of z, w and label; num_ws: rows of W+.
+        class_names: of the classes a label chooses from, c_dim of them, where known.
         domain: what it shows; alignment: the crop it expects ("faces128", "ffhq" or "centre"); licence: of the weights.
     """
 
@@ -59,6 +60,7 @@ class GeneratorSpec:
     w_dim: int
     num_ws: int
     c_dim: int
+    class_names: tuple[str, ...] | None = None
     domain: str | None = None
     alignment: str = "centre"
     licence: str | None = None
@@ -122,42 +124,33 @@ def load_generator(source: str | os.PathLike[str] | None = None, *, device: str 
 
 def from_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, device: torch.device) -> NetworkGenerator:
     """A generator from weights and a header (see ``editkit.checkpoints.header``). Raises as ``load_generator``."""
-    from editkit.checkpoints.arguments import check_network
-    from editkit.memory import check_fits, working_memory
-    from editkit.networks import GENERATOR_KINDS, build_network
+    from editkit.network_loading import load_network
+    from editkit.networks import GENERATOR_KINDS
 
     kind, arguments, name = header["kind"], header["arguments"], header.get("name") or header["id"][:12]
     if kind not in GENERATOR_KINDS:
         raise CheckpointError(f"{name!r} is of kind {kind!r}, not a generator ({', '.join(GENERATOR_KINDS)})")
-    check_network(kind, arguments, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
-    weights = sum(tensor.numel() * 4 for tensor in tensors.values())
-    check_fits(weights + working_memory(arguments, kind=kind), f"generator {name!r}", device=device)
-    with torch.random.fork_rng(devices=[]):  # its first weights are drawn and thrown away: leave the caller's stream
-        network = build_network(kind, arguments)
-    try:
-        network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the weights of {name!r} do not fit its arguments: {str(error).splitlines()[-1]}"
-        ) from error
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network: Any = load_network(kind, arguments, tensors, name=name, device=device)
+    names = header.get("class_names")
+    if names is not None and len(names) != network.c_dim:
+        raise CheckpointError(f"{name!r} names {len(names)} classes and has {network.c_dim}; the file is damaged")
     spec = GeneratorSpec(
         id=header["id"],
         parent_id=header.get("parent_id"),
         name=name,
         kind=kind,
-        resolution=arguments["img_resolution"],
-        channels=arguments.get("img_channels", 3),
-        z_dim=arguments["z_dim"],
-        w_dim=arguments["w_dim"],
-        num_ws=network.num_ws,  # type: ignore[arg-type]
-        c_dim=arguments["c_dim"],
+        resolution=network.img_resolution,
+        channels=network.img_channels,
+        z_dim=network.z_dim,
+        w_dim=network.w_dim,
+        num_ws=network.num_ws,
+        c_dim=network.c_dim,
+        class_names=None if names is None else tuple(names),
         domain=header.get("domain"),
         alignment=header.get("alignment") or "centre",
         licence=header.get("licence"),
     )
-    return NetworkGenerator(network, spec, arguments)  # type: ignore[arg-type]
+    return NetworkGenerator(network, spec, arguments)
 
 
 def save_generator(generator: NetworkGenerator, path: str | os.PathLike[str]) -> None:
@@ -165,13 +158,17 @@ def save_generator(generator: NetworkGenerator, path: str | os.PathLike[str]) ->
     from editkit.checkpoints.native import write_checkpoint
 
     spec = generator.spec
-    header = {name: getattr(spec, name) for name in ("kind", "name", "domain", "alignment", "licence", "parent_id")}
-    write_checkpoint(path, generator.state_dict(), header | {"arguments": generator.arguments})
+    kept = ("kind", "name", "domain", "alignment", "licence", "parent_id")
+    header: dict[str, Any] = {name: getattr(spec, name) for name in kept} | {"arguments": generator.arguments}
+    if spec.class_names is not None:
+        header["class_names"] = list(spec.class_names)
+    write_checkpoint(path, generator.state_dict(), header)
 
 
 _SMALL: Mapping[str, Mapping[str, Any]] = {
     "stylegan3": {"channel_base": 512, "channel_max": 16, "num_layers": 6, "margin_size": 4},
     "stylegan2": {"channel_base": 512, "channel_max": 16, "mapping_kwargs": {"num_layers": 2}},
+    "stylegan_xl": {"c_dim": 4, "channel_base": 512, "channel_max": 16, "num_layers": 6, "margin_size": 4},
 }
 
 
@@ -181,7 +178,7 @@ def random_generator(
     """A small, untrained generator: for trials and tests.
 
     Args:
-        kind: "stylegan3" (configuration T) or "stylegan2".
+        kind: "stylegan3" (configuration T), "stylegan2" or "stylegan_xl" (a stem of four classes).
         arguments: of the network's constructor, over those that make it small.
     """
     from editkit.checkpoints.native import weights_id
@@ -198,7 +195,7 @@ def random_generator(
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(kind, full)
+        network = build_network(kind, full | ({"embed_dim": 8} if kind == "stylegan_xl" else {}))
         if kind == "stylegan2":  # as drawn it would be 0, and noise modes would not differ
             for name, parameter in network.named_parameters():
                 if name.endswith("noise_strength"):

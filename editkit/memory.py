@@ -3,11 +3,14 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from editkit.errors import MemoryBudgetError, UsageError
+
+if TYPE_CHECKING:
+    from editkit.networks.stylegan3_layers import LayerGeometry
 
 _V2, _V1 = "/sys/fs/cgroup/memory.", "/sys/fs/cgroup/memory/memory."
 _CGROUP = (
@@ -69,7 +72,7 @@ def working_memory(arguments: Mapping[str, Any], *, kind: str = "stylegan3") -> 
     """
     try:
         return _ESTIMATES[kind](arguments)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise UsageError(f"these constructor arguments make no network: {error}") from error
 
 
@@ -88,8 +91,7 @@ def _stylegan3(arguments: Mapping[str, Any]) -> int:
         last_stopband_rel=arguments.get("last_stopband_rel", 2**0.3),
         num_fp16_res=0,
     )
-    oversampling = arguments.get("lrelu_upsampling", 2)
-    return max(4 * g.out_channels * (4 * g.out_size**2 + 2 * (g.out_size * oversampling) ** 2) for g in table)
+    return _largest_layer(table, arguments.get("lrelu_upsampling", 2))
 
 
 def _blocks(arguments: Mapping[str, Any]) -> int:
@@ -102,5 +104,22 @@ def _blocks(arguments: Mapping[str, Any]) -> int:
     return max([4 * 6 * min(base // r, widest) * r**2 for r in sides], default=0)
 
 
+def _stylegan_xl(arguments: Mapping[str, Any]) -> int:
+    """As ``_stylegan3``, over the layers of stem and heads."""
+    from editkit.networks.stylegan_xl import staged_table, stages
+
+    stem, heads = stages({name: value for name, value in arguments.items() if name != "embed_dim"})
+    return _largest_layer(staged_table(stem, heads), stem.lrelu_upsampling)
+
+
+def _largest_layer(table: list["LayerGeometry"], oversampling: int) -> int:
+    return max(4 * g.out_channels * (4 * g.out_size**2 + 2 * (g.out_size * oversampling) ** 2) for g in table)
+
+
 _BLOCK_SIZES = (("img_resolution", 256), ("channel_base", 32768), ("channel_max", 512))
-_ESTIMATES = {"stylegan3": _stylegan3, "stylegan2": _blocks, "discriminator": _blocks}
+_ESTIMATES = {
+    "stylegan3": _stylegan3,
+    "stylegan2": _blocks,
+    "stylegan_xl": _stylegan_xl,
+    "discriminator": _blocks,
+}

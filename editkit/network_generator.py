@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from editkit.generator import GeneratorSpec
     from editkit.networks.stylegan2 import StyleGAN2Generator
     from editkit.networks.stylegan3 import StyleGAN3Generator
+    from editkit.networks.stylegan_xl import StyleGANXLGenerator
     from editkit.transform import Transform
 
 
@@ -24,7 +25,10 @@ class NetworkGenerator:
     """A ``Generator`` over a StyleGAN2, StyleGAN3 or StyleGAN-XL network."""
 
     def __init__(
-        self, network: StyleGAN3Generator | StyleGAN2Generator, spec: GeneratorSpec, arguments: Mapping[str, Any]
+        self,
+        network: StyleGAN3Generator | StyleGAN2Generator | StyleGANXLGenerator,
+        spec: GeneratorSpec,
+        arguments: Mapping[str, Any],
     ) -> None:
         """``network``: in evaluation mode from now on, its parameters frozen; ``arguments`` built it."""
         self._network = network.eval().requires_grad_(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,8 @@ _IN_PICKLES = {
     "sg3t_64": ("sg3t_64_legacy_p3.pkl", "G_ema"),
     "sg3r_64": ("sg3r_64.pkl", "G_ema"),
     "d_64_resnet": ("sg3r_64.pkl", "D"),
+    "sgxl_stem_32": ("sgxl_stem_32.pkl", "G_ema"),
+    "sgxl_superres_64": ("sgxl_superres_64.pkl", "G_ema"),
 }
 
 
@@ -55,10 +58,34 @@ def network_fixture(name: str) -> NetworkFixture:
     facts = json.loads(full_path(f"networks/{name}.json").read_text())
     with np.load(full_path(f"networks/{name}_io.npz")) as stored:
         io = dict(stored)
-    return NetworkFixture(arguments=facts["init_kwargs"], facts=facts, weights=_weights(name), io=io)
+    if "drawn" in facts and name.startswith("d_"):
+        side, channels = (facts["init_kwargs"][f"img_{key}"] for key in ("resolution", "channels"))
+        io["img"] = draw(facts["seed"], "img", (len(io["logits"]), channels, side, side)).numpy()
+    elif "drawn" in facts:
+        n, channels, side = len(io["z"]), facts["init_kwargs"]["img_channels"], facts["init_kwargs"]["img_resolution"]
+        io["grad_r"] = draw(facts["seed"], "grad_r", (n, channels, side, side)).numpy()
+    return NetworkFixture(arguments=facts["init_kwargs"], facts=facts, weights=_weights(name, facts), io=io)
 
 
-def _weights(name: str) -> dict[str, Tensor]:
+def draw(seed: str, key: str, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal float32, the same everywhere and for ever (numpy froze this generator)."""
+    stream = np.random.RandomState(zlib.crc32(f"{seed}/{key}".encode()))
+    return torch.from_numpy(stream.standard_normal(shape)).float()
+
+
+def drawn_weights(kind: str, facts: dict[str, Any]) -> dict[str, Tensor]:
+    """Of small copies that come without (see ``fixtures/drawn.py``); filters are those that the network designs."""
+    from editkit.networks import build_network
+
+    state = build_network(kind, facts["init_kwargs"]).state_dict()
+    for key, (mean, spread) in facts["drawn"].items():
+        state[key] = draw(facts["seed"], key, tuple(state[key].shape)) * spread + mean
+    return state
+
+
+def _weights(name: str, facts: dict[str, Any]) -> dict[str, Tensor]:
+    if "drawn" in facts:
+        return drawn_weights("discriminator" if name.startswith("d_") else "stylegan2", facts)
     stored = fixture_path(f"networks/{name}.safetensors")
     if stored is not None or name not in _IN_PICKLES:
         return load_file(stored or full_path(f"networks/{name}.safetensors"))

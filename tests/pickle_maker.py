@@ -3,7 +3,9 @@
 Each function returns the opcodes that leave one value on the stack.
 """
 
+import math
 import struct
+from typing import Any
 
 STORAGE_HEAD = (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80\x02M\xe9\x03.")  # magic, protocol version
 
@@ -97,6 +99,59 @@ def official(network: bytes, *, name: str = "G_ema") -> bytes:
     return b"\x80\x04" + dictionary({name: network}) + b"."
 
 
-def discriminator(**parameters: bytes) -> bytes:
-    """The smallest thing that counts as a network: a discriminator with one tensor, and ``parameters``."""
-    return module({"b4.out.weight": floats(1.0, 2.0), **parameters})
+def value(held: object) -> bytes:
+    """Plain data: None, bool, int, float, text, list, dict."""
+    if held is None or isinstance(held, bool):
+        return {None: b"N", True: b"\x88", False: b"\x89"}[held]
+    if isinstance(held, int):
+        return number(held)
+    if isinstance(held, float):
+        return b"G" + struct.pack(">d", held)
+    if isinstance(held, str):
+        return text(held)
+    if isinstance(held, dict):
+        return dictionary({key: value(item) for key, item in held.items()})
+    assert isinstance(held, list | tuple)
+    return b"](" + b"".join(map(value, held)) + b"e"
+
+
+def filled(shape: tuple[int, ...], *values: float) -> bytes:
+    """A contiguous float32 tensor, of zeros unless all values are given."""
+    count = math.prod(shape)
+    stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    return tensor(shape, stride, storage(struct.pack(f"<{count}f", *(values or [0.0] * count))))
+
+
+def network(arguments: dict[str, object], tensors: dict[str, bytes], **options: Any) -> bytes:
+    """A network with these constructor arguments; dotted names stand in one part, which makes no difference."""
+    return module(tensors, named=value(arguments), **options)
+
+
+# The smallest network there is: a discriminator of 8 x 8 pixels, one channel wide.
+ARGUMENTS: dict[str, object] = {
+    "c_dim": 0,
+    "img_resolution": 8,
+    "img_channels": 1,
+    "architecture": "orig",
+    "channel_base": 8,
+    "channel_max": 1,
+    "epilogue_kwargs": {"mbstd_num_channels": 0},
+}
+SHAPES = {
+    "b8.fromrgb.weight": (1, 1, 1, 1),
+    "b8.conv0.weight": (1, 1, 3, 3),
+    "b8.conv1.weight": (1, 1, 3, 3),
+    "b4.conv.weight": (1, 1, 3, 3),
+    "b4.fc.weight": (1, 16),
+    "b4.out.weight": (1, 1),
+}
+
+
+def discriminator(
+    *, options: dict[str, Any] | None = None, more: dict[str, bytes] | None = None, **tensors: bytes
+) -> bytes:
+    """That discriminator, with ``tensors`` beside or instead of its own, ``more`` constructor arguments as opcodes, and
+    ``options`` of ``module``."""
+    named = dictionary({name: value(held) for name, held in ARGUMENTS.items()} | (more or {}))
+    own = {name: filled(shape) for name, shape in SHAPES.items()}
+    return module({**own, **tensors}, named=named, **(options or {}))

@@ -23,6 +23,7 @@ HEADER = {
     "domain": "faces",
     "alignment": "faces128",
     "licence": "CC0",
+    "class_names": ["cat", "dog"],
     "parent_id": "ab",
     "training": {"kimg": 1.5},
 }
@@ -143,6 +144,8 @@ def test_halving_keeps_what_must_stay_exact():
         ({"kind": None}, CheckpointError, "'kind' is a NoneType"),
         ({"arguments": [1]}, CheckpointError, "'arguments' is a list"),
         ({"licence": 3}, CheckpointError, "'licence' is a int"),
+        ({"class_names": "cat"}, CheckpointError, "'class_names' is a str"),
+        ({"class_names": ["cat", 1]}, CheckpointError, "'class_names' holds what is no text"),
     ],
 )
 def test_headers_that_are_newer_unknown_or_damaged_are_refused(change, error, reason, tmp_path):

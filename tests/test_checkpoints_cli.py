@@ -82,3 +82,21 @@ def test_text_from_a_file_cannot_drive_the_terminal(tmp_path, capsys):
     write_checkpoint(path, {"x": torch.zeros(1)}, {"kind": "features", "name": "\x1b[2Jevil\n" + "x" * 500})
     assert run("info", path) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_convert_and_info_on_other_families(tmp_path, fixture_file, capsys):
+    source = shutil.copy(fixture_file("pickles/sgxl_superres_64.pkl"), tmp_path / "xl.pkl")
+    names = tmp_path / "names.txt"
+    names.write_text("ant\nbee\ncat\n\ndog\nemu\nfox\n")
+    assert run("info", source) == 0
+    assert "stylegan_xl, 64x64" in capsys.readouterr().out
+    assert run("convert", source, "--class-names", names) == 0
+    assert read_header(tmp_path / "xl.safetensors")["class_names"] == ["ant", "bee", "cat", "dog", "emu", "fox"]
+    capsys.readouterr()
+    assert run("info", tmp_path / "xl.safetensors") == 0
+    assert "ant, bee, cat, dog, emu, fox" in capsys.readouterr().out
+    names.write_text("ant\n")
+    assert run("convert", source, "--class-names", names) == 2
+    assert "has 6 classes, 1 names are given" in capsys.readouterr().err
+    assert run("convert", source, "--class-names", tmp_path / "none.txt") == 2
+    assert "cannot read the names" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The residual discriminator against the reference, first and second derivatives included."""
+"""The discriminator against the reference, first and second derivatives included."""
 
 from __future__ import annotations
 
@@ -6,30 +6,41 @@ import pytest
 import torch
 from network_fixtures import absolute_error, network_fixture, relative_error
 
+from editkit.errors import CheckpointError
+from editkit.networks import build_network
 from editkit.networks.discriminator import Discriminator, minibatch_std
+from editkit.networks.mapping import MappingNetwork
 from editkit.ops.backends import use_backend
 
+NAMES = ("d_64_resnet", "d_64_resnet_cond", "d_64_skip_cond", "d_32_orig_nombstd")
+every_network = pytest.mark.parametrize("name", NAMES)
+RUNS = [
+    *((name, backend, torch.contiguous_format) for name in NAMES for backend in ("cpu", "reference")),
+    ("d_64_resnet", "cpu", torch.channels_last),  # takes our own weight gradient
+]
 
-def _network(**changes: object) -> Discriminator:
+
+def _network(name: str = "d_64_resnet", **changes: object) -> Discriminator:
     """With the fixture's weights and, unless changed, its arguments."""
-    fixture = network_fixture("d_64_resnet")
-    made = Discriminator(**(fixture.arguments | changes))
-    made.load_state_dict(fixture.weights)
+    fixture = network_fixture(name)
+    made = build_network("discriminator", fixture.arguments | changes)
+    made.load_state_dict(fixture.weights)  # strict: every name and shape
     return made
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_logits_and_gradients_match_the_reference(backend: str, layout: torch.memory_format) -> None:
-    """Channels last takes our own weight gradient; the penalty of Mescheder 2018, eq. 9, differentiates twice."""
-    fixture, model = network_fixture("d_64_resnet"), _network()
+@pytest.mark.parametrize(("name", "backend", "layout"), RUNS)
+def test_logits_and_gradients_match_the_reference(name: str, backend: str, layout: torch.memory_format) -> None:
+    """The penalty of Mescheder 2018, eq. 9, differentiates twice."""
+    fixture, model = network_fixture(name), _network(name)
     model.to(memory_format=layout)  # type: ignore[call-overload]
     images = fixture.tensor("img").contiguous(memory_format=layout).requires_grad_()
+    labels = fixture.tensor("c")
     with use_backend(backend):
-        logits = model(images)
+        logits = model(images, labels)
         assert absolute_error(logits, fixture.tensor("logits")) <= 5e-6
         for count in (4, 1):  # other groups, other logits: they see the spread of their group
-            assert absolute_error(model(images[:count]), fixture.tensor(f"logits_batch{count}")) <= 5e-6
+            part = model(images[:count], labels[:count])
+            assert absolute_error(part, fixture.tensor(f"logits_batch{count}")) <= 5e-6
         (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
         seen, wanted = fixture.seen(gradient).detach(), fixture.tensor("grad_img")
         # summed in another order, one activation of sample 6 falls on the other side of its kink:
@@ -42,20 +53,23 @@ def test_logits_and_gradients_match_the_reference(backend: str, layout: torch.me
         assert relative_error(penalty, fixture.tensor("r1_penalty")) <= (1e-4 if spot == 0 else 1e-3)
         names = [str(name) for name in fixture.io["r1_grad_param_names"]]
         gradients = torch.autograd.grad(5 * penalty.mean(), [model.get_parameter(name) for name in names])
-    for name, found, norm, total in zip(
+    # the bias of the logits has no part in the penalty; layers that are frozen are no parameters
+    assert {key for key, _ in model.named_parameters()} - set(names) == {"b4.out.bias"}
+    for key, found, norm, total in zip(
         names, gradients, fixture.io["r1_grad_param_l2"], fixture.io["r1_grad_param_sum"], strict=True
     ):
-        assert abs(found.double().norm().item() - norm) <= 1e-3 * norm, name
-        assert abs(found.double().sum().item() - total) <= 1e-3 * max(norm, abs(total)), name
+        assert abs(found.double().norm().item() - norm) <= 1e-3 * norm, key
+        assert abs(found.double().sum().item() - total) <= 1e-3 * max(norm, abs(total)), key
 
 
-def test_every_layer_matches_the_reference() -> None:
-    fixture, model = network_fixture("d_64_resnet"), _network()
+@every_network
+def test_every_layer_matches_the_reference(name: str) -> None:
+    fixture, model = network_fixture(name), _network(name)
     found: dict[str, torch.Tensor] = {}
-    for name, module in model.named_modules():
-        module.register_forward_hook(lambda module, inputs, output, *, name=name: found.__setitem__(name, output))
+    for layer, module in model.named_modules():
+        module.register_forward_hook(lambda module, inputs, output, *, layer=layer: found.__setitem__(layer, output))
     with torch.no_grad():
-        model(fixture.tensor("img"))
+        model(fixture.tensor("img"), fixture.tensor("c"))
     compared = 0
     for layer in fixture.facts["layer_names"]:
         if layer not in found:  # the minibatch standard deviation is a function here
@@ -69,7 +83,49 @@ def test_every_layer_matches_the_reference() -> None:
         assert absolute_error(part, crop) <= 1e-4 * std, layer
         assert abs(output.double().std().item() - std) <= 1e-4 * std, layer
         compared += 1
-    assert compared == 16
+    assert compared == len([layer for layer in fixture.facts["layer_names"] if layer != "b4.mbstd"])
+
+
+@every_network
+def test_designed_filters_are_the_stored_ones(name: str) -> None:
+    fixture = network_fixture(name)
+    fresh = build_network("discriminator", fixture.arguments).state_dict()
+    filters = [key for key in fresh if key.endswith("_filter")]
+    assert filters
+    for key in filters:
+        assert absolute_error(fresh[key], fixture.weights[key]) <= 2e-7, key
+
+
+@pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])
+def test_frozen_layers_are_the_first(architecture: str) -> None:
+    """Counted in the order of definition: the way in, the two convolutions, the bypass."""
+    order = {"orig": ["b16.fromrgb", "b16.conv0", "b16.conv1", "b8.conv0"]}
+    order["skip"] = [*order["orig"][:3], "b8.fromrgb"]
+    order["resnet"] = [*order["orig"][:3], "b16.skip"]
+    sizes = {"img_resolution": 16, "channel_base": 64, "channel_max": 8, "architecture": architecture}
+    whole = {key for key, _ in Discriminator(**sizes).named_parameters()}
+    for count in (0, 1, 4):
+        model = Discriminator(**sizes, block_kwargs={"freeze_layers": count})
+        frozen = whole - {key for key, _ in model.named_parameters()}
+        assert {key.rpartition(".")[0] for key in frozen} == set(order[architecture][:count])
+        assert set(model.state_dict()) == set(Discriminator(**sizes).state_dict())
+
+
+def test_a_label_is_projected() -> None:
+    """Miyato & Koyama 2018, equation 3: twice the mapped label, twice the logit."""
+    fixture, model = network_fixture("d_64_skip_cond"), _network("d_64_skip_cond")
+    images, label = fixture.tensor("img")[:2], fixture.tensor("c")[:2]
+    with torch.no_grad():
+        mapped = model.mapping(None, label)
+        maps, rest = model._blocks(images)
+        once, twice = (model.b4(maps[-1], rest, factor * mapped) for factor in (1, 2))
+        assert mapped.shape == (2, 12) and absolute_error(once, model(images, label)) < 1e-6
+        assert absolute_error(twice, 2 * once) < 1e-6
+        assert absolute_error(model(images, label.flip(1)), once) > 1e-3
+    with pytest.raises(ValueError, match=r"conditional: labels must be \[N, 4\], got none"):
+        model(images)
+    with pytest.raises(ValueError, match="keeps no mean"):
+        MappingNetwork(z_dim=2, c_dim=0, w_dim=2, num_ws=1, w_avg_beta=None)(torch.ones(1, 2), truncation_psi=0.5)
 
 
 def test_minibatch_std_on_numbers_done_by_hand() -> None:
@@ -109,3 +165,14 @@ def test_bad_input_is_refused() -> None:
             Discriminator(img_resolution=resolution)
     with pytest.raises(ValueError, match="batch of 6 does not divide into groups of 4"):
         minibatch_std(torch.zeros(6, 2, 4, 4), group_size=4, num_channels=1)
+    with pytest.raises(ValueError, match=r"takes images \[N, 3, 16, 16\], got \(1, 3, 8, 8\)"):
+        Discriminator(img_resolution=16, channel_base=64, channel_max=8)(torch.zeros(1, 3, 8, 8))
+    for change, message in (
+        ({"architecture": "dense"}, "unknown architecture 'dense'"),
+        ({"chanel_max": 3}, "chanel_max"),
+        ({"block_kwargs": {"freeze": 3}}, "freeze"),
+        ({"epilogue_kwargs": {"mbstd_num_channels": 3}}, "8 channels do not divide into mbstd_num_channels=3"),
+        ({"c_dim": 3, "mapping_kwargs": {"num_layers": 0}}, "needs input and a layer"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            build_network("discriminator", {"img_resolution": 16, "channel_base": 64, "channel_max": 8} | change)

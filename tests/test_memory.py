@@ -80,7 +80,32 @@ def test_the_estimate_grows_with_the_picture_and_the_width() -> None:
     assert working_memory(ARGUMENTS | {"lrelu_upsampling": 4}) > 2 * small
 
 
+@pytest.mark.parametrize("kind", ["stylegan2", "discriminator"])
+def test_the_estimate_of_blocks(kind: str) -> None:
+    small = working_memory(ARGUMENTS, kind=kind)
+    assert small == 6 * 4 * 128 * 256**2  # 128 channels at 256 x 256, six times
+    assert working_memory(ARGUMENTS | {"img_resolution": 1024}, kind=kind) == 4 * small
+    older = {"img_resolution": 256, "synthesis_kwargs": {"channel_base": 16384}}
+    assert working_memory(older, kind="stylegan2") == small // 2
+
+
+def test_the_estimate_of_a_head_counts_its_layers() -> None:
+    stem = ARGUMENTS | {"img_resolution": 64, "c_dim": 3}
+    head = {"img_resolution": 128, "head_layers": 7, "up_factor": 2, "stem": stem}
+    below = working_memory(stem, kind="stylegan_xl")
+    assert below == working_memory(stem)  # a stem is a StyleGAN3
+    assert 1.5 * below < working_memory(head | {"embed_dim": 3}, kind="stylegan_xl") < 6 * below
+
+
 def test_arguments_that_make_no_network_are_refused() -> None:
+    for kind, change in (
+        ("stylegan2", {"channel_max": 0}),
+        ("discriminator", {"img_resolution": "large"}),
+        ("stylegan_xl", {"head_layers": 3, "stem": {}}),
+        ("stylegan9", {}),
+    ):
+        with pytest.raises(UsageError, match="make no network"):
+            working_memory(ARGUMENTS | change, kind=kind)
     for change in ({"num_layers": 2}, {"num_layers": "many"}, {"img_resolution": -1}):
         with pytest.raises(UsageError, match="make no network"):
             working_memory(ARGUMENTS | change)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from network_fixtures import absolute_error
+from network_fixtures import absolute_error, full_path
 
-from editkit.errors import LatentError, UsageError
+from editkit.checkpoints import import_official, weights_id, write_checkpoint
+from editkit.checkpoints.convert import convert_official
+from editkit.errors import CheckpointError, LatentError, UsageError
 from editkit.generator import Generator, NetworkGenerator, load_generator, random_generator, save_generator
 from editkit.latent import Latent
 from editkit.ops.backends import use_backend
@@ -89,3 +91,67 @@ def test_stylegan2_is_saved_and_loaded(stylegan2: NetworkGenerator, tmp_path: Pa
     assert again.spec == stylegan2.spec and again.arguments == stylegan2.arguments
     latent = stylegan2.map(z_from_seeds([0], 32))
     assert torch.equal(again.synthesize(latent), stylegan2.synthesize(latent))
+
+
+# StyleGAN-XL and classes -----------------------------------------------------------------------------------------
+
+
+def test_stylegan_xl_is_a_generator() -> None:
+    model = random_generator(kind="stylegan_xl", resolution=16)
+    assert (model.spec.kind, model.spec.c_dim, model.w_avg.shape) == ("stylegan_xl", 4, (32,))
+    z = z_from_seeds([0, 1], 32)
+    third = torch.eye(4)[[2, 2]]
+    with use_backend("polyphase"):
+        image = model.synthesize(model.map(z, label=third))
+        assert image.shape == (2, 3, 16, 16)
+        moved = model.synthesize(model.map(z, label=third), transform=Transform.translate(0.25, 0.0))
+        assert absolute_error(image, moved) > 1e-3
+    dense = third * 3 + torch.rand(2, 4)  # whole classes only
+    assert torch.equal(model.map(z, label=dense).tensor, model.map(z, label=third).tensor)
+    # without a label: the first class
+    assert torch.equal(model.map(z).tensor, model.map(z, label=torch.eye(4)[[0, 0]]).tensor)
+    with pytest.raises(LatentError, match=r"labels \[2, 4\], got \[2, 5\]"):
+        model.map(z, label=torch.zeros(2, 5))
+
+
+def test_the_mean_of_stylegan_xl_is_that_of_its_classes() -> None:
+    model = random_generator(kind="stylegan_xl", resolution=16)
+    means = torch.randn(4, 32)
+    model._network.mapping.w_avg.copy_(means)
+    assert absolute_error(model.w_avg, means.mean(0)) < 1e-6
+    truncated = model.map(z_from_seeds([0], 32), label=torch.eye(4)[[3]], truncation_psi=0.0).tensor
+    assert absolute_error(truncated, means[3].expand(1, model.spec.num_ws, -1)) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["sgxl_stem_32", "sgxl_superres_64"])
+def test_official_stylegan_xl_loads(name: str, tmp_path: Path) -> None:
+    path = full_path(f"pickles/{name}.pkl")
+    model = load_generator(path)
+    assert (model.spec.kind, model.spec.c_dim, model.spec.z_dim) == ("stylegan_xl", 6, 16)
+    assert model.spec.id == weights_id(import_official(path)["G_ema"].tensors)
+    save_generator(model, tmp_path / "g.safetensors")
+    again = load_generator(tmp_path / "g.safetensors")
+    assert again.spec == model.spec and again.arguments == model.arguments
+    with use_backend("polyphase"):
+        latent = model.map(z_from_seeds([0], 16), label=torch.eye(6)[[1]])
+        image = model.synthesize(latent)
+        assert image.shape[-1] == model.spec.resolution and torch.equal(again.synthesize(latent), image)
+        styles = model.styles(latent)
+        assert len(styles.styles) == model.spec.num_ws and torch.equal(model.synthesize(styles), image)
+
+
+def test_classes_have_names(tmp_path: Path) -> None:
+    source, out = full_path("pickles/sgxl_superres_64.pkl"), tmp_path / "g.safetensors"
+    names = ["ant", "bee", "cat", "dog", "emu", "fox"]
+    header = convert_official(source, out, class_names=names)
+    assert header["class_names"] == names
+    model = load_generator(out)
+    assert model.spec.class_names == tuple(names)
+    save_generator(model, tmp_path / "again.safetensors")
+    assert load_generator(tmp_path / "again.safetensors").spec.class_names == tuple(names)
+    assert load_generator(source).spec.class_names is None
+    with pytest.raises(UsageError, match="has 6 classes, 2 names are given"):
+        convert_official(source, out, class_names=names[:2])
+    write_checkpoint(out, model.state_dict(), header | {"class_names": names[:2], "id": None})
+    with pytest.raises(CheckpointError, match="names 2 classes and has 6"):
+        load_generator(out)

@@ -122,9 +122,8 @@ def test_numpy_numbers_under_both_spellings(module, tmp_path):
         make.call("numpy", "dtype", make.text("f8"), b"\x89", b"\x88") + make.numbers(3)[:-1] + make.text("<") + b"tb"
     )
     value = make.call(module, "scalar", kind, make.raw_bytes(struct.pack("<d", 2.5)))
-    named = make.dictionary({"conv_clamp": value})
-    network = make.module({"b4.out.weight": make.floats(1.0)}, named=named)
-    assert read(tmp_path, make.official(network))["G_ema"].arguments == {"conv_clamp": 2.5}
+    network = make.discriminator(more={"conv_clamp": value})
+    assert read(tmp_path, make.official(network))["G_ema"].arguments == make.ARGUMENTS | {"conv_clamp": 2.5}
 
 
 def test_a_transposed_tensor_comes_out_contiguous(tmp_path):
@@ -142,7 +141,10 @@ def test_a_transposed_tensor_comes_out_contiguous(tmp_path):
         ("channel_max", 4096, "does not fit the tensors"),
         ("filter_size", 10**6, "outside what can be built"),
         ("z_dim", True, "outside what can be built"),
-        ("mapping_kwargs", {"num_layers": 10**9}, "does not fit the tensors"),
+        ("mapping_kwargs", {"num_layers": 10**9}, "outside what can be built"),
+        ("mapping_kwargs", {"num_layers": 3}, "does not fit the tensors"),
+        ("mapping_kwargs", {"layer_features": 10**6}, r"unknown StyleGAN3 argument 'mapping_kwargs\.layer_features'"),
+        ("mapping_kwargs", 3, "is a int, not arguments"),
         ("backdoor", 1, "unknown StyleGAN3 argument"),
     ],
 )

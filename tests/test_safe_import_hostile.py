@@ -171,8 +171,8 @@ def test_a_refusal_by_the_command_imports_no_torch(command, tmp_path, fixture_fi
 def test_embedded_source_is_not_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = "open('PWNED_module_src', 'w').close()"
-    network = make.module({"b4.out.weight": make.floats(1.0, 2.0)}, source=source)
-    assert read(tmp_path, make.official(network))["G_ema"].tensors["b4.out.weight"].tolist() == [1.0, 2.0]
+    network = make.discriminator(options={"source": source}, x=make.floats(1.0, 2.0))
+    assert read(tmp_path, make.official(network))["G_ema"].tensors["x"].tolist() == [1.0, 2.0]
     assert os.listdir(tmp_path) == ["in.pkl"]
 
 
@@ -193,7 +193,7 @@ def test_many_views_of_one_storage_are_refused(tmp_path):
 
 def test_a_network_that_holds_itself_is_refused(tmp_path):
     # The dict of sub-modules is kept in the memo, and the finished network is put into it afterwards.
-    network = make.module({"b4.out.weight": make.floats(1.0)}, modules=b"}\x94")
+    network = make.discriminator(options={"modules": b"}\x94"})
     data = b"\x80\x04}" + make.text("G_ema") + network + b"\x94sh\0" + make.text("loop") + b"h\x01s0."
     with pytest.raises(EditkitError):
         read(tmp_path, data)

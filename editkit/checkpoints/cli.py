@@ -9,6 +9,7 @@ from typing import Any
 
 from editkit.checkpoints.header import ALIGNMENTS
 from editkit.command import Output, add_command
+from editkit.errors import UsageError
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,6 +32,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--domain", help="what it shows, such as faces")
     parser.add_argument("--alignment", choices=ALIGNMENTS, help="the crop it expects; default: as published, or centre")
     parser.add_argument("--licence", help="the terms the weights come under")
+    parser.add_argument("--class-names", metavar="FILE", type=Path, help="names of the classes, one a line")
     parser.add_argument("--half", action="store_true", help="store weights as float16")
     parser.set_defaults(run=run_convert)
 
@@ -65,6 +67,7 @@ def run_convert(args: argparse.Namespace) -> int:
             alignment=args.alignment,
             licence=args.licence,
             half=args.half,
+            class_names=None if args.class_names is None else _lines(args.class_names),
         )
         output.say(f"wrote {out} ({out.stat().st_size / 1e6:,.1f} MB): {_summary(header)}")
         known = header["domain"] != args.domain  # then the catalogue has said it
@@ -91,12 +94,21 @@ def run_info(args: argparse.Namespace) -> int:
             for field in ("name", "domain", "alignment", "licence", "id", "parent_id", "written_by"):
                 if header[field]:
                     output.say(f"  {field:<10} {_shown(header[field])}")
+            if header["class_names"]:
+                output.say(f"  {'classes':<10} {_shown(', '.join(header['class_names']))}")
             for field in ("arguments", "training"):
                 for key, value in header[field].items():
                     output.say(f"  {field:<10} {_shown(key)} = {_shown(value)}")
             output.put("path", args.file)
             output.put("header", header)
     return 0
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the names in {path}: {error}") from error
 
 
 def _show_pickle(path: Path, output: Output) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def convert_official(
     alignment: str | None = None,
     licence: str | None = None,
     half: bool = False,
+    class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write one network of an official pickle as a native checkpoint; returns its header.
 
@@ -35,12 +37,14 @@ def convert_official(
         licence: the terms the weights come under. A pickle says none of the three; by default they are taken from the
             catalogue where it knows the network, else the alignment is "centre".
         half: store weights and biases as float16; the header then names the full-precision weights as parent.
+        class_names: of the classes that a label chooses from, in order. The pickle does not say.
 
     Raises:
         CheckpointError: the pickle cannot be read safely, or does not hold ``network``.
-        UsageError: an unknown network or alignment, or ``out`` is the pickle itself.
+        UsageError: an unknown network or alignment, another number of classes, or ``out`` is the pickle itself.
         OutputError: nothing could be written.
     """
+    from editkit.checkpoints.arguments import class_count
     from editkit.checkpoints.official import import_official
 
     path, out = Path(path), Path(out)
@@ -49,6 +53,8 @@ def convert_official(
     if out.exists() and path.exists() and out.samefile(path):
         raise UsageError(f"the output is the pickle itself ({out}); give another name with --out")
     imported = import_official(path, networks=(network,))[network]
+    if class_names is not None and len(class_names) != (count := class_count(imported.arguments)):
+        raise UsageError(f"{path} has {count} classes, {len(class_names)} names are given")
     # After the pickle has been judged: these import torch, which takes seconds that a refusal need not.
     from editkit.checkpoints.native import halve, weights_id, write_checkpoint
 
@@ -62,6 +68,7 @@ def convert_official(
         "domain": domain or known.get("domain"),
         "alignment": alignment or known.get("alignment", "centre"),
         "licence": licence or known.get("licence"),
+        "class_names": None if class_names is None else list(class_names),
         "parent_id": weights_id(imported.tensors) if half else None,
         "training": {
             "imported_from": path.name,

@@ -8,6 +8,7 @@ the tensors. Its ``__metadata__`` has one key, ``editkit``, which holds the head
     arguments   dict: constructor arguments
     name, domain, alignment, licence    str or null: what it shows, the crop it expects, the terms it comes under
     id          str: ``native.weights_id`` of the tensors; parent_id: that of the weights this is a copy or tuning of
+    class_names list of str or null: of the classes a label chooses from
     training    dict: facts of how it was made
     written_by  str: editkit version
 """
@@ -36,9 +37,16 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     "arguments": (dict,),
     "training": (dict,),
     "written_by": (str,),
+    "class_names": (list, type(None)),
     **{name: (str, type(None)) for name in _TEXTS},
 }
-_DEFAULTS: Mapping[str, Any] = {"arguments": {}, "training": {}, "written_by": "", **dict.fromkeys(_TEXTS)}
+_DEFAULTS: Mapping[str, Any] = {
+    "arguments": {},
+    "training": {},
+    "written_by": "",
+    "class_names": None,
+    **dict.fromkeys(_TEXTS),
+}
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -98,6 +106,8 @@ def complete(header: object, *, source: str) -> dict[str, Any]:
         value = full.get(name)
         if not isinstance(value, kinds):
             raise CheckpointError(f"{source}: header field {name!r} is a {type(value).__name__}; the file is damaged")
+    if not all(isinstance(name, str) for name in full["class_names"] or ()):
+        raise CheckpointError(f"{source}: header field 'class_names' holds what is no text; the file is damaged")
     if full["kind"] not in KINDS:
         raise CheckpointError(
             f"{source}: unknown kind {full['kind'][:40]!r}; this editkit knows {', '.join(sorted(KINDS))}"

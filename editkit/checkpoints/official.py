@@ -147,8 +147,9 @@ def _check(module: Module, facts: Mapping[str, Any], *, size: int) -> _Checked:
     if sum(claim.size_in_bytes for claim in claims.values()) > size:
         raise UnsafeCheckpointError("its tensors together claim more bytes than the file has; it is hostile or damaged")
     kind = constructor.family(claims)
-    arguments = constructor.recover(kind, module)
-    constructor.check_network(kind, arguments, {name: claim.shape for name, claim in claims.items()})
+    shapes = {name: claim.shape for name, claim in claims.items()}
+    arguments = constructor.recover(kind, module, shapes)
+    constructor.check_network(kind, arguments, shapes)
     facts = {"class_name": module.class_name, **facts}
     return _Checked(kind=kind, arguments=arguments, claims=claims, facts=facts)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "stylegan3": ("editkit.networks.stylegan3", "StyleGAN3Generator"),
     "stylegan2": ("editkit.networks.stylegan2", "StyleGAN2Generator"),
+    "stylegan_xl": ("editkit.networks.stylegan_xl", "StyleGANXLGenerator"),
     "discriminator": ("editkit.networks.discriminator", "Discriminator"),
 }
 GENERATOR_KINDS = tuple(kind for kind in _HOMES if kind != "discriminator")
@@ -21,7 +22,7 @@ def build_network(kind: str, arguments: Mapping[str, Any]) -> "nn.Module":
     """A freshly initialised network.
 
     Args:
-        kind: "stylegan3", "stylegan2" or "discriminator": the kind named in a checkpoint's header.
+        kind: "stylegan3", "stylegan2", "stylegan_xl" or "discriminator": the kind named in a checkpoint's header.
         arguments: keyword arguments of its constructor.
 
     Raises:
@@ -32,5 +33,5 @@ def build_network(kind: str, arguments: Mapping[str, Any]) -> "nn.Module":
     module, name = _HOMES[kind]
     try:
         return getattr(import_module(module), name)(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, KeyError) as error:
         raise CheckpointError(f"the arguments of this {kind} network do not fit: {error}") from error

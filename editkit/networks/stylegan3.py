@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from editkit.networks.mapping import MappingNetwork
 from editkit.networks.stylegan3_layers import LayerGeometry, SynthesisInput, SynthesisLayer
 
+MAX_STEP = 64  # filters have a tap for every sample between two: this bounds them
+
 
 def layer_table(
     *,
@@ -44,6 +46,8 @@ def layer_table(
     cutoffs = first_cutoff * (last_cutoff / first_cutoff) ** exponents
     stopbands = first_stopband * (last_stopband / first_stopband) ** exponents
     rates = np.exp2(np.ceil(np.log2(np.minimum(stopbands * 2, img_resolution))))
+    if (rates[1:] > rates[:-1] * MAX_STEP).any():
+        raise ValueError(f"the sampling rate grows by more than {MAX_STEP} in one layer")
     half_widths = np.maximum(stopbands, rates / 2) - cutoffs
     sizes = rates + margin_size * 2
     sizes[-2:] = img_resolution
