@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from editkit.generator import GeneratorSpec, NetworkGenerator
 from editkit.latent import Latent
 from editkit.seeds import z_from_seeds
 from editkit.transform import Transform
+
+if TYPE_CHECKING:
+    from editkit.networks.stylegan3 import StyleGAN3Generator
 
 KINDS = ("stylegan3",)
 TOLERANCE = 1e-4  # of the range of the image
@@ -102,7 +105,8 @@ def _model(generator: NetworkGenerator, inputs: dict[str, list[int | str]], *, t
     from editkit.onnx_graph import OnnxGraph
     from editkit.onnx_stylegan3 import add_mapping, add_synthesis
 
-    spec, network, graph = generator.spec, generator._network, OnnxGraph()
+    network = cast("StyleGAN3Generator", generator._network)  # _check has seen to it
+    spec, graph = generator.spec, OnnxGraph()
     if "z" in inputs:
         label = "label" if "label" in inputs else None
         ws = [add_mapping(graph, network.mapping, "z", label, truncation_psi)] * spec.num_ws
