@@ -10,6 +10,7 @@ from network_fixtures import absolute_error, full_path
 
 from editkit.checkpoints import import_official, weights_id, write_checkpoint
 from editkit.checkpoints.convert import convert_official
+from editkit.checkpoints.native import halve
 from editkit.errors import CheckpointError, LatentError, UsageError
 from editkit.generator import Generator, NetworkGenerator, load_generator, random_generator, save_generator
 from editkit.latent import Latent
@@ -91,6 +92,15 @@ def test_stylegan2_is_saved_and_loaded(stylegan2: NetworkGenerator, tmp_path: Pa
     assert again.spec == stylegan2.spec and again.arguments == stylegan2.arguments
     latent = stylegan2.map(z_from_seeds([0], 32))
     assert torch.equal(again.synthesize(latent), stylegan2.synthesize(latent))
+
+
+def test_a_half_precision_stylegan2_takes_its_parents_latents(stylegan2: NetworkGenerator, tmp_path: Path) -> None:
+    header = {"kind": "stylegan2", "arguments": stylegan2.arguments, "parent_id": stylegan2.spec.id}
+    write_checkpoint(tmp_path / "half.safetensors", halve(stylegan2.state_dict()), header)
+    copy = load_generator(tmp_path / "half.safetensors")
+    latent = stylegan2.map(z_from_seeds([0], 32))
+    image, wanted = copy.synthesize(latent), stylegan2.synthesize(latent)
+    assert 0 < absolute_error(image, wanted) < 0.02 * wanted.abs().max().item()
 
 
 # StyleGAN-XL and classes -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from editkit.checkpoints import import_official, weights_id
 from editkit.checkpoints.arguments import check_network
 from editkit.checkpoints.official import describe_official
 from editkit.errors import CheckpointError, UsageError
-from editkit.networks import build_network
+from editkit.network_loading import load_network
 
 # weights_id of the state dicts that the reference code saved beside the pickles.
 IDS = {
@@ -90,12 +90,11 @@ if COMPARABLE:  # the reference state dicts are part of the full fixtures
             assert network.arguments == facts["init_kwargs"]
 
 
-@pytest.mark.parametrize("name", ["sg3r_64", "sg3t_64_legacy_p3"])
-def test_an_imported_generator_loads_strictly_into_our_network(name, fixture_file):
-    imported = import_official(fixture_file(f"pickles/{name}.pkl"), networks=["G_ema"])["G_ema"]
-    network = build_network(imported.kind, imported.arguments)
-    network.load_state_dict(imported.tensors, strict=True)
-    assert weights_id(network.state_dict()) == IDS[name]
+@pytest.mark.parametrize("name", PRESENT)
+def test_every_network_of_a_file_loads_strictly_into_ours(name, fixture_file):
+    for key, found in import_official(fixture_file(f"pickles/{name}.pkl")).items():
+        network = load_network(found.kind, found.arguments, found.tensors, name=key, device=torch.device("cpu"))
+        assert weights_id(network.state_dict()) == weights_id(found.tensors)
 
 
 def test_only_the_networks_asked_for_are_read(fixture_file):

@@ -279,6 +279,7 @@ def test_geometry_of_the_standard_networks(name: str) -> None:
         ({"num_layers": 2, "num_critical": 2}, "num_layers must exceed"),
         ({"num_critical": -1}, "num_layers must exceed"),
         ({"chanel_base": 512}, "chanel_base"),
+        ({"first_cutoff": 0.01, "first_stopband": 0.01, "num_layers": 2}, "grows by more than 64 in one layer"),
         ({"mapping_kwargs": {"layers": 3}}, "layers"),
         ({"img_resolution": None}, "do not fit"),
     ],
