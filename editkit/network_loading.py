@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from editkit.device import resolve_device
-from editkit.errors import CheckpointError
+from editkit.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from editkit.networks.discriminator import Discriminator
@@ -34,7 +34,11 @@ def load_network(
     check_network(kind, arguments, shapes)
     weights = sum(tensor.numel() * 4 for tensor in tensors.values())
     what = f"discriminator {name!r}" if kind == "discriminator" else f"generator {name!r}"
-    check_fits(weights + working_memory(arguments, kind=kind), what, device=device)
+    try:
+        working = working_memory(arguments, kind=kind)
+    except UsageError as error:
+        raise CheckpointError(f"the arguments of {name!r} are damaged: {error}") from error
+    check_fits(weights + working, what, device=device)
     with torch.random.fork_rng(devices=[]):  # its first weights are drawn and thrown away: leave the caller's stream
         network = build_network(kind, complete(kind, arguments, shapes))
     try:

@@ -53,13 +53,14 @@ def test_logits_and_gradients_match_the_reference(name: str, backend: str, layou
         assert relative_error(penalty, fixture.tensor("r1_penalty")) <= (1e-4 if spot == 0 else 1e-3)
         names = [str(name) for name in fixture.io["r1_grad_param_names"]]
         gradients = torch.autograd.grad(5 * penalty.mean(), [model.get_parameter(name) for name in names])
+    nothing = 1e-8 * fixture.io["r1_grad_param_l2"].max()  # beside the largest: of a bias that the penalty hardly feels
     # the bias of the logits has no part in the penalty; layers that are frozen are no parameters
     assert {key for key, _ in model.named_parameters()} - set(names) == {"b4.out.bias"}
     for key, found, norm, total in zip(
         names, gradients, fixture.io["r1_grad_param_l2"], fixture.io["r1_grad_param_sum"], strict=True
     ):
-        assert abs(found.double().norm().item() - norm) <= 1e-3 * norm, key
-        assert abs(found.double().sum().item() - total) <= 1e-3 * max(norm, abs(total)), key
+        assert abs(found.double().norm().item() - norm) <= 1e-3 * norm + nothing, key
+        assert abs(found.double().sum().item() - total) <= 1e-3 * max(norm, abs(total)) + nothing, key
 
 
 @every_network

@@ -219,6 +219,15 @@ def test_discriminators_load_from_pickles_and_checkpoints(tmp_path: Path) -> Non
     assert all(torch.equal(again.state_dict()[key], value) for key, value in judge.state_dict().items())
 
 
+def test_arguments_that_fit_the_tensors_and_make_no_network_are_a_damaged_file(tmp_path: Path) -> None:
+    data, _ = pickled("stylegan3", STEM)
+    bad = make.value(STEM | {"num_critical": 5})
+    path = tmp_path / "in.pkl"
+    path.write_bytes(data.replace(make.value(STEM), bad))
+    with pytest.raises(CheckpointError, match="num_layers must exceed"):
+        load_generator(path)
+
+
 def test_what_is_no_discriminator_is_refused(tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(CheckpointError, match="it holds G_ema, not D"):
         load_discriminator(full_path("pickles/sgxl_stem_32.pkl"))
