@@ -6,25 +6,26 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from editkit.ops.triton_backend import on_device_of, processors, taps_of, warn_once
+from editkit.ops.triton_backend import interpreted, on_device_of, processors, taps_of, warn_once
 from editkit.ops.triton_tuning import Launch, choose
 
 WORD = 8  # mask samples in 16 bits, as in the kernel
 FACTORS = (1, 2, 4, 8)
-MOST_TAPS = 64  # of a separable filter; 16 x 16 of a two-dimensional one: kernel parameters end at 4 KiB
+MOST_TAPS, MOST_TAPS_2D = 64, 256  # of a separable and of a two-dimensional filter: unrolled, in 4 KiB of parameters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fir:
-    """A filter in the order in which it meets the samples, ``[ky * length + kx]`` if two-dimensional."""
+    """A filter in the order in which it meets the samples; ``[ky * width + kx]`` if two-dimensional."""
 
     taps: tuple[float, ...]
+    width: int
     two_dimensional: bool = False
 
     @property
-    def length(self) -> int:
-        """Taps along an axis."""
-        return math.isqrt(len(self.taps)) if self.two_dimensional else len(self.taps)
+    def height(self) -> int:
+        """Taps along y."""
+        return len(self.taps) // self.width if self.two_dimensional else self.width
 
     @property
     def reversed(self) -> "Fir":
@@ -34,9 +35,8 @@ class Fir:
     @property
     def folds(self) -> bool:
         """Whether every row is its own mirror image, so that pairs of samples are added before they are weighted."""
-        n = self.length
-        rows = [self.taps[i : i + n] for i in range(0, len(self.taps), n)]
-        return self.two_dimensional and n % 2 == 0 and all(row == row[::-1] for row in rows)
+        rows = [self.taps[i : i + self.width] for i in range(0, len(self.taps), self.width)]
+        return self.two_dimensional and self.width % 2 == 0 and all(row == row[::-1] for row in rows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,17 +56,17 @@ class Geometry:
     @property
     def transpose(self) -> "Geometry":
         """The adjoint: upsamples what this downsamples."""
-        up_last, down_last = self.up_fir.length - 1, self.down_fir.length - 1
+        up, down = self.up_fir, self.down_fir
         return Geometry(
-            up_fir=self.down_fir.reversed,
-            down_fir=self.up_fir.reversed,
+            up_fir=down.reversed,
+            down_fir=up.reversed,
             up=self.down,
             down=self.up,
             size=self.out,
             tmp=self.tmp,
             out=self.size,
-            pad=(down_last + self.shift[0], down_last + self.shift[1]),
-            shift=(self.pad[0] - up_last, self.pad[1] - up_last),
+            pad=(down.height - 1 + self.shift[0], down.width - 1 + self.shift[1]),
+            shift=(self.pad[0] - up.height + 1, self.pad[1] - up.width + 1),
         )
 
 
@@ -79,9 +79,9 @@ class Activation:
     clamp: float | None
 
 
-def default_launch(g: Geometry) -> Launch:
+def default_launch(g: Geometry, *, read: bool) -> Launch:
     """Strips as wide as 255 registers hold without spilling much (read off the compiled kernels, see docs/gpu.md)."""
-    wide = max(g.up, g.down) <= 2 and not g.up_fir.two_dimensional
+    wide = max(g.up, g.down) <= 2 and not g.up_fir.two_dimensional and not read and not interpreted()
     return Launch(strip=max(16 if wide else 8, g.up, g.down))
 
 
@@ -92,7 +92,7 @@ def _channels_fast(x: Tensor) -> bool:
 def _kind(x: Tensor, g: Geometry, mode: str) -> str:
     """What the best launch depends on: the GPU, dtype, filters and about how large the picture is."""
     name = torch.cuda.get_device_name(x.device) if x.device.type == "cuda" else x.device.type
-    firs = "-".join(f"{fir.length}{'r' if fir.two_dimensional else ''}" for fir in (g.up_fir, g.down_fir))
+    firs = "-".join(f"{fir.width}{'r' if fir.two_dimensional else ''}" for fir in (g.up_fir, g.down_fir))
     size = round(math.log2(x.shape[0] * x.shape[1] * g.out[0] * g.out[1]))
     return f"{name} {str(x.dtype)[6:]} up{g.up} down{g.down} taps{firs} {mode} 2^{size}"
 
@@ -104,7 +104,7 @@ def _run(x: Tensor, bias: Tensor | None, g: Geometry, mask: Tensor | None, *, re
         return _launch(x, bias, g, mask, read=read, act=act, launch=launch)
 
     mode = "plain" if mask is None else "read" if read else "write"
-    return run(choose(_kind(x, g, mode), default_launch(g), run, multiple=max(g.up, g.down)))
+    return run(choose(_kind(x, g, mode), default_launch(g, read=read), run, multiple=max(g.up, g.down)))
 
 
 def _launch(
@@ -121,7 +121,7 @@ def _launch(
     across = math.ceil(lanes / launch.block)
     step = max(g.up, g.down) // g.down  # output rows
     # enough programs to fill the GPU, but segments several times the rows that warm up a filter
-    segments = max(1, min(processors(x) * launch.programs // across, g.out[0] // (2 * g.down_fir.length)))
+    segments = max(1, min(processors(x) * launch.programs // across, g.out[0] // (2 * g.down_fir.height)))
     segment = math.ceil(math.ceil(g.out[0] / segments) / step) * step
     offset = (g.shift[0] - g.pad[0], g.shift[1] - g.pad[1])
     strides = mask.stride() if mask is not None else (0, 0, 0, 0)
@@ -133,7 +133,8 @@ def _launch(
             lanes, c, strips, *g.size, *g.out, g.tmp[0], 0 if mask is None else mask.shape[3], segment,
             offset[1] // g.up, offset[0] // g.up, g.shift[1] // WORD, g.shift[0],
             *x.stride(), *y.stride(), *strides,
-            U=g.up, D=g.down, UP_TAPS=g.up_fir.length, DOWN_TAPS=g.down_fir.length,
+            U=g.up, D=g.down, UP_TAPS=g.up_fir.width, UP_TAPS_Y=g.up_fir.height, DOWN_TAPS=g.down_fir.width,
+            DOWN_TAPS_Y=g.down_fir.height,
             UP_2D=g.up_fir.two_dimensional, DOWN_2D=g.down_fir.two_dimensional, FOLD=g.down_fir.folds,
             PHASE_X=offset[1] % g.up, PHASE_Y=offset[0] % g.up, BIT_OFFSET=g.shift[1] % WORD if read else 0,
             MODE=0 if mask is None else 2 if read else 1,
@@ -192,9 +193,7 @@ def refusal(fu: Tensor | None, fd: Tensor | None, up: int, down: int, gain: floa
     if not gain > 0:
         return f"filtered_lrelu with gain {gain}"
     for f in (fu, fd):
-        if f is not None and (f.ndim == 1 and f.numel() > MOST_TAPS or f.ndim == 2 and f.shape[0] > 16):
-            return f"filtered_lrelu with a filter of {tuple(f.shape)} taps"
-        if f is not None and f.ndim == 2 and f.shape[0] != f.shape[1]:
+        if f is not None and (f.numel() > (MOST_TAPS if f.ndim == 1 else MOST_TAPS_2D)):
             return f"filtered_lrelu with a filter of {tuple(f.shape)} taps"
     return None
 
@@ -224,16 +223,16 @@ def filtered_lrelu(
 
     def ordered(f: Tensor | None, f_gain: float) -> Fir:
         if f is None:
-            return Fir(taps=(f_gain,))
+            return Fir(taps=(f_gain,), width=1)
         taps = taps_of(f)
         taps = taps if flip_filter else taps[::-1]
         scale = f_gain ** f.ndim if f.ndim == 2 else f_gain
-        return Fir(taps=tuple(t * scale for t in taps), two_dimensional=f.ndim == 2)
+        return Fir(taps=tuple(t * scale for t in taps), width=f.shape[-1], two_dimensional=f.ndim == 2)
 
     up_fir, down_fir = ordered(fu, float(up)), ordered(fd, 1.0)  # the gain of up^2 is split over two axes
     height, width = x.shape[2:]
-    tmp = (height * up + pad[2] + pad[3] - up_fir.length + 1, width * up + pad[0] + pad[1] - up_fir.length + 1)
-    out = ((tmp[0] - down_fir.length) // down + 1, (tmp[1] - down_fir.length) // down + 1)
+    tmp = (height * up + pad[2] + pad[3] - up_fir.height + 1, width * up + pad[0] + pad[1] - up_fir.width + 1)
+    out = ((tmp[0] - down_fir.height) // down + 1, (tmp[1] - down_fir.width) // down + 1)
     if min(*tmp, *out) < 1:
         raise ValueError(f"a {height} x {width} picture is too small for these filters and this padding")
     g = Geometry(

@@ -20,6 +20,15 @@ READ_MASK = tl.constexpr(2)
 
 
 @triton.jit
+def _spread(taps, COUNT: tl.constexpr, BLOCK: tl.constexpr):
+    """Scalars as tensors, once: the compiler sees through it, the interpreter is several times faster."""
+    tensors = ()
+    for k in tl.static_range(COUNT):
+        tensors = tensors + (tl.full([BLOCK], taps[k], tl.float32),)
+    return tensors
+
+
+@triton.jit
 def _load_row(x, row, col0, height, width, stride_h, stride_w, inside, nil, bias, HAS_BIAS: tl.constexpr, COUNT: tl.constexpr):
     """``COUNT`` samples of a row from column ``col0`` on, float32, bias added; zeros outside the picture."""
     base = x + (row.to(tl.int64) * stride_h + col0 * stride_w)
@@ -42,6 +51,7 @@ def _upsampled_row(
     p: tl.constexpr,
     U: tl.constexpr,
     TAPS: tl.constexpr,
+    TAPS_Y: tl.constexpr,
     TWO_D: tl.constexpr,
     PHASE_X: tl.constexpr,
     PHASE_Y: tl.constexpr,
@@ -55,7 +65,7 @@ def _upsampled_row(
     if TWO_D:
         for u in tl.static_range(WIDTH):
             total = zero
-            for ky in tl.static_range(TAPS):
+            for ky in tl.static_range(TAPS_Y):
                 if (PHASE_Y + p + ky) % U == 0:
                     for kx in tl.static_range(TAPS):
                         if (PHASE_X + u + kx) % U == 0:
@@ -137,6 +147,7 @@ def _accumulate(
     p: tl.constexpr,
     D: tl.constexpr,
     TAPS: tl.constexpr,
+    TAPS_Y: tl.constexpr,
     TWO_D: tl.constexpr,
     FOLD: tl.constexpr,
     OUT: tl.constexpr,
@@ -159,7 +170,7 @@ def _accumulate(
     for a in tl.static_range(HELD):
         for o in tl.static_range(OUT):
             total = sums[a * OUT + o]
-            if (p - (a - OPEN) * D >= 0) and (p - (a - OPEN) * D < TAPS):
+            if (p - (a - OPEN) * D >= 0) and (p - (a - OPEN) * D < TAPS_Y):
                 if not TWO_D:
                     total = tl.fma(filtered[o], taps[p - (a - OPEN) * D], total)
                 elif FOLD:
@@ -208,8 +219,10 @@ def filtered_lrelu_kernel(
     ms_n, ms_c, ms_h, ms_w,
     U: tl.constexpr,
     D: tl.constexpr,
-    UP_TAPS: tl.constexpr,
+    UP_TAPS: tl.constexpr,  # along x, and along y
+    UP_TAPS_Y: tl.constexpr,
     DOWN_TAPS: tl.constexpr,
+    DOWN_TAPS_Y: tl.constexpr,
     UP_2D: tl.constexpr,
     DOWN_2D: tl.constexpr,
     FOLD: tl.constexpr,
@@ -231,8 +244,8 @@ def filtered_lrelu_kernel(
     FIRST_X: tl.constexpr = (PHASE_X + U - 1) // U
     FIRST_Y: tl.constexpr = (PHASE_Y + U - 1) // U
     COLUMNS: tl.constexpr = (PHASE_X + WIDTH + UP_TAPS - 2) // U - FIRST_X + 1
-    ROWS: tl.constexpr = (PHASE_Y + STEP + UP_TAPS - 2) // U - FIRST_Y + 1
-    OPEN: tl.constexpr = (DOWN_TAPS + D - 1) // D - 1  # output rows that earlier steps began
+    ROWS: tl.constexpr = (PHASE_Y + STEP + UP_TAPS_Y - 2) // U - FIRST_Y + 1
+    OPEN: tl.constexpr = (DOWN_TAPS_Y + D - 1) // D - 1  # output rows that earlier steps began
     HELD: tl.constexpr = OPEN + OUT_STEP
 
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -248,6 +261,8 @@ def filtered_lrelu_kernel(
     x += n64 * xs_n + c64 * xs_c
     y += n64 * ys_n + c64 * ys_c
     zero = tl.zeros([BLOCK], tl.float32)
+    up_taps = _spread(up_taps, UP_TAPS * (UP_TAPS_Y if UP_2D else 1), BLOCK)
+    down_taps = _spread(down_taps, DOWN_TAPS * (DOWN_TAPS_Y if DOWN_2D else 1), BLOCK)
     shift = zero
     if HAS_BIAS:
         shift = tl.load(bias + c, mask=inside, other=0.0)
@@ -271,7 +286,7 @@ def filtered_lrelu_kernel(
     for _ in tl.static_range(OPEN * OUT):
         sums = sums + (zero,)
 
-    for q in range(0, ((end - 1 - first) * D + DOWN_TAPS + STEP - 1) // STEP):
+    for q in range(0, ((end - 1 - first) * D + DOWN_TAPS_Y + STEP - 1) // STEP):
         for r in tl.static_range(IN_STEP):
             window = window + _load_row(
                 x, row0 + q * IN_STEP + (ROWS - IN_STEP + r), col0, height, width, xs_h, xs_w, inside, nil, shift,
@@ -280,7 +295,9 @@ def filtered_lrelu_kernel(
         for _ in tl.static_range(OUT_STEP * OUT):
             sums = sums + (zero,)
         for p in tl.static_range(STEP):
-            row = _upsampled_row(window, up_taps, zero, p, U, UP_TAPS, UP_2D, PHASE_X, PHASE_Y, COLUMNS, WIDTH)
+            row = _upsampled_row(
+                window, up_taps, zero, p, U, UP_TAPS, UP_TAPS_Y, UP_2D, PHASE_X, PHASE_Y, COLUMNS, WIDTH
+            )
             t = first * D + q * STEP + p + row_shift
             there = inside & (t + nil >= 0) & (t + nil < tmp_height)
             if MODE == READ_MASK:
@@ -295,7 +312,9 @@ def filtered_lrelu_kernel(
                         HAS_CLAMP, STRIP, WIDTH,
                     )  # fmt: skip
                 row = _activate(row, low, high, clamp, HAS_CLAMP, WIDTH)
-            sums = _accumulate(sums, row, down_taps, zero, p, D, DOWN_TAPS, DOWN_2D, FOLD, OUT, OPEN, HELD)
+            sums = _accumulate(
+                sums, row, down_taps, zero, p, D, DOWN_TAPS, DOWN_TAPS_Y, DOWN_2D, FOLD, OUT, OPEN, HELD
+            )
         for r in tl.static_range(OUT_STEP):  # the oldest rows are complete
             o = first + q * OUT_STEP + (r - OPEN)
             good = inside & (o + nil >= first) & (o + nil < end)
