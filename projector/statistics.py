@@ -41,10 +41,13 @@ def sample_statistics(G: Generator, *, samples: int = SAMPLES, floor: float = 0.
     """
     z = normal(SEED, (samples, G.spec.z_dim)).to(G.device)
     with torch.no_grad():
-        w = torch.cat([G.map(part).tensor[:, 0] for part in z.split(1024)]).double()
+        w = (
+            torch.cat([G.map(part).tensor[:, 0] for part in z.split(1024)]).cpu().double()
+        )  # Apple's GPUs have no float64
     mean = w.mean(0)
     centred = w - mean
     variance, vectors = torch.linalg.eigh(centred.t() @ centred / max(samples - 1, 1))
     std = float(variance.clamp(min=0).mean().sqrt())
     scale = variance.clamp(min=(floor * std) ** 2).sqrt()
-    return WStatistics(mean=mean.float(), axes=(vectors * scale).t().contiguous().float(), std=std)
+    axes = (vectors * scale).t().contiguous().float()
+    return WStatistics(mean=mean.float().to(G.device), axes=axes.to(G.device), std=std)

@@ -56,9 +56,8 @@ def bias_act(
     spec = ACTIVATIONS[act]
     alpha = spec.alpha if alpha is None else float(alpha)
     gain = spec.gain if gain is None else float(gain)
-    if b is not None:
-        if b.ndim != 1 or b.shape[0] != x.shape[dim]:
-            raise ValueError(f"bias must have {x.shape[dim]} entries (dimension {dim} of x), got {tuple(b.shape)}")
+    if b is not None and (b.ndim != 1 or b.shape[0] != x.shape[dim]):
+        raise ValueError(f"bias must have {x.shape[dim]} entries (dimension {dim} of x), got {tuple(b.shape)}")
     if triton_backend.wanted(x) and x.ndim:
         from editkit.ops import triton_bias_act as on_gpu
 

@@ -46,8 +46,8 @@ def wanted(x: Tensor) -> bool:
 
 @lru_cache(maxsize=64)
 def warn_once(reason: str) -> None:
-    """One line a reason: what ran on plain torch although kernels were wanted."""
-    log.warning("no Triton kernel for %s: the slower polyphase backend runs it", reason)
+    """One line a reason: what no fused kernel takes although one was wanted."""
+    log.warning("no fused Triton kernel for %s: it runs in several slower passes", reason)
 
 
 def on_device_of(x: Tensor) -> AbstractContextManager[object]:

@@ -33,9 +33,7 @@ def bias_act_kernel(
 
 
 @triton.jit(do_not_specialize=["count"])
-def bias_act_gradient_kernel(
-    gy, y, gx, count, low, high, clamp, HAS_CLAMP: tl.constexpr, BLOCK: tl.constexpr
-):
+def bias_act_gradient_kernel(gy, y, gx, count, low, high, clamp, HAS_CLAMP: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(y + at, mask=at < count, other=0.0).to(tl.float32)
     factor = tl.where(value > 0, high, low)
@@ -107,7 +105,9 @@ class _Gradient(torch.autograd.Function):
         return _Gradient.apply(ggx.contiguous(memory_format=order), y, *ctx.values), None, None, None, None
 
 
-def bias_act(x: Tensor, b: Tensor | None, *, dim: int, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:
+def bias_act(
+    x: Tensor, b: Tensor | None, *, dim: int, act: str, alpha: float, gain: float, clamp: float | None
+) -> Tensor:
     """Same contract as ``bias_act`` after its checks; only for what ``supported`` accepts."""
     low = gain * {"linear": 1.0, "relu": 0.0, "lrelu": alpha}[act]
     return _BiasAct.apply(x, b, dim % x.ndim, low, gain, math.inf if clamp is None else float(clamp))

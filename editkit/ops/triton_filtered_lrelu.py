@@ -226,7 +226,7 @@ def filtered_lrelu(
             return Fir(taps=(f_gain,), width=1)
         taps = taps_of(f)
         taps = taps if flip_filter else taps[::-1]
-        scale = f_gain ** f.ndim if f.ndim == 2 else f_gain
+        scale = f_gain**f.ndim if f.ndim == 2 else f_gain
         return Fir(taps=tuple(t * scale for t in taps), width=f.shape[-1], two_dimensional=f.ndim == 2)
 
     up_fir, down_fir = ordered(fu, float(up)), ordered(fd, 1.0)  # the gain of up^2 is split over two axes

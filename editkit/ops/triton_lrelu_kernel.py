@@ -1,3 +1,4 @@
+# ruff: noqa: RUF005, PIE808 (Triton compiles this: its tuples have no unpacking)
 """The fused filtered non-linearity for GPUs, in Triton: up FIR, leaky ReLU, gain, clamp, down FIR in one pass.
 
 One lane owns one channel of one strip of columns and walks down the picture. Its window of input rows, its row of the
@@ -13,10 +14,7 @@ Convention: output o reads tmp[o * D + k + shift]; tmp t reads upsampled[t + j -
 import triton
 import triton.language as tl
 
-WORD = tl.constexpr(8)  # samples in a 16-bit word of the mask, two bits each: 1 not positive, 2 clamped
-NO_MASK = tl.constexpr(0)
-WRITE_MASK = tl.constexpr(1)
-READ_MASK = tl.constexpr(2)
+from editkit.ops.triton_lrelu_mask import NO_MASK, READ_MASK, WORD, WRITE_MASK, activate, read_factors, write_codes
 
 
 @triton.jit
@@ -29,7 +27,9 @@ def _spread(taps, COUNT: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _load_row(x, row, col0, height, width, stride_h, stride_w, inside, nil, bias, HAS_BIAS: tl.constexpr, COUNT: tl.constexpr):
+def _load_row(
+    x, row, col0, height, width, stride_h, stride_w, inside, nil, bias, HAS_BIAS: tl.constexpr, COUNT: tl.constexpr
+):
     """``COUNT`` samples of a row from column ``col0`` on, float32, bias added; zeros outside the picture."""
     base = x + (row.to(tl.int64) * stride_h + col0 * stride_w)
     limit = tl.where(inside & (row + nil >= 0) & (row + nil < height), width, 0).to(tl.uint32, bitcast=True)
@@ -90,55 +90,6 @@ def _upsampled_row(
 
 
 @triton.jit
-def _read_factors(row, mask, word0, words, there, stride_w, low, high, OFFSET: tl.constexpr, WIDTH: tl.constexpr):
-    """The row times what the mask stored for it."""
-    scaled = ()
-    for w in tl.static_range((OFFSET + WIDTH + WORD - 1) // WORD):
-        at = word0 + w
-        codes = tl.load(mask + at * stride_w, mask=there & (at >= 0) & (at < words), other=0).to(tl.int32)
-        for j in tl.static_range(WORD):
-            if (w * WORD + j >= OFFSET) and (w * WORD + j < OFFSET + WIDTH):
-                factor = tl.where((codes & (1 << (2 * j))) != 0, low, high)
-                factor = tl.where((codes & (2 << (2 * j))) != 0, 0.0, factor)
-                scaled = scaled + (row[w * WORD + j - OFFSET] * factor,)
-    return scaled
-
-
-@triton.jit
-def _activate(row, low, high, clamp, HAS_CLAMP: tl.constexpr, WIDTH: tl.constexpr):
-    """Leaky ReLU, gain and clamp; NaN stays NaN."""
-    values = ()
-    for u in tl.static_range(WIDTH):
-        value = row[u] * tl.where(row[u] > 0, high, low)
-        if HAS_CLAMP:
-            value = tl.clamp(value, -clamp, clamp, propagate_nan=tl.PropagateNan.ALL)
-        values = values + (value,)
-    return values
-
-
-@triton.jit
-def _write_codes(
-    row, mask, word0, words, own, last, stride_w, low, high, clamp,
-    HAS_CLAMP: tl.constexpr, STRIP: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
-    """Stores the codes of a row before its activation: the strip's own words, and those beyond if it is the last."""
-    for w in tl.static_range((WIDTH + WORD - 1) // WORD):
-        codes = tl.zeros_like(word0)
-        for j in tl.static_range(WORD):
-            if w * WORD + j < WIDTH:
-                value = row[w * WORD + j]
-                codes |= tl.where(value > 0, 0, 1 << (2 * j))
-                if HAS_CLAMP:
-                    value = value * tl.where(value > 0, high, low)
-                    codes |= tl.where(tl.abs(value) > clamp, 2 << (2 * j), 0)
-        at = word0 + w
-        if w < STRIP // WORD:
-            tl.store(mask + at * stride_w, codes.to(tl.int16), mask=own & (at < words))
-        else:
-            tl.store(mask + at * stride_w, codes.to(tl.int16), mask=own & last & (at < words))
-
-
-@triton.jit
 def _accumulate(
     sums,
     row,
@@ -154,7 +105,7 @@ def _accumulate(
     OPEN: tl.constexpr,
     HELD: tl.constexpr,
 ):
-    """Adds tmp row ``p`` to the output rows it meets; of ``HELD`` rows, row ``OPEN`` begins at tmp row 0 of the step."""
+    """Adds tmp row ``p`` to the output rows it meets; of ``HELD`` rows, ``OPEN`` began in earlier steps."""
     filtered = ()
     if not TWO_D:
         for o in tl.static_range(OUT):
@@ -301,20 +252,18 @@ def filtered_lrelu_kernel(
             t = first * D + q * STEP + p + row_shift
             there = inside & (t + nil >= 0) & (t + nil < tmp_height)
             if MODE == READ_MASK:
-                row = _read_factors(
+                row = read_factors(
                     row, mask + t.to(tl.int64) * ms_h, word0, words, there, ms_w, low, high, BIT_OFFSET, WIDTH
                 )
             else:
                 if MODE == WRITE_MASK:
                     own = there & ((t + nil < end * D) | (end + nil == out_height))
-                    _write_codes(
+                    write_codes(
                         row, mask + t.to(tl.int64) * ms_h, word0, words, own, s == strips - 1, ms_w, low, high, clamp,
                         HAS_CLAMP, STRIP, WIDTH,
                     )  # fmt: skip
-                row = _activate(row, low, high, clamp, HAS_CLAMP, WIDTH)
-            sums = _accumulate(
-                sums, row, down_taps, zero, p, D, DOWN_TAPS, DOWN_TAPS_Y, DOWN_2D, FOLD, OUT, OPEN, HELD
-            )
+                row = activate(row, low, high, clamp, HAS_CLAMP, WIDTH)
+            sums = _accumulate(sums, row, down_taps, zero, p, D, DOWN_TAPS, DOWN_TAPS_Y, DOWN_2D, FOLD, OUT, OPEN, HELD)
         for r in tl.static_range(OUT_STEP):  # the oldest rows are complete
             o = first + q * OUT_STEP + (r - OPEN)
             good = inside & (o + nil >= first) & (o + nil < end)

@@ -22,7 +22,7 @@ TRIALS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
-    """How a pass is cut: columns of the upsampled picture a lane, lanes a program, and programs wanted a multiprocessor.
+    """How a pass is cut: upsampled columns a lane, lanes a program, and programs wanted a multiprocessor.
 
     Larger strips filter fewer samples twice and need more registers; more programs fill the GPU and begin more often
     with rows that only warm the filters up.
@@ -70,7 +70,9 @@ def choose(key: str, default: Launch, run: Callable[[Launch], object], *, multip
         return found
     if os.environ.get("EDITKIT_TRITON_TUNE", "0") in ("", "0") or torch.cuda.is_current_stream_capturing():
         return default
-    times = {launch: _milliseconds(lambda launch=launch: run(launch)) for launch in candidates(default, multiple=multiple)}  # type: ignore[misc]
+    times = {
+        launch: _milliseconds(lambda launch=launch: run(launch)) for launch in candidates(default, multiple=multiple)
+    }  # type: ignore[misc]
     best = min(times, key=lambda launch: times[launch])
     log.info("%s: %s", key, ", ".join(f"{launch} {ms:.3f} ms" for launch, ms in times.items()))
     table[key] = best
