@@ -83,7 +83,8 @@ def compile(kernel, types, **constants):
     return binary.asm["ptx"]
 
 for element in ("*fp16", "*bf16", "*fp32"):
-    floats = {"low": "fp32", "high": "fp32", "clamp": "fp32", "x": element, "y": element, "gy": element, "gx": element}
+    floats = {"low": "fp32", "high": "fp32", "clamp": "fp32", "x": element, "y": element, "gy": element}
+    floats |= {"source": element, "gx": element}
     for mode in (0, 1, 2) if element == "*fp16" else (1,):
         ptx = compile(
             filtered_lrelu_kernel,
@@ -96,7 +97,9 @@ for element in ("*fp16", "*bf16", "*fp32"):
     compile(upfirdn2d_kernel, floats | {"f": "*fp32"}, UX=2, UY=2, DX=1, DY=1, PHASES_X=2, PHASES_Y=2, TAPS_X=2,
             TAPS_Y=2, CHANNELS_FAST=True, BLOCK=256)
     compile(bias_act_kernel, floats | {"bias": "*fp32"}, HAS_BIAS=True, HAS_CLAMP=True, BLOCK=1024)
-    compile(bias_act_gradient_kernel, floats, HAS_CLAMP=True, BLOCK=1024)
+    half = element != "*fp32"
+    compile(bias_act_gradient_kernel, floats | {"bias": "*fp32"}, HAS_BIAS=half, HAS_CLAMP=True, FROM_INPUT=half,
+            BLOCK=1024)
 print("compiled")
 """
 

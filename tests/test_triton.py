@@ -98,7 +98,9 @@ def test_bias_act_matches_the_reference(case, launches: list[object]) -> None:
     for key, value in zip(("gx", "gb"), gradients, strict=False):
         _exact(key, value, case.given(key))
     if case.has("ggx"):
-        (second,) = torch.autograd.grad((gradients[0] * case.given("r2").float()).sum(), x, allow_unused=True)
+        second = None
+        if gradients[0].requires_grad:  # the kernels' slopes are constants
+            (second,) = torch.autograd.grad((gradients[0] * case.given("r2").float()).sum(), x, allow_unused=True)
         _exact("ggx", torch.zeros_like(x).zero_() if second is None else second, case.given("ggx"))
     assert bool(launches) == (case.facts["kwargs"]["act"] in ("linear", "relu", "lrelu"))
 
@@ -169,6 +171,15 @@ def test_resampling_and_activation_in_half_precision(dtype: torch.dtype) -> None
             results.append([y, *torch.autograd.grad((y * r.to(cast)).sum(), leaf)])
         for value, wanted in zip(*results, strict=True):
             assert_close(value, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_limit_clamps_what_lies_beyond_it_and_nothing_else(dtype: torch.dtype) -> None:
+    """Also where the output is rounded to the limit."""
+    x = torch.tensor([[0.7480, 0.5, 0.9, -0.7480, -0.9]]).to(dtype).requires_grad_()
+    y = bias_act(x, torch.full([5], 0.0015), act="lrelu", alpha=1.0, gain=1.0, clamp=0.75)
+    (gx,) = torch.autograd.grad(y.sum(), x)
+    assert gx.tolist() == [[1.0, 1.0, 0.0, 1.0, 0.0]]
 
 
 @pytest.mark.parametrize("name", ["sg3t_64", "sg3r_64"])
@@ -248,18 +259,10 @@ def test_a_filter_is_read_once_and_again_after_a_change() -> None:
     assert triton_backend.taps_of(f) == (2.0, 4.0)
 
 
-def test_the_quick_multiply_add_of_these_tests_is_the_interpreters() -> None:
-    import triton
+def test_the_quick_multiply_add_of_these_tests_is_the_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
     import triton.language as tl
 
-    def kernel(x, y):
-        at = tl.arange(0, 4)
-        a = tl.load(x + at)
-        tl.store(y + at, tl.math.fma(a, a + 1, a) - tl.fma(a, a + 1, a))
-
-    import inspect
-
-    assert inspect.isfunction(kernel)
-    y = torch.empty(4)
-    triton.jit(kernel)[(1,)](torch.randn(4), y)
-    assert torch.equal(y, torch.zeros(4))
+    x, f = torch.randn(1, 2, 4, 3), torch.randn(3)
+    quick = filtered_lrelu(x, f, f, up=2, down=2, padding=2)
+    monkeypatch.setattr(tl, "fma", tl.math.fma)
+    assert torch.equal(filtered_lrelu(x, f, f, up=2, down=2, padding=2), quick)

@@ -10,7 +10,7 @@ import os
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -70,9 +70,7 @@ def choose(key: str, default: Launch, run: Callable[[Launch], object], *, multip
         return found
     if os.environ.get("EDITKIT_TRITON_TUNE", "0") in ("", "0") or torch.cuda.is_current_stream_capturing():
         return default
-    times = {
-        launch: _milliseconds(lambda launch=launch: run(launch)) for launch in candidates(default, multiple=multiple)
-    }  # type: ignore[misc]
+    times = {launch: _milliseconds(partial(run, launch)) for launch in candidates(default, multiple=multiple)}
     best = min(times, key=lambda launch: times[launch])
     log.info("%s: %s", key, ", ".join(f"{launch} {ms:.3f} ms" for launch, ms in times.items()))
     table[key] = best
