@@ -85,19 +85,20 @@ def compile(kernel, types, **constants):
 for element in ("*fp16", "*bf16", "*fp32"):
     floats = {"low": "fp32", "high": "fp32", "clamp": "fp32", "x": element, "y": element, "gy": element}
     floats |= {"source": element, "gx": element}
-    for mode in (0, 1, 2) if element == "*fp16" else (1,):
+    half = element != "*fp32"
+    for mode, up_2d, down_2d in ((0, 0, 0), (1, 0, 1), (2, 1, 0), (2, 0, 0)) if element == "*fp16" else ((1, 0, 0),):
+        taps = {"up_taps": ("fp32",) * 4 ** (1 + up_2d), "down_taps": ("fp32",) * 4 ** (1 + down_2d)}
         ptx = compile(
-            filtered_lrelu_kernel,
-            floats | {"bias": "*fp32", "mask": "*i16", "up_taps": ("fp32",) * 4, "down_taps": ("fp32",) * 4},
-            U=2, D=2, UP_TAPS=4, UP_TAPS_Y=4, DOWN_TAPS=4, DOWN_TAPS_Y=4, UP_2D=False, DOWN_2D=False, FOLD=False,
-            PHASE_X=1, PHASE_Y=1, BIT_OFFSET=5 if mode == 2 else 0, MODE=mode, HAS_BIAS=mode != 2, HAS_CLAMP=mode != 2,
+            filtered_lrelu_kernel, floats | {"bias": "*fp32", "mask": "*i16"} | taps,
+            U=2, D=2, UP_TAPS=4, UP_TAPS_Y=4, DOWN_TAPS=4, DOWN_TAPS_Y=4,
+            UP_2D=bool(up_2d), DOWN_2D=bool(down_2d), FOLD=bool(down_2d), PHASE_X=1, PHASE_Y=1,
+            BIT_OFFSET=5 if mode == 2 else 0, MODE=mode, HAS_BIAS=mode != 2, HAS_CLAMP=mode != 2,
             CHANNELS_FAST=True, STRIP=8, BLOCK=128,
         )
         assert "fma.rn.f32" in ptx and ".shared" not in ptx  # registers only
     compile(upfirdn2d_kernel, floats | {"f": "*fp32"}, UX=2, UY=2, DX=1, DY=1, PHASES_X=2, PHASES_Y=2, TAPS_X=2,
             TAPS_Y=2, CHANNELS_FAST=True, BLOCK=256)
     compile(bias_act_kernel, floats | {"bias": "*fp32"}, HAS_BIAS=True, HAS_CLAMP=True, BLOCK=1024)
-    half = element != "*fp32"
     compile(bias_act_gradient_kernel, floats | {"bias": "*fp32"}, HAS_BIAS=half, HAS_CLAMP=True, FROM_INPUT=half,
             BLOCK=1024)
 print("compiled")

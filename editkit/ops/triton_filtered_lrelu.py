@@ -81,7 +81,8 @@ class Activation:
 
 def default_launch(g: Geometry, *, read: bool) -> Launch:
     """Strips as wide as 255 registers hold without spilling much (read off the compiled kernels, see docs/gpu.md)."""
-    wide = max(g.up, g.down) <= 2 and not g.up_fir.two_dimensional and not read and not interpreted()
+    flat = not g.up_fir.two_dimensional and not g.down_fir.two_dimensional
+    wide = flat and max(g.up, g.down) <= 2 and not read and not interpreted()
     return Launch(strip=max(16 if wide else 8, g.up, g.down))
 
 

@@ -69,8 +69,13 @@ def _upsampled_row(
                 if (PHASE_Y + p + ky) % U == 0:
                     for kx in tl.static_range(TAPS):
                         if (PHASE_X + u + kx) % U == 0:
-                            at: tl.constexpr = ((PHASE_Y + p + ky) // U - first_y) * COLUMNS
-                            total = tl.fma(window[at + (PHASE_X + u + kx) // U - first_x], taps[ky * TAPS + kx], total)
+                            total = tl.fma(
+                                window[
+                                    ((PHASE_Y + p + ky) // U - first_y) * COLUMNS + (PHASE_X + u + kx) // U - first_x
+                                ],
+                                taps[ky * TAPS + kx],
+                                total,
+                            )
             row = row + (total,)
     else:
         column = ()
