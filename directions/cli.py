@@ -186,6 +186,7 @@ def _add(
     parser.add_argument(
         "--generator", metavar="SOURCE", help="a name, a .safetensors or an official .pkl (default: the bundled one)"
     )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     add_examples(parser, examples)
     add_common(parser)
     parser.set_defaults(run=run)
@@ -195,7 +196,7 @@ def _add(
 def _generator(args: argparse.Namespace) -> Generator:
     from editkit.generator import load_generator
 
-    return load_generator(args.generator)
+    return load_generator(args.generator, device=args.device)
 
 
 def _shows_faces(G: Generator) -> bool:

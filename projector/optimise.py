@@ -18,7 +18,11 @@ import torch
 from torch import Tensor
 
 from editkit.errors import UsageError
+<<<<<<< HEAD
 from editkit.labels import Classes
+=======
+from editkit.graphs import differentiable
+>>>>>>> triton
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
 from editkit.seeds import normal
@@ -158,6 +162,7 @@ class _Search:
         self.best_ws = self._ws(self.shared.detach(), self.offsets.detach())
         self.best_shared, self.best_offsets = self.shared.detach().clone(), self.offsets.detach().clone()
         self.last_gain, self.lowest = 0, math.inf
+        self.render = differentiable(self._synthesize, self._ws(self.shared, self.offsets))
         self._reset_optimizer()
 
     def _reset_optimizer(self) -> None:
@@ -167,6 +172,10 @@ class _Search:
     def _ws(self, shared: Tensor, offsets: Tensor) -> Tensor:
         rows = self.statistics.mean + (shared + offsets) @ self.statistics.axes
         return rows.expand(-1, self.G.spec.num_ws, -1)
+
+    def _synthesize(self, ws: Tensor) -> Tensor:
+        spec = self.G.spec
+        return self.G.synthesize(Latent(space="w+", codes=ws, generator=spec.id, parent=spec.parent_id))
 
     def step(self, progress: float) -> dict[str, float] | None:
         """One update; the losses, or None once the search has diverged for good."""
@@ -179,8 +188,7 @@ class _Search:
             noise = normal(self.seed * 100_003 % 2**31 + self.index, (1, 1, self.G.spec.w_dim))
             shared = shared + noise.to(shared.device) * scale  # the same for every sample of a batch, whatever its size
         ws = self._ws(shared, self.offsets)
-        latent = Latent(space="w+", codes=ws, generator=self.G.spec.id, parent=self.G.spec.parent_id)
-        terms = self.loss(self.G.synthesize(latent))
+        terms = self.loss(self.render(ws))
         if m.weights.prior:
             terms["prior"] = m.weights.prior * self.shared.square().mean([1, 2])
         if m.weights.spread and m.space == "w+":

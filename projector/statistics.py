@@ -46,11 +46,18 @@ def sample_statistics(
     label = labels_for_seeds(G.spec, range(samples), classes)
     labels = [None] * samples if label is None else label.to(G.device).split(1024)
     with torch.no_grad():
+<<<<<<< HEAD
         parts = [G.map(part, label=one).tensor[:, 0] for part, one in zip(z.split(1024), labels, strict=False)]
     w = torch.cat(parts).double()
+=======
+        w = (
+            torch.cat([G.map(part).tensor[:, 0] for part in z.split(1024)]).cpu().double()
+        )  # Apple's GPUs have no float64
+>>>>>>> triton
     mean = w.mean(0)
     centred = w - mean
     variance, vectors = torch.linalg.eigh(centred.t() @ centred / max(samples - 1, 1))
     std = float(variance.clamp(min=0).mean().sqrt())
     scale = variance.clamp(min=(floor * std) ** 2).sqrt()
-    return WStatistics(mean=mean.float(), axes=(vectors * scale).t().contiguous().float(), std=std)
+    axes = (vectors * scale).t().contiguous().float()
+    return WStatistics(mean=mean.float().to(G.device), axes=axes.to(G.device), std=std)

@@ -94,7 +94,7 @@ def test_a_filter_has_one_or_two_dimensions() -> None:
 
 def test_choosing_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDITKIT_BACKEND", raising=False)
-    assert current_backend() == "cpu"
+    assert current_backend() == "auto"
     monkeypatch.setenv("EDITKIT_BACKEND", "reference")
     assert current_backend() == "reference"
     with use_backend("polyphase"):

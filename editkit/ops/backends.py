@@ -2,7 +2,8 @@
 
 ``reference`` follows the definitions step by step, zeros and all; ``polyphase`` never inserts a zero. Both are plain
 torch: any device, float64, differentiable any number of times. ``cpu`` adds the fused filtered non-linearity (numba,
-float32, separable filters) and is polyphase for everything else, other devices included.
+float32, separable filters) for tensors of the CPU, ``triton`` the kernels for those of an NVIDIA GPU (float32, float16,
+bfloat16); each is polyphase for everything else. ``auto``, the default, is both.
 """
 
 import os
@@ -12,7 +13,7 @@ from contextvars import ContextVar
 
 from editkit.errors import UsageError
 
-BACKENDS = ("cpu", "polyphase", "reference")
+BACKENDS = ("auto", "cpu", "triton", "polyphase", "reference")
 
 _chosen: ContextVar[str | None] = ContextVar("editkit_backend", default=None)
 

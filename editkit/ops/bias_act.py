@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editkit.ops import triton_backend
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Activation:
@@ -54,9 +56,14 @@ def bias_act(
     spec = ACTIVATIONS[act]
     alpha = spec.alpha if alpha is None else float(alpha)
     gain = spec.gain if gain is None else float(gain)
+    if b is not None and (b.ndim != 1 or b.shape[0] != x.shape[dim]):
+        raise ValueError(f"bias must have {x.shape[dim]} entries (dimension {dim} of x), got {tuple(b.shape)}")
+    if triton_backend.wanted(x) and x.ndim:
+        from editkit.ops import triton_bias_act as on_gpu
+
+        if on_gpu.supported(act, alpha, gain):
+            return on_gpu.bias_act(x, b, dim=dim, act=act, alpha=alpha, gain=gain, clamp=clamp)
     if b is not None:
-        if b.ndim != 1 or b.shape[0] != x.shape[dim]:
-            raise ValueError(f"bias must have {x.shape[dim]} entries (dimension {dim} of x), got {tuple(b.shape)}")
         x = x + b.to(x.dtype).reshape([-1 if i == dim else 1 for i in range(x.ndim)])
     x = spec.function(x, alpha)
     if gain != 1:

@@ -6,7 +6,7 @@ Source: Karras et al. 2021, section 3.2 and figure 2b.
 import torch
 from torch import Tensor
 
-from editkit.ops import fused
+from editkit.ops import fused, triton_backend
 from editkit.ops.backends import current_backend
 from editkit.ops.bias_act import bias_act
 from editkit.ops.upfirdn2d import Factor, parse_factor, parse_padding, upfirdn2d
@@ -48,7 +48,14 @@ def filtered_lrelu(
         raise ValueError(f"filtered_lrelu takes floating [N, C, H, W], got {x.dtype} {tuple(x.shape)}")
     if b is not None and b.shape != x.shape[1:2]:
         raise ValueError(f"bias must have {x.shape[1]} entries, one a channel, got {tuple(b.shape)}")
-    if current_backend() == "cpu" and fused.supported(x, fu, fd):
+    if triton_backend.wanted(x):
+        from editkit.ops import triton_filtered_lrelu as on_gpu
+
+        if fu is None and fd is None and up == down == 1 and not any(pad):  # ToRGB: nothing is filtered
+            return bias_act(x, b, act="lrelu", alpha=slope, gain=gain, clamp=clamp)
+        if on_gpu.supported(fu, fd, up, down, gain):
+            return on_gpu.filtered_lrelu(x, fu, fd, b, up, down, pad, gain, slope, clamp, flip_filter)
+    if current_backend() in ("auto", "cpu") and fused.supported(x, fu, fd):
         return fused.filtered_lrelu(x, fu, fd, b, up, down, pad, gain, slope, clamp, flip_filter)
 
     def steps(x: Tensor, b: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editkit.ops import polyphase
+from editkit.ops import polyphase, triton_backend
 from editkit.ops.backends import current_backend
 
 Factor = int | Sequence[int]
@@ -75,6 +75,10 @@ def upfirdn2d(
     for size, axis, low, high in ((x.shape[3], 0, pad[0], pad[1]), (x.shape[2], 1, pad[2], pad[3])):
         if size * up_xy[axis] + low + high < taps[axis]:
             raise ValueError(f"{size} samples, padding {low} and {high}: too small for a filter of {taps[axis]} taps")
+    if triton_backend.wanted(x):
+        from editkit.ops import triton_upfirdn2d as on_gpu
+
+        return on_gpu.upfirdn2d(x, f, up_xy, down_xy, pad, flip_filter=flip_filter, gain=gain)
     if f is None:
         x = x * torch.tensor(gain, dtype=torch.float32).item() if gain != 1 else x  # rounded as the filters are
     else:
