@@ -18,11 +18,8 @@ import torch
 from torch import Tensor
 
 from editkit.errors import UsageError
-<<<<<<< HEAD
-from editkit.labels import Classes
-=======
 from editkit.graphs import differentiable
->>>>>>> triton
+from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
 from editkit.seeds import normal

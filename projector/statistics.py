@@ -46,14 +46,8 @@ def sample_statistics(
     label = labels_for_seeds(G.spec, range(samples), classes)
     labels = [None] * samples if label is None else label.to(G.device).split(1024)
     with torch.no_grad():
-<<<<<<< HEAD
         parts = [G.map(part, label=one).tensor[:, 0] for part, one in zip(z.split(1024), labels, strict=False)]
-    w = torch.cat(parts).double()
-=======
-        w = (
-            torch.cat([G.map(part).tensor[:, 0] for part in z.split(1024)]).cpu().double()
-        )  # Apple's GPUs have no float64
->>>>>>> triton
+    w = torch.cat(parts).cpu().double()  # Apple's GPUs have no float64
     mean = w.mean(0)
     centred = w - mean
     variance, vectors = torch.linalg.eigh(centred.t() @ centred / max(samples - 1, 1))
