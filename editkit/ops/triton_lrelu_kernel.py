@@ -192,6 +192,7 @@ def filtered_lrelu_kernel(
     STRIP: tl.constexpr,  # samples of the upsampled picture a strip owns: a multiple of WORD, U and D
     BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """A segment of output rows of ``BLOCK`` strips; see the module."""
     STEP: tl.constexpr = max(U, D)  # tmp rows a step: after it, all phases are where they were
     IN_STEP: tl.constexpr = STEP // U
     OUT_STEP: tl.constexpr = STEP // D

@@ -41,6 +41,7 @@ def upfirdn2d_kernel(
     CHANNELS_FAST: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """One output a lane, of one phase a program."""
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     phase_x, phase_y = tl.program_id(1) % PHASES_X, tl.program_id(1) // PHASES_X
     if CHANNELS_FAST:
