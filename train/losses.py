@@ -9,6 +9,7 @@ the number of steps between two runs of a lazily run phase (Karras et al. 2020, 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Batch:
     real_label: Tensor | None = None  # [N, c_dim]
 
 
-class Game:
+class Game(ABC):
     """What all games share: how images are made and judged, style mixing, blur, path length.
 
     The running means of the networks (of w, and StyleGAN3's magnitudes) move in the discriminator's phase only, once a
@@ -152,15 +153,15 @@ class Game:
         loss.mean().mul(gain).backward()
         return {"penalty/path_length": penalty.detach(), "loss/G/path_length": loss.detach()}
 
+    @abstractmethod
     def play_generator(self, batch: Batch, *, gain: float = 1.0) -> Report:
         """Adds the gradients of the generator's part of the game to its parameters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def play_discriminator(
         self, batch: Batch, *, gain: float = 1.0, play: bool = True, penalise: bool = True
     ) -> Report:
         """Adds the gradients of the discriminator's part to its parameters: the game, the penalties, or both."""
-        raise NotImplementedError
 
     def _mixed(self, ws: Tensor, batch: Batch, label: Tensor | None) -> Tensor:
         count, rows = ws.shape[:2]
