@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editkit.command import Output, add_command, add_common, add_examples
+from editkit.option_types import add_class_option, number_list
 
 if TYPE_CHECKING:
     from directions.score import Measurement
     from editkit.direction import Direction
     from editkit.generator import Generator
+    from editkit.labels import Classes
 
 METHODS = ("ganspace",)
 
@@ -50,6 +51,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     show.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
     show.add_argument("--samples", type=int, default=4, metavar="N", help="rows of the strip (default: 4)")
     show.add_argument("--seed", type=int, default=0, help="of the first sample (default: 0)")
+    add_class_option(show)
     find = _add(
         actions,
         "find",
@@ -64,7 +66,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     find.add_argument("--count", type=int, default=10, metavar="N", help="how many (default: 10)")
     find.add_argument("--samples", type=int, default=20_000, metavar="N", help="of W (default: 20000)")
     find.add_argument("--seed", type=int, default=0, help="of the first sample (default: 0)")
-    find.add_argument("--layers", type=_layers, metavar="ROWS", help="rows of W+, such as 1-4,7 (default: all)")
+    add_class_option(find)
+    find.add_argument("--layers", type=number_list, metavar="ROWS", help="rows of W+, such as 1-4,7 (default: all)")
     find.add_argument("--out", type=Path, metavar="DIR", help="where to keep them (default: the user's own folder)")
     build = _add(
         actions,
@@ -112,7 +115,7 @@ def run_show(args: argparse.Namespace) -> int:
         for key, value in direction.scores.items():
             output.say(f"  {key:<24} {value:+.3f}")
         if args.image is not None:
-            _write_strip(G, direction, args.image, samples=args.samples, seed=args.seed)
+            _write_strip(G, direction, args.image, samples=args.samples, seed=args.seed, classes=args.label)
             output.put("image", args.image)
             output.say(f"wrote {args.image}")
     return 0
@@ -128,13 +131,15 @@ def run_find(args: argparse.Namespace) -> int:
 
     G = _generator(args)
     with Output(args) as output:
-        method = GanSpace(count=args.count, samples=args.samples, seed=args.seed, layers=args.layers)
-        found = find(G, method, on_progress=_progress(output, "sampling"))
+        method = GanSpace(
+            count=args.count, samples=args.samples, seed=args.seed, layers=args.layers, classes=args.label
+        )
+        found = find(G, method, on_progress=output.counter("sampling"))
         scorers = score.default_scorers(faces=_shows_faces(G))
-        against = score.baseline(G, scorers)
+        against = score.baseline(G, scorers, classes=args.label)
         kept = []
         for direction in found:
-            seen = score.measure(G, direction, scorers, against=against)
+            seen = score.measure(G, direction, scorers, against=against, classes=args.label)
             measured = replace(direction, scores={**direction.scores, **seen.as_scores()})
             path = catalog.save(G, measured, folder=args.out)
             kept.append({**measured.header(), "file": path, "does": score.propose_name(seen)[0]})
@@ -153,7 +158,7 @@ def run_build(args: argparse.Namespace) -> int:
     G = _generator(args)
     with Output(args) as output:
         scorers = score.default_scorers(faces=_shows_faces(G))
-        bars, report = bundle.Bars(leakage=args.leakage), _progress(output, "rendering")
+        bars, report = bundle.Bars(leakage=args.leakage), output.counter("rendering")
         made = bundle.build(G, scorers=scorers, bars=bars, root=args.out, on_progress=report)
         for one in made:
             name = one.direction.name
@@ -205,32 +210,12 @@ def _summary(seen: Measurement, target: str | None = None) -> str:
     )
 
 
-def _write_strip(G: Generator, direction: Direction, path: Path, *, samples: int, seed: int) -> None:
+def _write_strip(
+    G: Generator, direction: Direction, path: Path, *, samples: int, seed: int, classes: Classes | None = None
+) -> None:
     from directions.score import sample_latents
     from directions.strips import strip
     from editkit.photo import write_image
 
-    write_image(path, strip(G, direction, sample_latents(G, samples=samples, seed=seed)))
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    """``1-4,7`` -> (1, 2, 3, 4, 7)."""
-    rows: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        try:
-            low, high = int(first), int(last if dash else first)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list of rows such as 1-4,7") from None
-        if high < low:
-            raise argparse.ArgumentTypeError(f"{part!r} counts backwards; write {high}-{low}")
-        rows.extend(range(low, high + 1))
-    return tuple(rows)
-
-
-def _progress(output: Output, what: str) -> Callable[[int, int], None]:
-    def show(done: int, total: int) -> None:
-        if output.progress:
-            print(f"\r{what} {done}/{total}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
-
-    return show
+    latents = sample_latents(G, samples=samples, seed=seed, classes=classes)
+    write_image(path, strip(G, direction, latents))

@@ -17,7 +17,8 @@ from torch import Tensor
 from directions.methods import Progress
 from editkit.direction import Direction
 from editkit.errors import DirectionError, GeneratorMismatchError
-from editkit.seeds import z_from_seeds
+from editkit.labels import Classes
+from editkit.sampling import sample_w
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
@@ -66,12 +67,14 @@ class GanSpace:
         samples: from which the components are computed.
         seed: of the first sample.
         layers: rows of W+ to which the directions are limited; None for all.
+        classes: of a conditional generator, see ``editkit.labels``; drawn for each seed by default.
     """
 
     count: int = 10
     samples: int = 20_000
     seed: int = 0
     layers: tuple[int, ...] | None = None
+    classes: Classes | None = None
 
     def __post_init__(self) -> None:
         if self.layers is not None:
@@ -79,7 +82,14 @@ class GanSpace:
 
     def find(self, G: Generator, *, on_progress: Progress | None = None) -> tuple[Direction, ...]:
         """``pca-0``, ``pca-1`` ... Raises DirectionError."""
-        found = components(G, samples=self.samples, count=self.count, seed=self.seed, on_progress=on_progress)
+        found = components(
+            G,
+            samples=self.samples,
+            count=self.count,
+            seed=self.seed,
+            classes=self.classes,
+            on_progress=on_progress,
+        )
         return tuple(direction(G, found, index, layers=self.layers) for index in range(self.count))
 
 
@@ -89,6 +99,7 @@ def components(
     samples: int = 20_000,
     count: int | None = None,
     seed: int = 0,
+    classes: Classes | None = None,
     batch: int = 1000,
     on_progress: Progress | None = None,
 ) -> Components:
@@ -98,6 +109,8 @@ def components(
         G: the generator; only its mapping runs.
         samples: more than w_dim of them; 20,000 give the first 20 of 512 to a percent or so.
         count: how many to keep; all w_dim by default.
+        classes: of a conditional generator: one for all samples, or dense values [c_dim]; by default each seed draws
+            its class, so that components are those of all classes together.
         on_progress: called with (done, total) after each batch.
 
     Raises:
@@ -114,9 +127,8 @@ def components(
     total, products = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
     for start in range(0, samples, batch):
         stop = min(start + batch, samples)
-        z = z_from_seeds(range(seed + start, seed + stop), G.spec.z_dim).to(G.device)
-        with torch.no_grad():
-            w = G.map(z).tensor[:, 0].cpu().double() - centre  # [B, w_dim]
+        codes = sample_w(G, range(seed + start, seed + stop), classes=classes).tensor
+        w = codes[:, 0].cpu().double() - centre  # [B, w_dim]
         total += w.sum(dim=0)
         products += w.T @ w
         if on_progress is not None:

@@ -20,10 +20,11 @@ from directions.methods import Progress
 from editkit.direction import Direction
 from editkit.edits import Edit, apply_edits
 from editkit.errors import DirectionError
+from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import bundled_weights
 from editkit.rendering import render
-from editkit.seeds import z_from_seeds
+from editkit.sampling import sample_w
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
@@ -104,19 +105,30 @@ def default_scorers(*, faces: bool = True) -> tuple[Scorer, ...]:
     return tuple(make() for make in (*statistics, *colours, *(face if at_hand else ())))
 
 
-def sample_latents(G: Generator, *, samples: int, seed: int = 0) -> Latent:
-    """W codes of the seeds ``seed`` to ``seed + samples - 1``, untruncated."""
-    with torch.no_grad():
-        return G.map(z_from_seeds(range(seed, seed + samples), G.spec.z_dim).to(G.device))
+def sample_latents(G: Generator, *, samples: int, seed: int = 0, classes: Classes | None = None) -> Latent:
+    """W codes of the seeds ``seed`` to ``seed + samples - 1``, untruncated.
+
+    ``classes``: of a conditional generator, see ``editkit.labels``; each seed draws its own by default.
+    """
+    return sample_w(G, range(seed, seed + samples), classes=classes)
 
 
 def baseline(
-    G: Generator, scorers: Sequence[Scorer], *, samples: int = 256, seed: int = 0, batch: int = 16
+    G: Generator,
+    scorers: Sequence[Scorer],
+    *,
+    samples: int = 256,
+    seed: int = 0,
+    classes: Classes | None = None,
+    batch: int = 16,
 ) -> Baseline:
-    """Score unedited samples. Raises DirectionError for too few samples, or where no score varies."""
+    """Score unedited samples; ``classes`` as for ``sample_latents``.
+
+    Raises DirectionError for too few samples, or where no score varies.
+    """
     if samples < 2:
         raise DirectionError(f"a standard deviation needs at least 2 samples, got {samples}")
-    scores = _scored(G, sample_latents(G, samples=samples, seed=seed), scorers, batch)
+    scores = _scored(G, sample_latents(G, samples=samples, seed=seed, classes=classes), scorers, batch)
     mean = {name: float(values.mean()) for name, values in scores.items()}
     deviation = {name: float(values.std()) for name, values in scores.items()}
     # Below a millionth of its size a score is constant up to rounding, and dividing by that would call noise an effect.
@@ -139,6 +151,7 @@ def measure(
     against: Baseline,
     samples: int = 32,
     seed: int = 100_000,
+    classes: Classes | None = None,
     strengths: Sequence[float] | None = None,
     batch: int = 16,
     on_progress: Progress | None = None,
@@ -150,7 +163,7 @@ def measure(
         direction: of that generator.
         scorers: see ``directions.attributes`` and ``default_scorers``.
         against: standard deviations, from ``baseline`` with the same scorers.
-        samples: latents, of the seeds ``seed`` and up.
+        samples: latents, of the seeds ``seed`` and up; classes: as for ``sample_latents``.
         strengths: two or more; by default five over the direction's range.
         on_progress: called with (done, total) strengths.
 
@@ -165,7 +178,7 @@ def measure(
     steps = sorted(set(torch.linspace(low, high, 5).tolist() if strengths is None else map(float, strengths)))
     if len(steps) < 2 or samples < 1:
         raise DirectionError(f"measuring needs two strengths and a sample, got {len(steps)} and {samples}")
-    latents = sample_latents(G, samples=samples, seed=seed)
+    latents = sample_latents(G, samples=samples, seed=seed, classes=classes)
     rows: list[dict[str, Tensor]] = []
     for done, strength in enumerate(steps, start=1):
         rows.append(_scored(G, apply_edits(latents, Edit(direction, strength)), scorers, batch))

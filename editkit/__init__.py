@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from editkit.generator import Generator, GeneratorSpec, load_generator, save_generator
     from editkit.latent import Latent
     from editkit.photo import Photo, read_photo, write_image
+    from editkit.rendered_path import render_path
     from editkit.rendering import image_grid, render
     from editkit.transform import Transform
+    from editkit.video import write_video
 
 __version__ = "0.1.0"
 
@@ -43,8 +45,10 @@ __all__ = [
     "mix",
     "read_photo",
     "render",
+    "render_path",
     "save_generator",
     "write_image",
+    "write_video",
 ]
 
 _HOMES = {
@@ -65,8 +69,10 @@ _HOMES = {
     "mix": "editkit.edits",
     "read_photo": "editkit.photo",
     "render": "editkit.rendering",
+    "render_path": "editkit.rendered_path",
     "save_generator": "editkit.generator",
     "write_image": "editkit.photo",
+    "write_video": "editkit.video",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

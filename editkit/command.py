@@ -25,7 +25,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -97,6 +97,17 @@ class Output:
         """Print a line for people."""
         if not (self.json or self.quiet):
             print(text, flush=True)
+
+    def counter(self, what: str) -> Callable[[int, int | None], None]:
+        """A function of (done, total) that shows progress as "what 3/10" on one line, where a bar may be drawn."""
+
+        def show(done: int, total: int | None) -> None:
+            if self.progress:
+                end = "\n" if total is not None and done >= total else ""
+                of = "" if total is None else f"/{total}"
+                print(f"\r{what} {done}{of}", end=end, file=sys.stderr, flush=True)
+
+        return show
 
     def put(self, key: str, value: Any) -> None:
         """Keep a value for the JSON document: plain types, paths, dataclass-free mappings, arrays and tensors."""

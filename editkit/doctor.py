@@ -18,7 +18,7 @@ from editkit.command import Output, add_command
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "pillow", "safetensors", "scikit-image", "scikit-learn", "numba", "tqdm", "lpips",
-    "face-alignment", "gradio", "pillow-heif",
+    "face-alignment", "gradio", "av", "pillow-heif",
 )  # fmt: skip
 OPTIONAL_PACKAGES = {"pillow-heif": "HEIC photos", "numba": "the fast CPU backend"}
 BUNDLED = ("landmarks.safetensors", "features.safetensors")

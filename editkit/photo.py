@@ -104,21 +104,22 @@ def write_image(
         raise OutputError(f"cannot write {target}: unknown kind {target.suffix or '(no suffix)'!r}; use {known}")
     if not 1 <= quality <= 100:
         raise UsageError(f"quality is 1 to 100, got {quality}")
-    texts = {**({METADATA_KEY: _note()} if note else {}), **(metadata or {})}
+    texts = {**({METADATA_KEY: edited_note()} if note else {}), **(metadata or {})}
     picture = _picture(image, None if kind == "JPEG" else alpha)
     with atomic_path(target) as temporary:
         if kind == "PNG":
             picture.save(temporary, kind, pnginfo=_png_texts(texts))
         else:
-            exif = _exif(texts).tobytes() if texts else b""
+            exif = exif_of(texts).tobytes() if texts else b""
             chroma = {"subsampling": 0} if kind == "JPEG" and quality >= 90 else {}
             picture.save(temporary, kind, quality=quality, exif=exif, **chroma)
 
 
-def _note() -> str:
+def edited_note(what: str = "picture") -> str:
+    """The sentence that metadata keep."""
     from editkit import __version__
 
-    return f"This picture was edited with editkit {__version__}."
+    return f"This {what} was edited with editkit {__version__}."
 
 
 def _picture(image: Tensor, alpha: Tensor | None) -> Image.Image:
@@ -146,7 +147,8 @@ def _png_texts(texts: Mapping[str, str]) -> PngImagePlugin.PngInfo:
     return info
 
 
-def _exif(texts: Mapping[str, str]) -> Image.Exif:
+def exif_of(texts: Mapping[str, str]) -> Image.Exif:
+    """Texts as EXIF: the note as software, the rest as one JSON object in the description. Nothing else."""
     exif, rest = Image.Exif(), {key: text for key, text in texts.items() if key != METADATA_KEY}
     if METADATA_KEY in texts:
         exif[_EXIF_SOFTWARE] = texts[METADATA_KEY]

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from editkit.alignment_cli import parse_box
 from editkit.command import Output, add_command
 from editkit.errors import DirectionError, UsageError
+from editkit.option_types import add_class_option, add_generator_options
 
 if TYPE_CHECKING:
     from editkit.edits import Recipe
     from editkit.generator import Generator
+    from editkit.labels import Classes
     from projector.folder import Source, Summary
     from projector.job import Job
     from projector.optimise import Optimise
@@ -73,10 +75,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--budget", type=_seconds, metavar="TIME", help="time for the search of each photo: 60s, 2m or seconds"
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
-    search.add_argument(
-        "--generator", metavar="SOURCE", help="a name, a .safetensors or an official .pkl (default: the bundled one)"
-    )
-    search.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    add_generator_options(search, label=False)
+    add_class_option(search, default="the search starts from all of them")
     crop = parser.add_argument_group("crop")
     crop.add_argument(
         "--align",
@@ -141,6 +141,7 @@ def job_of(args: argparse.Namespace, method: Optimise) -> Job:
         method=method,
         perceptual=best_available(generator.device),
         recipe=recipe,
+        classes=_class(args, generator),
         seed=args.seed,
         convention=args.align,
         box=args.box,
@@ -187,6 +188,15 @@ def recipe_of(args: argparse.Namespace, G: Generator) -> tuple[Recipe, str | Non
         if not low <= edit.strength <= high:
             log.warning("%s %+g is outside %+g to %+g, where it looks right", edit.name, edit.strength, low, high)
     return found, note
+
+
+def _class(args: argparse.Namespace, G: Generator) -> Classes | None:
+    """The class asked for, checked before any photo is worked on. Raises UsageError."""
+    from editkit.labels import label_tensor
+
+    if args.label is not None:
+        label_tensor(G.spec, args.label, count=1)
+    return args.label
 
 
 class _Screen:

@@ -18,6 +18,7 @@ from editkit.alignment import AlignedPhoto, align
 from editkit.edits import Recipe, apply_edits
 from editkit.errors import CheckpointError
 from editkit.files import ensure_folder, write_text
+from editkit.labels import Classes
 from editkit.photo import Photo, write_image
 from editkit.rendering import image_grid, render
 from projector.optimise import OnStep, Optimise
@@ -45,6 +46,7 @@ class Job:
     Attributes:
         generator, method, perceptual, seed: see ``projector.project``.
         recipe: the edits, resolved; an empty one leaves the picture as it was found.
+        classes: of a conditional generator, see ``projector.project``.
         convention, box, face: see ``editkit.align``; ``convention`` None is the generator's own.
         metadata: whether pictures say that they were edited, and hold the recipe.
         note: what the user should know of how the edit was chosen, for the report.
@@ -54,6 +56,7 @@ class Job:
     method: Optimise
     perceptual: PerceptualDistance
     recipe: Recipe
+    classes: Classes | None = None
     seed: int = 0
     convention: str | None = None
     box: Sequence[float] | None = None
@@ -71,6 +74,7 @@ class Job:
             "perceptual": self.perceptual.name,
             "recipe": recipe,
             "seed": self.seed,
+            **({} if self.classes is None else {"classes": self.classes}),
             "crop": [self.convention, None if self.box is None else list(self.box), self.face],
             "metadata": self.metadata,
         }
@@ -110,7 +114,7 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
     started = time.monotonic()
     G = job.generator
     face = align(photo, G.spec, convention=job.convention, box=job.box, face=job.face)
-    found = project(G, face, job.method, seed=job.seed, perceptual=job.perceptual, on_step=on_step)
+    found = project(G, face, job.method, seed=job.seed, classes=job.classes, perceptual=job.perceptual, on_step=on_step)
     if not bool(torch.isfinite(found.image).all()):
         raise CheckpointError(
             f"the pictures of generator {G.spec.name!r} hold NaN or infinite values; its weights may be damaged: load "

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from editkit.errors import UsageError
+from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
 from editkit.seeds import normal
@@ -91,13 +92,16 @@ def search(
     *,
     perceptual: PerceptualDistance,
     seed: int = 0,
+    classes: Classes | None = None,
     on_step: OnStep | None = None,
 ) -> Found:
     """Finds codes for ``targets`` [N, 3, R, R] in [-1, 1], on the generator's device; samples do not interact.
 
+    ``classes``: of a conditional generator, as for ``projector.project``.
+
     ``on_step(step)`` returning False, or Ctrl-C, ends the search with the best so far and ``Stop.CANCELLED``.
     """
-    run = _Search(G, targets.to(G.device), method, perceptual, seed)
+    run = _Search(G, targets.to(G.device), method, perceptual, seed, classes)
     started = time.monotonic()
     history: list[Step] = []
     stop = Stop.MAX_STEPS
@@ -134,11 +138,17 @@ class _Search:
     GIVE_UP_AFTER = 5  # restarts from the best after a loss that is not finite
 
     def __init__(
-        self, G: Generator, targets: Tensor, method: Optimise, perceptual: PerceptualDistance, seed: int
+        self,
+        G: Generator,
+        targets: Tensor,
+        method: Optimise,
+        perceptual: PerceptualDistance,
+        seed: int,
+        classes: Classes | None,
     ) -> None:
         self.G, self.method, self.seed = G, method, seed
         self.n = targets.shape[0]
-        self.statistics: WStatistics = sample_statistics(G)
+        self.statistics: WStatistics = sample_statistics(G, classes=classes)
         self.loss = PictureLoss(targets, perceptual, method.weights)
         rows = G.spec.num_ws if method.space == "w+" else 1
         self.shared = torch.zeros(self.n, 1, G.spec.w_dim, device=G.device, requires_grad=True)

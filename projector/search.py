@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from editkit.errors import PhotoError, UsageError
+from editkit.labels import Classes
 from editkit.photo import Photo, psnr, read_photo, ssim
 from editkit.transform import Transform
 from projector.optimise import OnStep, Optimise, search
@@ -29,6 +30,7 @@ def project(
     method: Optimise | None = None,
     *,
     seed: int = 0,
+    classes: Classes | None = None,
     perceptual: PerceptualDistance | None = None,
     on_step: OnStep | None = None,
 ) -> ProjectionResult:
@@ -38,13 +40,15 @@ def project(
         photo: an aligned photo; a photo or a path is aligned first, as the generator expects.
         method: ``Optimise()`` by default.
         seed: of the exploring noise; the same seed gives the same result on the same machine.
+        classes: of a conditional generator, one class or dense values [c_dim] (see ``editkit.labels``): the search
+            starts from that class; by default from all classes together.
         perceptual: a distance of ``editkit.perceptual``; by default LPIPS where its weights are at hand, else the
             bundled one. ``result.perceptual`` names it.
         on_step: called with a ``Step`` after each; returning False ends the search with the best so far.
 
     Raises:
         PhotoError, NoFaceError: the photo cannot be read, or no face was found.
-        UsageError: the generator's pictures are not RGB.
+        UsageError: the generator's pictures are not RGB, or a class it does not have.
     """
     from editkit.perceptual import best_available
 
@@ -53,7 +57,7 @@ def project(
     method = method or Optimise()
     target = _target(G, photo).to(G.device)
     perceptual = perceptual or best_available(G.device)
-    found = search(G, target, method, perceptual=perceptual, seed=seed, on_step=on_step)
+    found = search(G, target, method, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
     transform = Transform.identity()
     with torch.no_grad():
         image = G.synthesize(found.latent, transform=transform)
@@ -65,7 +69,7 @@ def project(
         perceptual=perceptual.name,
         history=found.history,
         stop=found.stop,
-        method={"name": type(method).__name__.lower(), "seed": seed, **asdict(method)},
+        method={"name": type(method).__name__.lower(), "seed": seed, **asdict(method), **_told(classes)},
         seconds=found.seconds,
     )
 
@@ -83,6 +87,13 @@ def measure(image: Tensor, target: Tensor, perceptual: PerceptualDistance) -> di
         "mse": float(F.mse_loss(shown, wanted)),
         "perceptual": float(distance[0]),
     }
+
+
+def _told(classes: Classes | None) -> dict[str, Any]:
+    """The class as the report keeps it, where one was given."""
+    if classes is None:
+        return {}
+    return {"classes": classes.tolist() if isinstance(classes, Tensor) else classes}
 
 
 def _target(G: Generator, photo: AlignedPhoto | Photo | str | Path) -> Tensor:

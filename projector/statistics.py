@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from editkit.labels import Classes, labels_for_seeds
 from editkit.seeds import normal
 
 if TYPE_CHECKING:
@@ -33,15 +34,20 @@ class WStatistics:
     std: float
 
 
-def sample_statistics(G: Generator, *, samples: int = SAMPLES, floor: float = 0.5) -> WStatistics:
+def sample_statistics(
+    G: Generator, *, samples: int = SAMPLES, floor: float = 0.5, classes: Classes | None = None
+) -> WStatistics:
     """Statistics of ``samples`` mapped z (Karras et al. 2020, section 5, start their projection from such samples).
 
     ``floor``: the least standard deviation of an axis, as a share of ``std``: photos need directions that samples do
-    not show.
+    not show. ``classes``: of a conditional generator, see ``editkit.labels``; without, all classes together.
     """
     z = normal(SEED, (samples, G.spec.z_dim)).to(G.device)
+    label = labels_for_seeds(G.spec, range(samples), classes)
+    labels = [None] * samples if label is None else label.to(G.device).split(1024)
     with torch.no_grad():
-        w = torch.cat([G.map(part).tensor[:, 0] for part in z.split(1024)]).double()
+        parts = [G.map(part, label=one).tensor[:, 0] for part, one in zip(z.split(1024), labels, strict=False)]
+    w = torch.cat(parts).double()
     mean = w.mean(0)
     centred = w - mean
     variance, vectors = torch.linalg.eigh(centred.t() @ centred / max(samples - 1, 1))

@@ -9,9 +9,9 @@ import torch
 from linear_generator import LinearGenerator
 
 from directions import catalog, score
-from directions.cli import _layers
 from editkit import cli
 from editkit.direction import Direction
+from editkit.option_types import number_list
 
 
 @pytest.fixture
@@ -85,4 +85,4 @@ def test_wrong_use(G, capsys, arguments):
 
 
 def test_layer_ranges():
-    assert _layers("1-3,7") == (1, 2, 3, 7) and _layers("0") == (0,)
+    assert number_list("1-3,7") == (1, 2, 3, 7) and number_list("0") == (0,)

@@ -301,6 +301,7 @@ def test_a_recipe_of_another_generator_is_refused(project, photo: Path, tmp_path
         (["--box", "1,2,3"], "four numbers"),
         (["--box", "0,0,-5,9"], "box"),
         (["--face", "-1"], "0 being the largest"),
+        (["--class", "1"], "has no classes"),
     ],
 )
 def test_wrong_use_exits_2(project, photo: Path, options: list[str], hint: str, capsys) -> None:

@@ -69,6 +69,20 @@ def test_a_sample_of_the_generator_is_recovered(G: NetworkGenerator, space: str,
     assert found.latent.check(G.spec) is found.latent and found.latent.check_finite() is found.latent
 
 
+def test_the_search_starts_from_the_class_it_is_given() -> None:
+    G = random_generator(resolution=32, c_dim=3, output_scale=0.8)
+    face = as_photo(torch.zeros(1, 3, 32, 32), G)
+    still = Optimise(steps=1, space="w", weights=PIXELS, noise=0.0)
+    for classes in (1, None):
+        found = project(G, face, still, classes=classes)
+        start = sample_statistics(G, classes=classes).mean
+        assert torch.allclose(found.latent.tensor[0, 0], start, atol=1e-5)
+        assert found.method.get("classes") == classes
+    assert not torch.allclose(start, sample_statistics(G, classes=1).mean, atol=1e-3)
+    with pytest.raises(UsageError, match="classes 0 to 2, got 3"):
+        project(G, face, still, classes=3)
+
+
 @pytest.mark.skipif(not (MODELS / f"{DEFAULT}.safetensors").is_file(), reason="the generator is not bundled yet")
 def test_a_sample_of_the_bundled_generator_is_recovered() -> None:
     G = load_generator(device="cpu")

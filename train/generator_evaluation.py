@@ -13,7 +13,7 @@ from editkit.generator import Generator
 from editkit.perceptual import Bundled
 from editkit.photo import image_from_uint8, psnr, ssim
 from editkit.rendering import render
-from editkit.seeds import z_from_seeds
+from editkit.sampling import sample_w
 from projector.optimise import Optimise, search
 from train.metrics.frechet import fd_faces
 
@@ -88,9 +88,7 @@ def evaluate(
 
 def sample(G: Generator, seeds: range, *, truncation_psi: float = 1.0) -> Tensor:
     """[len(seeds), 3, R, R] on the CPU, within [-1, 1]."""
-    with torch.no_grad():
-        latent = G.map(z_from_seeds(seeds, G.spec.z_dim).to(G.device), truncation_psi=truncation_psi)
-    return render(G, latent, batch=16).clamp(-1, 1)
+    return render(G, sample_w(G, seeds, truncation_psi=truncation_psi), batch=16).clamp(-1, 1)
 
 
 def _invert(G: Generator, photos: Tensor, space: str, steps: int, batch: int, distance: Bundled) -> dict[str, float]:
