@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from editkit.errors import UsageError
+from editkit.labels import Classes, labels_for_seeds
 from editkit.transform import Transform
 from train.metrics.equivariance_operators import (
     pseudo_rotate_fractional,
@@ -78,7 +79,7 @@ def equivariance(
     seed: int = 0,
     translate_max: float = 0.125,
     rotate_max: float = 1.0,
-    label: Callable[[int], Tensor] | None = None,
+    classes: Classes | None = None,
     on_progress: Progress | None = None,
 ) -> Equivariance:
     """Measures ``G``; the paper takes 50,000 samples.
@@ -88,7 +89,7 @@ def equivariance(
         seed: of torch's generator, which draws for every batch z, then two numbers of the integer translation, two of
             the fractional one, and the angle, whatever ``kinds`` are asked for.
         translate_max: in picture widths; rotate_max: in half turns.
-        label: [1, c_dim] for a sample's index, of a conditional generator.
+        classes: of a conditional generator, see ``editkit.labels``; drawn for each sample by default.
 
     Raises:
         UsageError: a kind that does not exist, no samples, or a generator that cannot move its content (StyleGAN2).
@@ -108,7 +109,7 @@ def equivariance(
         z = torch.randn([count, G.spec.z_dim], generator=stream)
         draws = [torch.rand(2, generator=stream) * 2 - 1, torch.rand(2, generator=stream) * 2 - 1]
         angle = float(torch.rand([], generator=stream) * 2 - 1) * rotate_max * math.pi
-        labels = None if label is None else torch.cat([label(index) for index in range(done, done + count)])
+        labels = labels_for_seeds(G.spec, range(done, done + count), classes)
         with torch.no_grad():
             latent = G.map(z.to(G.device), label=labels)
             still = G.synthesize(latent, transform=Transform.identity()).float()

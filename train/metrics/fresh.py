@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from editkit.device import resolve_device
 from editkit.errors import UsageError
 from editkit.generator import from_tensors
 from editkit.network_generator import NetworkGenerator
@@ -51,13 +52,13 @@ def fresh_generator(
     tensors = network.state_dict()
     header = {"kind": "stylegan3", "arguments": arguments, "id": weights_id(tensors)}
     name = f"fresh {configuration}, {resolution} px" + (f", channels / {narrower}" if narrower > 1 else "")
-    return from_tensors(tensors, header | {"name": name}, device=torch.device(device))
+    return from_tensors(tensors, header | {"name": name}, device=resolve_device(device))
 
 
-def parse_fresh(text: str) -> NetworkGenerator:
+def parse_fresh(text: str, *, device: str = "cpu") -> NetworkGenerator:
     """``fresh:stylegan3-t-256`` or ``fresh:stylegan3-r-256/4`` (a quarter of the channels). Raises UsageError."""
     name, _, divisor = text.removeprefix(PREFIX).partition("/")
     configuration, _, resolution = name.rpartition("-")
     if not resolution.isdigit() or not (divisor or "1").isdigit():
         raise UsageError(f"a fresh network is named like {PREFIX}stylegan3-t-256 or {PREFIX}stylegan3-r-256/4, got {text!r}")
-    return fresh_generator(configuration, resolution=int(resolution), narrower=int(divisor or 1))
+    return fresh_generator(configuration, resolution=int(resolution), narrower=int(divisor or 1), device=device)

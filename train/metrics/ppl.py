@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from editkit.errors import UsageError
+from editkit.labels import Classes, labels_for_seeds
 from editkit.latent import Latent
 from train.streams import SampleStreams, mixed_seed
 
@@ -36,7 +37,7 @@ def path_length(
     epsilon: float = EPSILON,
     seed: int = 0,
     batch: int = 8,
-    label: Callable[[int], Tensor] | None = None,
+    classes: Classes | None = None,
     on_progress: Progress | None = None,
 ) -> float:
     """PPL of ``G``: the trimmed mean of d(G(t), G(t + epsilon)) / epsilon^2.
@@ -45,7 +46,7 @@ def path_length(
         distance: of pictures, see ``editkit.perceptual``.
         space: lerp in W (what the papers report) or slerp in Z.
         sampling: "end": t = 0 (StyleGAN2 and later); "full": anywhere between two codes.
-        label: [1, c_dim] for a sample's index, of a conditional generator.
+        classes: of a conditional generator, see ``editkit.labels``; drawn for each sample by default.
 
     Raises:
         UsageError: no samples, or an epsilon that is not above 0.
@@ -58,7 +59,7 @@ def path_length(
         source = SampleStreams([mixed_seed(seed, "ppl", index) for index in indices])
         z0, z1 = (source.normal(name, len(indices), G.spec.z_dim).to(G.device) for name in ("from", "to"))
         t = source.uniform("t", len(indices)).to(G.device) * (sampling == "full")
-        labels = None if label is None else torch.cat([label(index) for index in indices])
+        labels = labels_for_seeds(G.spec, indices, classes)
         with torch.no_grad():
             first, second = _ends(G, z0, z1, t, epsilon, space, labels)
             near = distance.distance(G.synthesize(first), G.synthesize(second))
