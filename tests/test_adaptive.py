@@ -48,7 +48,9 @@ def test_two_ranks_agree_with_one() -> None:
 
     for rank in ranks:
         rank.step(8, reduce=add_up)
-    assert [rank.strength for rank in ranks] == [alone.strength] * 2 and alone.overfitting == ranks[0].overfitting == 0.75
+    assert [rank.strength for rank in ranks] == [alone.strength] * 2 and alone.overfitting == ranks[
+        0
+    ].overfitting == 0.75
 
 
 def test_the_state_goes_on_where_it_was() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from train.streams import SampleStreams
 
 
 class Pinned:
-    """Every variable at one percentile, as the fixtures were made: normals are erfinv(2 p - 1), the second turn none."""
+    """Every variable at one percentile, as in the fixtures: normals are erfinv(2 p - 1), the second turn none."""
 
     def __init__(self, percentile: float, eps: Tensor | None = None) -> None:
         self.percentile, self.eps = percentile, eps
@@ -94,7 +93,9 @@ def test_a_sample_is_augmented_alike_in_any_batch(shape: tuple[int, ...]) -> Non
     images = torch.rand(shape) * 2 - 1
     augment, seeds = Augment(preset("bgcfnc")), [5, 2**62, 77]
     together = augment(images, strength=0.8, source=SampleStreams(seeds))
-    alone = torch.cat([augment(images[i : i + 1], strength=0.8, source=SampleStreams(seeds[i : i + 1])) for i in range(3)])
+    alone = torch.cat(
+        [augment(images[i : i + 1], strength=0.8, source=SampleStreams(seeds[i : i + 1])) for i in range(3)]
+    )
     assert together.shape == shape
     assert (together - images).abs().amax((1, 2, 3)).min() > 0.05
     if shape[2] > 8:  # the margin is that of the batch, and at 8 pixels it ends at the size of the picture
@@ -114,9 +115,7 @@ def test_the_second_derivative_exists_and_is_right() -> None:
     direction = torch.randn(images.shape).double()
 
     def penalty(x: Tensor) -> Tensor:
-        (gradient,) = torch.autograd.grad(
-            augment(x, strength=1.0, source=source).pow(3).sum(), x, create_graph=True
-        )
+        (gradient,) = torch.autograd.grad(augment(x, strength=1.0, source=source).pow(3).sum(), x, create_graph=True)
         return gradient.square().sum()
 
     x = images.clone().requires_grad_()
@@ -126,7 +125,10 @@ def test_the_second_derivative_exists_and_is_right() -> None:
 
 
 def test_sampling_agrees_with_torch() -> None:
-    image, grid = torch.rand(2, 1, 3, 4, dtype=torch.float64).requires_grad_(), torch.rand(2, 3, 2, 2).double() * 3 - 1.5
+    image, grid = (
+        torch.rand(2, 1, 3, 4, dtype=torch.float64).requires_grad_(),
+        torch.rand(2, 3, 2, 2).double() * 3 - 1.5,
+    )
     wanted = torch.nn.functional.grid_sample(image, grid, align_corners=False)
     assert torch.equal(sample_bilinear(image, grid), wanted)
     assert torch.autograd.gradcheck(lambda x: sample_bilinear(x, grid), image)

@@ -56,7 +56,7 @@ def test_a_torchscript_file_names_its_distances(tmp_path: Path) -> None:
     found = both(images)
     assert found.values.tolist() == [[0.0] * 3, [255.0] * 3]  # bytes went in
     assert found.logits is not None and found.logits.shape == (2, 6)
-    plain = load_extractor((script(Plain(), tmp_path / "plain.pt")))
+    plain = load_extractor(script(Plain(), tmp_path / "plain.pt"))
     assert plain(images).logits is None and plain.id != both.id
     with pytest.raises(CheckpointError, match="no features"):
         load_extractor(script(Wrong(), tmp_path / "wrong.pt"))(images)

@@ -70,9 +70,7 @@ def test_the_kernel_distance_is_its_definition() -> None:
     """Equation 4 of Bińkowski et al., term by term."""
     real, fake = torch.randn(5, 3).double(), torch.randn(5, 3).double() + 0.5
     kernel = lambda x, y: (float(x @ y) / 3 + 1) ** 3  # noqa: E731
-    within = sum(
-        kernel(s[i], s[j]) for s in (real, fake) for i in range(5) for j in range(5) if i != j
-    ) / 20
+    within = sum(kernel(s[i], s[j]) for s in (real, fake) for i in range(5) for j in range(5) if i != j) / 20
     across = sum(kernel(x, y) for x in real for y in fake) * 2 / 25
     assert squared_discrepancy(real, fake) == pytest.approx(within - across, rel=1e-10)
     assert kernel_distance(real, fake, count=2) == pytest.approx(within - across, rel=1e-10)  # every subset is all

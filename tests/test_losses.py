@@ -114,7 +114,9 @@ def test_every_phase(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> Non
     assert all(parameter.grad is None for parameter in other.parameters())
     names = [str(name) for name in arrays[f"{case['id']}__param_names"]]
     tolerance = 5e-3 if phase == "Greg" else 1e-3
-    seen = {name for name, parameter in network.named_parameters() if parameter.grad is not None and parameter.grad.any()}
+    seen = {
+        name for name, parameter in network.named_parameters() if parameter.grad is not None and parameter.grad.any()
+    }
     assert seen <= set(names)
     norms = arrays[f"{case['id']}__param_l2"]
     for name, norm, total in zip(names, norms, arrays[f"{case['id']}__param_sum"], strict=True):

@@ -55,14 +55,16 @@ def test_several_figures_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
     data = photos(tmp_path / "photos")
     network = script(Colours(True), tmp_path / "colours.pt")
     code, found, err = command(
-        capsys, "--generator", tmp_path / "G.safetensors", "--data", as_zip(data), "--samples", 24, "--inception", network,
+        capsys, "--generator", tmp_path / "G.safetensors", "--data", as_zip(data), "--samples", 24,
+        "--inception", network,
         "--metrics", "fd_faces,kid_faces,pr_faces,fid,is,spectra,eqt", "--picture", tmp_path / "spectra.png",
     )  # fmt: skip
     assert code == 0, err
     figures = found["metrics"]
     assert set(figures) == {
         "fd_faces", "kid_faces", "precision_faces", "recall_faces", "fd_colours", "is_colours", "is_colours_deviation",
-        "spectra_gap_db", "eqt_integer_db", "eqt_fractional_db", "eqt_integer_normalised_db", "eqt_fractional_normalised_db",
+        "spectra_gap_db", "eqt_integer_db", "eqt_fractional_db", "eqt_integer_normalised_db",
+        "eqt_fractional_normalised_db",
     }  # fmt: skip
     assert found["samples"] == 24 and found["real"] == 20 and "fid" not in figures
     assert 0 <= figures["precision_faces"] <= 1 and figures["fd_faces"] > 0 and figures["eqt_integer_db"] > 20
@@ -135,7 +137,7 @@ def test_bad_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"metrics": ["fdi"]}, "no metric is called fdi"),
+        ({"metrics": ["fdi"]}, "no metric is called .fdi"),
         ({"metrics": []}, "nothing"),
         ({}, "give --data"),
         ({"data": "few"}, "too few"),

@@ -72,7 +72,9 @@ class AdaptiveStrength:
         self.overfitting = float(total[0] / total[1])
         distance = self.overfitting - self.options.target
         change = images * self.options.interval / (self.options.speed_kimg * 1000)
-        self.strength = min(max(self.strength + (change if distance > 0 else -change if distance < 0 else 0.0), 0.0), 1.0)
+        self.strength = min(
+            max(self.strength + (change if distance > 0 else -change if distance < 0 else 0.0), 0.0), 1.0
+        )
         return True
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from torch import Tensor
 
@@ -45,8 +46,8 @@ class AugmentOptions:
 
     Attributes:
         xflip, rotate90, xint: mirrored, turned by quarters, moved by whole pixels up to ``xint_max`` of the size.
-        scale, rotate, aniso, xfrac: log2-normal of ``scale_std``; turned up to ``rotate_max`` of half a turn, before and
-            after ``aniso``, a stretch, log2-normal of ``aniso_std``; moved, normal of ``xfrac_std`` of the size.
+        scale, rotate, aniso, xfrac: log2-normal of ``scale_std``; turned up to ``rotate_max`` of half a turn, before
+            and after ``aniso``, a stretch, log2-normal of ``aniso_std``; moved, normal of ``xfrac_std`` of the size.
         brightness: added, normal of ``brightness_std``; contrast: factor, log2-normal of ``contrast_std``; lumaflip:
             the luma axis mirrored; hue: turned about it by up to ``hue_max`` of half a turn; saturation: log2-normal of
             ``saturation_std``.
@@ -101,7 +102,8 @@ def preset(name: str) -> AugmentOptions:
     if name not in PRESETS:
         raise UsageError(f"no augmentation is called {name!r}; there are {', '.join(PRESETS)}")
     chosen = _COMBINED.get(name, (name,) if name in CATEGORIES else ())
-    return AugmentOptions(**{option: 1.0 for category in chosen for option in CATEGORIES[category]})
+    switched_on: dict[str, Any] = {option: 1.0 for category in chosen for option in CATEGORIES[category]}
+    return AugmentOptions(**switched_on)
 
 
 class Augment:

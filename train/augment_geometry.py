@@ -32,9 +32,7 @@ SYM6 = (
 _REACH = len(SYM6) // 4  # pixels of the picture that half the filter covers at the double rate
 
 
-def placement_matrices(
-    o: AugmentOptions, shape: torch.Size, *, strength: float, source: Source
-) -> Tensor | None:
+def placement_matrices(o: AugmentOptions, shape: torch.Size, *, strength: float, source: Source) -> Tensor | None:
     """Where every output pixel takes its content from, [N, 3, 3]; None where all these transformations are off."""
     count, height, width = shape[0], shape[2], shape[3]
     matrix = torch.eye(3, dtype=torch.float64).expand(count, 3, 3)

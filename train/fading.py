@@ -40,5 +40,7 @@ class BlurFade:
         reach = math.floor(sigma * 3)
         if reach < 1:
             return images
-        taps = torch.arange(-reach, reach + 1, device=images.device, dtype=torch.float32).div(sigma).square().neg().exp2()
+        taps = (
+            torch.arange(-reach, reach + 1, device=images.device, dtype=torch.float32).div(sigma).square().neg().exp2()
+        )
         return filter2d(images, taps / taps.sum())

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from train.fading import BlurFade
 from train.path_length import PathLength
-from train.streams import Source
+from train.streams import Prefixed, Source
 
 Report = dict[str, Tensor]
 """Numbers a sample, [N] each, detached, by name: "scores/fake", "signs/real", "loss/G", "penalty/r1" ..."""
@@ -95,8 +95,8 @@ class Game(ABC):
     step. StyleGAN3 normalises styles over the batch in training, as published networks were (``couple_styles``).
 
     Args:
-        generator, discriminator: networks in training mode; wrapped ones (DistributedDataParallel) come as ``synthesis``
-            and ``discriminator`` do: this class calls ``generator.mapping``, ``generator.synthesis``, ``discriminator``.
+        generator, discriminator: networks in training mode. What is called is ``generator.mapping``,
+            ``generator.synthesis`` and ``discriminator``; each of them may be wrapped (DistributedDataParallel).
         augment: images and the phase's source to augmented images, or None; see ``train.augment``.
         gamma: weight of the gradient penalties; see ``train.heuristics``.
         style_mixing: share of samples whose later rows come from another z (Karras et al. 2019, section 3.1).
@@ -139,7 +139,7 @@ class Game(ABC):
         if self.blur is not None:
             images = self.blur(images, seen=batch.seen)
         if self.augment is not None:
-            images = self.augment(images, _Named(batch.source, role))
+            images = self.augment(images, Prefixed(batch.source, role))
         return self.discriminator(images, label)
 
     def regularise_generator(self, batch: Batch, *, gain: float = 1.0) -> Report:
@@ -271,22 +271,6 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)
-
-
-class _Named:
-    """A source whose names begin with a role, so that real and generated images are augmented differently."""
-
-    def __init__(self, source: Source, role: str) -> None:
-        self._source, self._role = source, role
-
-    def uniform(self, name: str, count: int, size: int = 1) -> Tensor:
-        return self._source.uniform(f"{self._role}/{name}", count, size)
-
-    def normal(self, name: str, count: int, size: int = 1) -> Tensor:
-        return self._source.normal(f"{self._role}/{name}", count, size)
-
-    def field(self, name: str, count: int, shape: Any) -> Tensor:
-        return self._source.field(f"{self._role}/{name}", count, shape)
 
 
 def _real(batch: Batch) -> Tensor:

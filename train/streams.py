@@ -21,7 +21,9 @@ from torch import Tensor
 
 from editkit.errors import UsageError
 
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64 (Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators")
+_GAMMA = np.uint64(
+    0x9E3779B97F4A7C15
+)  # SplitMix64 (Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators")
 
 
 class Source(Protocol):
@@ -76,6 +78,25 @@ class SampleStreams:
             steps = np.arange(1, size + 1, dtype=np.uint64) * _GAMMA
             bits = _mixed(self._keyed(name, count)[:, None] + steps[None]) >> np.uint64(11)
         return (bits.astype(np.float64) + 0.5) / 2**53
+
+
+class Prefixed:
+    """A source whose names begin with a role, so that real and generated images are augmented differently."""
+
+    def __init__(self, source: Source, role: str) -> None:
+        self._source, self._role = source, role
+
+    def uniform(self, name: str, count: int, size: int = 1) -> Tensor:
+        """See ``Source``."""
+        return self._source.uniform(f"{self._role}/{name}", count, size)
+
+    def normal(self, name: str, count: int, size: int = 1) -> Tensor:
+        """See ``Source``."""
+        return self._source.normal(f"{self._role}/{name}", count, size)
+
+    def field(self, name: str, count: int, shape: Sequence[int]) -> Tensor:
+        """See ``Source``."""
+        return self._source.field(f"{self._role}/{name}", count, shape)
 
 
 def mixed_seed(*numbers: int | str) -> int:

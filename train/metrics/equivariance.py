@@ -4,8 +4,8 @@ Source: Karras et al. 2021, "Alias-Free Generative Adversarial Networks", sectio
 with integer and with fractional translation, EQ-R; peak signal-to-noise ratios in dB over the pixels where both are
 valid, for the range -1 to 1.
 
-An untrained network's pictures fill another range, which moves its figures by as much. ``Equivariance.normalised`` takes
-that out: it is the figure of the same pictures scaled to a standard deviation of 0.5, about that of photos in [-1, 1].
+An untrained network's pictures fill another range, which moves its figures by as much. ``Equivariance.normalised``
+takes that out: it is the figure of the same pictures scaled to a standard deviation of 0.5, about that of photos.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Error:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Equivariance:
-    """Figures in dB by kind ("eqt_integer", "eqt_fractional", "eqr"), of ``samples`` pictures of standard ``deviation``."""
+    """Figures in dB by kind, of ``samples`` pictures of standard ``deviation`` (within a picture)."""
 
     psnr: dict[str, float]
     deviation: float
@@ -123,9 +123,7 @@ def equivariance(
     deviation = math.sqrt(sum(variances) / samples)
     if deviation == 0:
         raise UsageError(f"{G.spec.name!r} makes flat pictures: everything is equivariant")
-    return Equivariance(
-        psnr={kind: error.psnr for kind, error in totals.items()}, deviation=deviation, samples=samples
-    )
+    return Equivariance(psnr={kind: error.psnr for kind, error in totals.items()}, deviation=deviation, samples=samples)
 
 
 def measure(

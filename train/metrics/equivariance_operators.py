@@ -72,13 +72,13 @@ def bandlimit_filter(
     matrix: Tensor, *, a: int = 3, reach: int = 16, support: int = 64, up: int = 4, cutoff_in: float = 1.0,
     cutoff_out: float = 1.0,
 ) -> Tensor:  # fmt: skip
-    """Taps [T, T], T = 2 reach up - 1, of a low-pass filter for resampling by ``matrix`` [3, 3], at ``up`` times the rate.
+    """Taps [T, T], T = 2 reach up - 1, of a low-pass filter for ``matrix`` [3, 3], at ``up`` times the rate.
 
     Its response is 1 where both the input's grid and the output's can hold a frequency.
 
     Args:
-        a: lobes of each window; reach: half the filter's width in pixels, from 2 a; support: half the width of the plane
-            on which the responses are convolved, above reach.
+        a: lobes of each window; reach: half the filter's width in pixels, from 2 a; support: half the width of the
+            plane on which the responses are convolved, above reach.
         cutoff_in, cutoff_out: of the two responses, relative to their Nyquist frequencies.
     """
     # Around 0, which is the first sample, so that a product of transforms is a convolution about it.
@@ -94,9 +94,7 @@ def bandlimit_filter(
         torch.sinc(x * cutoff_in) * torch.sinc(y * cutoff_in),
         torch.sinc(x_out * cutoff_out) * torch.sinc(y_out * cutoff_out),
     )
-    window = convolved(
-        lanczos_window(x, a) * lanczos_window(y, a), lanczos_window(x_out, a) * lanczos_window(y_out, a)
-    )
+    window = convolved(lanczos_window(x, a) * lanczos_window(y, a), lanczos_window(x_out, a) * lanczos_window(y_out, a))
     taps = (response * window).roll([support * up - 1] * 2, dims=[0, 1])
     edge = (support - reach) * up
     taps = taps[edge:-edge, edge:-edge]

@@ -2,8 +2,8 @@
 
 ``FaceFeatures`` is the bundled network: its distances are ``fd_faces``, ``kid_faces`` ..., never FID. ``Inception`` is
 torch-fidelity's port of the network that FID is defined on, from a state dict; it is read with torch's restricted
-reader, so nothing in it is executed. ``Script`` is a TorchScript module: a program, which runs when it is used; take one
-from a source you trust. Its distances carry the file's name.
+reader, so nothing in it is executed. ``Script`` is a TorchScript module: a program, which runs when it is used; take
+one from a source you trust. Its distances carry the file's name.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class Inception:
         try:
             network = kind("inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=buffer)
         except RuntimeError as error:
-            raise CheckpointError(f"{path} is not the Inception network of torch-fidelity: {str(error)[:300]}") from error
+            raise CheckpointError(
+                f"{path} is not the Inception network of torch-fidelity: {str(error)[:300]}"
+            ) from error
         self._network, self._device = network.to(device), device
         self.id = f"inception-{_sha256(path)[:16]}"
 
@@ -134,7 +136,9 @@ class Script:
         except RuntimeError as error:
             raise CheckpointError(f"{self._path} does not take uint8 [N, 3, R, R]: {str(error)[-300:]}") from error
         parts = found if isinstance(found, tuple | list) else (found,)
-        if len(parts) not in (1, 2) or any(not isinstance(p, Tensor) or p.ndim != 2 or len(p) != len(images) for p in parts):
+        if len(parts) not in (1, 2) or any(
+            not isinstance(p, Tensor) or p.ndim != 2 or len(p) != len(images) for p in parts
+        ):
             raise CheckpointError(f"{self._path} gives no features [N, D], or a pair of features and logits")
         return Features(values=parts[0].float().cpu(), logits=parts[1].float().cpu() if len(parts) == 2 else None)
 

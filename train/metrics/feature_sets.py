@@ -48,7 +48,7 @@ def features_of(batches: Iterable[Tensor], extractor: Extractor, *, on_batch: Ca
 def real_features(
     pictures: Pictures, extractor: Extractor, *, batch: int = 32, on_progress: Progress | None = None
 ) -> Features:
-    """Of all ``pictures``, read from the last time where they are the same. A cache that cannot be written is no error."""
+    """Of all ``pictures``; kept ones where nothing changed. That they cannot be kept is no error."""
     key = [pictures.digest(), extractor.id, pictures.resolution, _SCHEMA]
     path = _cache_folder() / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.safetensors"
     if path.is_file():
@@ -58,7 +58,9 @@ def real_features(
         except (EditkitError, KeyError) as error:
             _log.warning("kept features are computed again: %s", error)
     total = len(pictures)
-    found = features_of(pictures.batches(batch), extractor, on_batch=lambda done: on_progress and on_progress(done, total))
+    found = features_of(
+        pictures.batches(batch), extractor, on_batch=lambda done: on_progress and on_progress(done, total)
+    )
     tensors = {"values": found.values} | ({} if found.logits is None else {"logits": found.logits})
     try:
         ensure_folder(path.parent)

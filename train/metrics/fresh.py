@@ -60,5 +60,7 @@ def parse_fresh(text: str, *, device: str = "cpu") -> NetworkGenerator:
     name, _, divisor = text.removeprefix(PREFIX).partition("/")
     configuration, _, resolution = name.rpartition("-")
     if not resolution.isdigit() or not (divisor or "1").isdigit():
-        raise UsageError(f"a fresh network is named like {PREFIX}stylegan3-t-256 or {PREFIX}stylegan3-r-256/4, got {text!r}")
+        raise UsageError(
+            f"a fresh network is named like {PREFIX}stylegan3-t-256 or {PREFIX}stylegan3-r-256/4, got {text!r}"
+        )
     return fresh_generator(configuration, resolution=int(resolution), narrower=int(divisor or 1), device=device)

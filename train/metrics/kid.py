@@ -26,9 +26,7 @@ def subsets(real: int, fake: int, *, count: int = 100, largest: int = 1000, seed
         yield stream.choice(real, size, replace=False), picked
 
 
-def kernel_distance(
-    real: Tensor, fake: Tensor, *, count: int = 100, largest: int = 1000, seed: int = 0
-) -> float:
+def kernel_distance(real: Tensor, fake: Tensor, *, count: int = 100, largest: int = 1000, seed: int = 0) -> float:
     """KID of features [N, D] and [M, D], not multiplied by anything; about 0 for equal distributions, also below.
 
     Args:
@@ -39,7 +37,9 @@ def kernel_distance(
     """
     _check(real, fake)
     chosen = subsets(len(real), len(fake), count=count, largest=largest, seed=seed)
-    return float(np.mean([squared_discrepancy(real[torch.from_numpy(r)], fake[torch.from_numpy(f)]) for r, f in chosen]))
+    return float(
+        np.mean([squared_discrepancy(real[torch.from_numpy(r)], fake[torch.from_numpy(f)]) for r, f in chosen])
+    )
 
 
 def squared_discrepancy(real: Tensor, fake: Tensor) -> float:

@@ -75,7 +75,9 @@ def measure_panel(
     """
     wanted = _expanded(metrics)
     if samples < 1 or batch < 1 or (real_limit is not None and real_limit < 1):
-        raise UsageError(f"samples, batch and the limit of real pictures are from 1, got {samples}, {batch}, {real_limit}")
+        raise UsageError(
+            f"samples, batch and the limit of real pictures are from 1, got {samples}, {batch}, {real_limit}"
+        )
     say = on_progress or (lambda what, done, total: None)
     values: dict[str, float] = {}
     facts: dict[str, Any] = {"generator": G.spec.name, "generator_id": G.spec.id, "samples": samples, "seed": seed}
@@ -93,7 +95,9 @@ def measure_panel(
         if chosen and pictures is not None:
             extractor: Extractor = load()  # type: ignore[operator]
             facts[f"network of {', '.join(chosen)}"] = extractor.id
-            values |= _feature_metrics(chosen, pictures, fake, extractor, samples=samples, seed=seed, batch=batch, say=say)
+            values |= _feature_metrics(
+                chosen, pictures, fake, extractor, samples=samples, seed=seed, batch=batch, say=say
+            )
     if "spectra" in wanted and pictures is not None:
         whiten = whitening(pictures.batches(batch))
         spectra = {
@@ -144,12 +148,14 @@ def _pictures(
     if data is None:
         raise UsageError(f"{', '.join(comparing)} compare with real pictures: give --data, a folder or a zip of them")
     if G.spec.channels != 3:
-        raise UsageError(f"{', '.join(comparing)} take colour pictures; {G.spec.name!r} makes {G.spec.channels} channel(s)")
+        raise UsageError(
+            f"{', '.join(comparing)} take colour pictures; {G.spec.name!r} makes {G.spec.channels} channel(s)"
+        )
     pictures = Pictures(data, resolution=G.spec.resolution, limit=limit)
     if min(len(pictures), samples) < _FEWEST:
         raise UsageError(
-            f"{len(pictures)} real pictures and {samples} samples are too few to compare: at least {_FEWEST} of each, and "
-            "thousands for figures that mean something"
+            f"{len(pictures)} real pictures and {samples} samples are too few to compare: at least {_FEWEST} of "
+            "each, and thousands for figures that mean something"
         )
     return pictures
 
@@ -171,7 +177,10 @@ def _feature_metrics(
             values[name] = kernel_distance(real.values, made.values, seed=seed)
         elif metric == "pr":
             found = precision_recall(real.values, made.values)
-            values |= {name.replace("pr", "precision", 1): found.precision, name.replace("pr", "recall", 1): found.recall}
+            values |= {
+                name.replace("pr", "precision", 1): found.precision,
+                name.replace("pr", "recall", 1): found.recall,
+            }
         else:
             if made.logits is None:
                 raise UsageError("the inception score needs class probabilities; this network gives features only")

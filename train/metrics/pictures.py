@@ -36,7 +36,9 @@ class Pictures:
             try:
                 self._archive = zipfile.ZipFile(self.source)
             except (OSError, zipfile.BadZipFile) as error:
-                raise TrainingDataError(f"{self.source} is not a readable zip ({error}); give a zip or a folder") from error
+                raise TrainingDataError(
+                    f"{self.source} is not a readable zip ({error}); give a zip or a folder"
+                ) from error
             names = sorted(name for name in self._archive.namelist() if Path(name).suffix.lower() in SUFFIXES)
         else:
             raise TrainingDataError(f"there is no folder or zip {self.source}; check the path")
@@ -73,7 +75,7 @@ class Pictures:
             raise TrainingDataError(f"{name} of {self.source} is damaged or not a picture: {error}") from error
         if rgb.width != rgb.height:
             raise TrainingDataError(
-                f"{name} of {self.source} is {rgb.width}x{rgb.height}; a generator's pictures are square: crop them first"
+                f"{name} of {self.source} is {rgb.width}x{rgb.height}; pictures here are square: crop them first"
             )
         if rgb.width != self.resolution:
             rgb = rgb.resize((self.resolution, self.resolution), Image.Resampling.LANCZOS)

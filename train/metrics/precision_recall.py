@@ -43,7 +43,10 @@ def precision_recall(
     covered = []
     for manifold, probes in ((real, fake), (fake, real)):
         reach = torch.cat(
-            [_distances(part, manifold, distance_dtype).kthvalue(neighbours + 1).values for part in manifold.split(rows)]
+            [
+                _distances(part, manifold, distance_dtype).kthvalue(neighbours + 1).values
+                for part in manifold.split(rows)
+            ]
         )  # the nearest is the point itself
         inside = [(_distances(part, manifold, distance_dtype) <= reach).any(1) for part in probes.split(rows)]
         covered.append(float(torch.cat(inside).float().mean()))

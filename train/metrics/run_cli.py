@@ -14,8 +14,8 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser = kinds.add_parser(
         "run",
         help="distances to a data set, path length, equivariance, spectra",
-        description="Measure a generator. On the bundled network of faces: fd_faces, kid_faces, pr_faces (not FID). On an "
-        "Inception\nnetwork, given or at hand: fid, kid, pr, is. Of the generator alone: ppl, eqt (eqt_integer, "
+        description="Measure a generator. On the bundled network of faces: fd_faces, kid_faces, pr_faces (not FID). On "
+        "an Inception\nnetwork, given or at hand: fid, kid, pr, is. Of the generator alone: ppl, eqt (eqt_integer, "
         "eqt_fractional), eqr.\nAnd spectra. Compare figures at the same numbers of pictures only.",
         allow_abbrev=False,
     )
@@ -40,9 +40,15 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         [
             ("editkit metrics run --data faces128_train.zip", "Frechet distance of the bundled generator to photos"),
             ("editkit metrics run --metrics fd_faces,kid_faces,pr_faces --data photos/ --samples 5000", "of a folder"),
-            ("editkit metrics run --metrics fid,is --inception weights.pth --data photos/ --generator my.safetensors", "FID"),
+            (
+                "editkit metrics run --metrics fid,is --inception weights.pth --data photos/ --generator my.pkl",
+                "FID",
+            ),
             ("editkit metrics run --metrics eqt,eqr,ppl --samples 100", "of the generator alone"),
-            ("editkit metrics run --metrics eqt,eqr --generator fresh:stylegan3-r-256 --samples 8", "of an untrained one"),
+            (
+                "editkit metrics run --metrics eqt,eqr --generator fresh:stylegan3-r-256 --samples 8",
+                "of an untrained one",
+            ),
             ("editkit metrics run --metrics spectra --data photos/ --picture spectra.png", "where detail is missing"),
         ],
     )
