@@ -119,8 +119,17 @@ def test_the_complete_metric(name: str) -> None:
     )
     for theirs, ours in (("eqt_int", "eqt_integer"), ("eqt_frac", "eqt_fractional"), ("eqr", "eqr")):
         assert near(result.psnr[ours], seeded[theirs]), ours
-    change = 20 * math.log10(0.5 / result.deviation)
-    assert result.normalised == {kind: pytest.approx(value + change) for kind, value in result.psnr.items()}
+
+
+def test_normalised_figures_do_not_depend_on_the_contrast() -> None:
+    """Twice the contrast doubles every error: 6 dB less, but for the normalised figure."""
+    faint, strong = (equivariance(random_generator(output_scale=scale), samples=2) for scale in (0.25, 0.5))
+    assert strong.deviation == pytest.approx(2 * faint.deviation, rel=1e-4)
+    for kind, value in faint.psnr.items():
+        assert strong.psnr[kind] == pytest.approx(value - 20 * math.log10(2), abs=0.1)
+        assert strong.normalised[kind] == pytest.approx(faint.normalised[kind], abs=0.1)
+    change = faint.normalised["eqr"] - faint.psnr["eqr"]
+    assert change == pytest.approx(20 * math.log10(faint.deviation / 0.5))
 
 
 def test_fresh_networks_have_the_published_sizes() -> None:

@@ -4,7 +4,7 @@ Source: Karras et al. 2021, "Alias-Free Generative Adversarial Networks", sectio
 with integer and with fractional translation, EQ-R; peak signal-to-noise ratios in dB over the pixels where both are
 valid, for the range -1 to 1.
 
-An untrained network's pictures fill another range, which moves its figures by as much. ``Equivariance.normalised``
+Pictures that fill little of that range, as an untrained network's, have small errors for that alone. ``Equivariance.normalised``
 takes that out: it is the figure of the same pictures scaled to a standard deviation of 0.5, about that of photos.
 """
 
@@ -66,7 +66,7 @@ class Equivariance:
     @property
     def normalised(self) -> dict[str, float]:
         """The same at a standard deviation of the pictures of 0.5."""
-        change = 20 * math.log10(REFERENCE_DEVIATION / self.deviation)
+        change = 20 * math.log10(self.deviation / REFERENCE_DEVIATION)  # errors grow with the pictures
         return {kind: value + change for kind, value in self.psnr.items()}
 
 
