@@ -4,8 +4,9 @@ Source: Karras et al. 2021, "Alias-Free Generative Adversarial Networks", sectio
 with integer and with fractional translation, EQ-R; peak signal-to-noise ratios in dB over the pixels where both are
 valid, for the range -1 to 1.
 
-Pictures that fill little of that range, as an untrained network's, have small errors for that alone. ``Equivariance.normalised``
-takes that out: it is the figure of the same pictures scaled to a standard deviation of 0.5, about that of photos.
+Pictures that fill little of that range, as an untrained network's, have small errors for that alone.
+``Equivariance.normalised`` takes that out: it is the figure of the same pictures scaled to a standard deviation of 0.5,
+about that of photos.
 """
 
 from __future__ import annotations
