@@ -1,0 +1,69 @@
+"""The strength of augmentation: its steps, its ends, ranks, and its state."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from editkit.errors import UsageError
+from train.adaptive import AdaptiveOptions, AdaptiveStrength
+
+
+def run(controller: AdaptiveStrength, logits: torch.Tensor, batches: int) -> None:
+    for _ in range(batches):
+        controller.observe(logits)
+        controller.step(len(logits))
+
+
+def test_it_goes_from_0_to_1_in_the_time_given_and_stops_there() -> None:
+    controller = AdaptiveStrength(AdaptiveOptions(speed_kimg=1.0, interval=4))
+    run(controller, torch.ones(10, 1), 3)
+    assert controller.strength == 0 and controller.overfitting is None
+    run(controller, torch.ones(10, 1), 1)
+    assert controller.strength == pytest.approx(40 / 1000) and controller.overfitting == 1
+    run(controller, torch.ones(10, 1), 150)
+    assert controller.strength == 1
+    run(controller, -torch.ones(10, 1), 400)
+    assert controller.strength == 0
+
+
+def test_at_the_target_it_stays() -> None:
+    controller = AdaptiveStrength(AdaptiveOptions(interval=1), strength=0.25)
+    run(controller, torch.tensor([1.0, 1.0, 1.0, 1.0, -1.0]), 1)  # r_t = 0.6
+    assert controller.strength == 0.25
+
+
+def test_two_ranks_agree_with_one() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.5, -1.0, 3.0, 0.1, 0.2, 0.3])
+    alone = AdaptiveStrength(AdaptiveOptions(interval=1), strength=0.5)
+    alone.observe(logits)
+    alone.step(8)
+    ranks = [AdaptiveStrength(AdaptiveOptions(interval=1), strength=0.5) for _ in range(2)]
+    for rank, part in zip(ranks, logits.split(4)):
+        rank.observe(part)
+    total = sum(rank._sum for rank in ranks)
+
+    def add_up(tensor: torch.Tensor) -> None:
+        tensor.copy_(total)
+
+    for rank in ranks:
+        rank.step(8, reduce=add_up)
+    assert [rank.strength for rank in ranks] == [alone.strength] * 2 and alone.overfitting == ranks[
+        0
+    ].overfitting == 0.75
+
+
+def test_the_state_goes_on_where_it_was() -> None:
+    first, second = AdaptiveStrength(), AdaptiveStrength()
+    run(first, torch.tensor([1.0, 1.0, 1.0, -1.0]), 6)
+    second.load_state_dict(first.state_dict())
+    for controller in (first, second):
+        run(controller, torch.ones(4), 2)
+    assert first.state_dict() == second.state_dict() and first.strength > 0
+
+
+def test_bad_options_and_no_logits() -> None:
+    with pytest.raises(UsageError, match="target"):
+        AdaptiveOptions(target=1.0)
+    with pytest.raises(UsageError, match="no logits"):
+        AdaptiveStrength(AdaptiveOptions(interval=1)).step(4)
