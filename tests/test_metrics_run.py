@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_extractors import Colours, Plain, script
+from test_extractors import random_inception
 
 from editkit.cli import main
 from editkit.errors import TrainingDataError, UsageError
@@ -53,7 +53,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, d
 def test_several_figures_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_generator(random_generator(resolution=32), tmp_path / "G.safetensors")
     data = photos(tmp_path / "photos")
-    network = script(Colours(True), tmp_path / "colours.pt")
+    network = random_inception(tmp_path / "inception.pth")
     code, found, err = command(
         capsys, "--generator", tmp_path / "G.safetensors", "--data", as_zip(data), "--samples", 24,
         "--inception", network,
@@ -62,11 +62,11 @@ def test_several_figures_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert code == 0, err
     figures = found["metrics"]
     assert set(figures) == {
-        "fd_faces", "kid_faces", "precision_faces", "recall_faces", "fd_colours", "is_colours", "is_colours_deviation",
+        "fd_faces", "kid_faces", "precision_faces", "recall_faces", "fid", "is", "is_deviation",
         "spectra_gap_db", "eqt_integer_db", "eqt_fractional_db", "eqt_integer_normalised_db",
         "eqt_fractional_normalised_db",
     }  # fmt: skip
-    assert found["samples"] == 24 and found["real"] == 20 and "fid" not in figures
+    assert found["samples"] == 24 and found["real"] == 20
     assert 0 <= figures["precision_faces"] <= 1 and figures["fd_faces"] > 0 and figures["eqt_integer_db"] > 20
     with Image.open(tmp_path / "spectra.png") as picture:
         assert picture.size == (2 * 128 + 12, 128 + 8)
@@ -154,10 +154,13 @@ def test_wrong_use(tmp_path: Path, options: dict[str, Any], match: str) -> None:
         measure_panel(random_generator(resolution=32), **options)
 
 
-def test_a_score_needs_probabilities_and_a_grey_generator_has_no_colours(tmp_path: Path) -> None:
-    data, network = photos(tmp_path / "photos"), script(Plain(), tmp_path / "plain.pt")
+def test_a_score_needs_probabilities_and_a_grey_generator_has_no_colours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = photos(tmp_path / "photos")
+    monkeypatch.setattr("train.metrics.panel.load_extractor", lambda source: FaceFeatures())
     with pytest.raises(UsageError, match="probabilities"):
-        measure_panel(random_generator(resolution=32), metrics=["is"], data=data, inception=network, samples=16)
+        measure_panel(random_generator(resolution=32), metrics=["is"], data=data, samples=16)
     with pytest.raises(UsageError, match="1 channel"):
         measure_panel(random_generator(resolution=32, img_channels=1), data=data, samples=16)
 

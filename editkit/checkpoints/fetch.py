@@ -43,11 +43,14 @@ LONGEST_PAUSE = 30.0  # seconds
 class Source:
     """What to fetch: an http(s) address, and what is known of the file behind it.
 
-    ``sha256`` is compared in full where given. ``hint`` ends every message of a fetch that failed.
+    ``sha256`` is compared in full where given. ``kind`` is what it must be, ``accepts`` judges that by the first 64
+    bytes. ``hint`` ends every message of a fetch that failed.
     """
 
     url: str
     sha256: str | None = None
+    kind: str = "a pickle"
+    accepts: Callable[[bytes], bool] = is_pickle
     hint: str = ""
 
 
@@ -64,7 +67,7 @@ def fetch(
     retries: int = 5,
     pause: float = 1.0,
 ) -> Path:
-    """Fetch a pickle to ``target``, or leave one that is there alone; returns ``target``.
+    """Fetch a file to ``target``, or leave one that is there alone; returns ``target``.
 
     Args:
         on_progress: called with the bytes at hand and their total, None where the server does not say.
@@ -73,7 +76,7 @@ def fetch(
         pause: seconds before the first new attempt; doubled each time.
 
     Raises:
-        CheckpointError: not found, out of reach, not a pickle, or not the file that was asked for; nothing is kept
+        CheckpointError: not found, out of reach, of another kind, or not the file that was asked for; nothing is kept
             of a wrong file, and what came of a right one stays for the next run.
         OutputError: no space or no permission.
     """
@@ -270,10 +273,11 @@ def _unwritable(part: _Part, error: OSError) -> OutputError:
 
 
 def _check_head(source: Source, part: _Part, head: bytes, total: int | None) -> None:
-    """Ends early on what is no pickle: a login page of some proxy is not worth a wait."""
-    if len(head) >= 2 and not is_pickle(head):
+    """Ends early on a file of another kind: a login page of some proxy is not worth a wait."""
+    if len(head) >= 2 and not source.accepts(head[:HEAD]):
         part.drop()
-        raise CheckpointError(_message(source, f"it is {describe(head[:HEAD], total or len(head))}, not a pickle"))
+        found = describe(head[:HEAD], total or len(head))
+        raise CheckpointError(_message(source, f"it is {found}, not {source.kind}"))
 
 
 def _check(source: Source, part: _Part, total: int | None) -> None:

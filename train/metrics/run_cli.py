@@ -28,8 +28,7 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--inception",
         metavar="FILE|URL",
-        help="torch-fidelity's weights (.pth), or a TorchScript module, a program from a source you trust, after which "
-        "its figures are named (default: the weights among the optional ones)",
+        help="torch-fidelity's weights (.pth), for fid, kid, pr and is (default: those among the optional weights)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first sample (default: 0)")
     parser.add_argument("--batch", type=positive, default=16, metavar="N", help="pictures at a time (default: 16)")
