@@ -46,7 +46,8 @@ class Optimise:
         noise: standard deviation of the exploring noise at the start, in standard deviations of W; it falls to zero
             over ``noise_ramp`` of the search.
         weights: of the loss.
-        budget: seconds, or None. The ramps follow the time then.
+        budget: seconds, or None. The ramps follow the time then. It counts from the end of the first step, in which
+            code is compiled and memory is taken for the first time.
         patience: steps without an improvement of ``tolerance`` (relative) after which the search has converged; 0
             never stops early. Counted once the noise has gone.
         tolerance: see ``patience``.
@@ -103,11 +104,12 @@ def search(
     """
     run = _Search(G, targets.to(G.device), method, perceptual, seed, classes)
     started = time.monotonic()
+    first: float | None = None  # when the first step ended
     history: list[Step] = []
     stop = Stop.MAX_STEPS
     try:
         while run.index < method.steps:
-            elapsed = time.monotonic() - started
+            elapsed = 0.0 if first is None else time.monotonic() - first
             if method.budget is not None and elapsed >= method.budget:
                 stop = Stop.BUDGET
                 break
@@ -115,6 +117,7 @@ def search(
             if method.budget is not None:
                 progress = max(progress, elapsed / method.budget)
             losses = run.step(progress)
+            first = time.monotonic() if first is None else first
             if losses is None:
                 stop = Stop.DIVERGED
                 break
