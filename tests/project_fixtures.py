@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +91,21 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     err = capsys.readouterr().err
     assert err.startswith("editkit: error: ") and err.count("\n") == 1, err
     return err
+
+
+def close(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Nobody may look into ``folder`` any more. root may look anywhere, so the refusal is played."""
+
+    def refusing(function: Callable, below: bool) -> Callable:
+        def refused(path, *args, **options):
+            name = Path(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else None
+            if name is not None and (folder in name.parents if below else name == folder or folder in name.parents):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+            return function(path, *args, **options)
+
+        return refused
+
+    for module, name in ((os, "stat"), (os, "lstat"), (os, "mkdir"), (io, "open")):
+        monkeypatch.setattr(module, name, refusing(getattr(module, name), below=True))
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name), below=False))

@@ -10,11 +10,14 @@ import zlib
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
-from project_fixtures import G, checkpoint, home, make_photo, one_line, photo, project, rows, warmth
+from project_fixtures import G, checkpoint, close, home, make_photo, one_line, photo, project, rows, warmth
 
+from editkit import faces
 from editkit.direction import Direction
 from editkit.errors import OutputError
+from editkit.faces import Face
 from projector import folder
 
 # Wrong use
@@ -51,6 +54,14 @@ def test_wrong_use_exits_2(project, photo: Path, options: list[str], hint: str, 
 def test_an_unknown_direction_names_the_known_ones(project, photo: Path, warmth: Direction, capsys) -> None:
     assert project(photo, "--edit", "warmht=1") == 2
     assert "warmth" in one_line(capsys)
+
+
+def test_a_face_beyond_the_last_is_wrong_use(project, photo: Path, monkeypatch, capsys) -> None:
+    points = torch.tensor([[17.0, 20.0], [31.0, 20.0], [24.0, 27.0], [19.0, 34.0], [29.0, 34.0]], dtype=torch.float64)
+    monkeypatch.setattr(faces, "find_faces", lambda picture: [Face(points=points, confidence=0.9)] * 2)
+    assert project(photo, "--align", "faces128", "--face", "2") == 2
+    assert "2 face(s)" in one_line(capsys)
+    assert project(photo, "--align", "faces128", "--face", "1") == 0
 
 
 def test_folders_take_no_box_and_are_not_their_own_output(project, tmp_path: Path, capsys) -> None:
@@ -118,6 +129,38 @@ def test_a_missing_photo_makes_no_folder(project, tmp_path: Path, capsys) -> Non
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("options", [[], ["--box", "1,2,30,30"]])
+def test_a_photo_in_a_closed_folder_is_one_line(project, photo: Path, tmp_path: Path, monkeypatch, capsys, options):
+    close(monkeypatch, tmp_path / "private")
+    assert project(tmp_path / "private" / "me.png", *options) == 1
+    message = one_line(capsys)
+    assert "private" in message and "no permission" in message and "copy it elsewhere" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_closed_folder_of_photos_is_one_line(project, tmp_path: Path, monkeypatch, capsys) -> None:
+    make_photo(tmp_path / "private" / "me.png")
+    close(monkeypatch, tmp_path / "private")
+    assert project(tmp_path / "private") == 1
+    assert "no permission" in one_line(capsys)
+
+
+def test_a_closed_photo_is_one_line(project, photo: Path, monkeypatch, capsys) -> None:
+    def refused(self, *args, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert project(photo) == 1
+    assert "no permission" in one_line(capsys)
+
+
+def test_a_recipe_in_a_closed_folder_is_one_line(project, photo: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    close(monkeypatch, tmp_path / "private")
+    assert project(photo, "--recipe", tmp_path / "private" / "mine.json") == 1
+    message = one_line(capsys)
+    assert "mine.json" in message and "check its permissions" in message
+
+
 def test_an_empty_folder_is_an_error(project, tmp_path: Path, capsys) -> None:
     (tmp_path / "photos").mkdir()
     assert project(tmp_path / "photos") == 1
@@ -149,6 +192,28 @@ def test_a_read_only_output_folder(project, photo: Path, monkeypatch, capsys) ->
     monkeypatch.setattr(os, "access", lambda *a, **k: False)  # root may write anywhere: the refusal is played
     assert project(photo) == 1
     assert "no permission" in one_line(capsys)
+
+
+@pytest.mark.parametrize("below", ["", "deep/er"])
+def test_an_output_folder_in_a_closed_folder(project, photo: Path, tmp_path: Path, monkeypatch, capsys, below: str):
+    close(monkeypatch, tmp_path / "private")
+    assert project(photo, "--out", tmp_path / "private" / "out" / below) == 1
+    message = one_line(capsys)
+    assert "private" in message and "no permission" in message and "choose another" in message
+
+
+def test_an_output_folder_that_cannot_be_made(project, photo: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Two levels below a folder that may be read and not written."""
+
+    def refused(path, *args, **options):
+        if os.path.exists(os.path.dirname(path)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+
+    monkeypatch.setattr(os, "mkdir", refused)
+    assert project(photo, "--out", tmp_path / "a" / "b" / "c") == 1
+    message = one_line(capsys)
+    assert "no permission" in message and "choose another" in message
 
 
 @pytest.mark.parametrize("blocker", ["out", "out/me"])

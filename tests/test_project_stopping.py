@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from project_fixtures import ROOT, G, checkpoint, home, make_photo, photo, proje
 from projector import Step, Stop
 from projector import cli as project_cli
 from projector.job import FILES
+from projector.manifest import Manifest
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -57,6 +59,63 @@ def test_ctrl_c_in_a_folder_leaves_nothing_half_and_goes_on_later(project, tmp_p
     assert project(tmp_path / "photos") == 0
     assert {row["status"] for row in rows(out).values()} == {"done"} and len(rows(out)) == 3
     assert (out / "a" / "report.json").stat().st_mtime_ns == written
+
+
+def interrupting(monkeypatch: pytest.MonkeyPatch, place: str, *, times: int) -> None:
+    """Ctrl-C at the end of the function ``place``, in its first calls."""
+    module, _, name = place.rpartition(".")
+    owner = Manifest if module.endswith("Manifest") else importlib.import_module(module)
+    function, seen = getattr(owner, name), []
+
+    def interrupted(*args, **options):
+        result = function(*args, **options)
+        seen.append(place)
+        if len(seen) <= times:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(owner, name, interrupted)
+
+
+AFTER_THE_SEARCH = (
+    "projector.search.measure",
+    "projector.job.render_edited",
+    "projector.job.write_edited",
+    "projector.job.photo_report",
+    "projector.manifest.Manifest.finish",
+)
+
+
+@pytest.mark.parametrize("place", AFTER_THE_SEARCH)
+def test_ctrl_c_after_the_search_writes_what_was_found(
+    project, photo: Path, warmth, tmp_path: Path, monkeypatch, capsys, place: str
+) -> None:
+    assert project(photo) == 0
+    found = (tmp_path / "out" / "me" / "edited.png").read_bytes()
+    with monkeypatch.context() as patch:
+        interrupting(patch, place, times=1)
+        assert project(photo, "--force") == 130
+    captured = capsys.readouterr()
+    assert "Ctrl-C again stops at once" in captured.err and "Traceback" not in captured.err
+    assert sorted(path.name for path in (tmp_path / "out" / "me").iterdir()) == sorted(FILES)
+    assert (tmp_path / "out" / "me" / "edited.png").read_bytes() == found
+    told = json.loads((tmp_path / "out" / "me" / "report.json").read_text())
+    assert told["stop"] == rows(tmp_path / "out")["me.png"]["stop"] == "cancelled" and told["steps"] == 3
+
+
+@pytest.mark.parametrize("place", AFTER_THE_SEARCH[:4])
+def test_a_second_ctrl_c_stops_at_once(project, photo: Path, tmp_path: Path, monkeypatch, place: str) -> None:
+    interrupting(monkeypatch, place, times=2)
+    assert project(photo) == 130
+    assert not (tmp_path / "out" / "me" / "report.json").exists()
+    assert rows(tmp_path / "out")["me.png"]["status"] == "pending"
+
+
+def test_ctrl_c_in_the_search_and_after_it_stops_at_once(project, photo: Path, tmp_path: Path, monkeypatch) -> None:
+    interrupt_at(monkeypatch, 2)
+    interrupting(monkeypatch, "projector.search.measure", times=1)
+    assert project(photo) == 130
+    assert not (tmp_path / "out" / "me").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
