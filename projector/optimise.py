@@ -21,6 +21,7 @@ from editkit.errors import UsageError
 from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
+from editkit.search_memory import check_search_fits
 from editkit.seeds import normal
 from projector.losses import PictureLoss, Weights
 from projector.result import Step, Stop
@@ -101,7 +102,10 @@ def search(
     ``classes``: of a conditional generator, as for ``projector.project``.
 
     ``on_step(step)`` returning False, or Ctrl-C, ends the search with the best so far and ``Stop.CANCELLED``.
+
+    Raises MemoryBudgetError, before anything is taken, where it would not fit into the memory that is free.
     """
+    check_search_fits(G, batch=len(targets), perceptual=perceptual.name if method.weights.perceptual else None)
     run = _Search(G, targets.to(G.device), method, perceptual, seed, classes)
     started = time.monotonic()
     first: float | None = None  # when the first step ended

@@ -50,6 +50,7 @@ def project(
 
     Raises:
         PhotoError, NoFaceError: the photo cannot be read, or no face was found.
+        MemoryBudgetError: the search would not fit into the memory that is free; the message has the numbers.
         UsageError: the generator's pictures are not RGB, or a class it does not have.
     """
     from editkit.perceptual import best_available
