@@ -139,7 +139,7 @@ def _stylegan2(arguments: Mapping[str, Any], cuda: bool) -> tuple[int, int]:
             kept += size * (2 * before * (r // 2) ** 2 + 4 * channels * r**2)
             weights += 4 * 9 * before * channels
             if options.get("architecture") == "resnet":
-                kept += size * 2 * channels * r**2
+                kept += size * 3 * channels * r**2
         before = channels
     return weights, int(STYLEGAN2_PEAK * kept)
 

@@ -48,6 +48,7 @@ print(json.dumps({{"peak": peak / 2**20, "told": told / 2**20}}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize(
     ("kind", "arguments", "batch"),
@@ -138,7 +139,7 @@ def test_a_search_that_does_not_fit_is_refused_before_it_starts(monkeypatch) -> 
         search(G, targets, method, perceptual=_Named())
     for module in (memory, search_memory):
         monkeypatch.setattr(module, "free_memory", lambda device="cpu": one - 1)
-    with pytest.raises(MemoryBudgetError, match="for 1 photo at a time needs about .*; close other programs.*device"):
+    with pytest.raises(MemoryBudgetError, match=r"for 1 photo at a time needs about .*; close other programs.*device"):
         search(G, targets[:1], method, perceptual=_Named())
     with pytest.raises(MemoryBudgetError, match="not even one fits"):
         search(G, targets, method, perceptual=_Named())
