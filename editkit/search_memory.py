@@ -100,7 +100,7 @@ def _filtered(table: list[LayerGeometry], arguments: Mapping[str, Any], cuda: bo
     """Bytes kept of the layers of StyleGAN3: (normalised weights, activations a sample)."""
     kernel, oversampling, taps, radial = (arguments.get(name, _LAYER_DEFAULTS[name]) for name in _LAYER_DEFAULTS)
     fused = _fused("cuda" if cuda else "cpu")
-    weights = kept = 0
+    weights, kept = 0, 0.0
     for g in table:
         size = 2 if cuda and g.use_fp16 else 4
         k = 1 if g.is_torgb else kernel

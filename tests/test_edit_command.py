@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,11 @@ from project_fixtures import (
     warmth,
 )
 
+from directions import catalog
 from editkit import cli
 from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
-from editkit.generator import NetworkGenerator, random_generator, save_generator
+from editkit.generator import NetworkGenerator, load_generator, random_generator, save_generator
 from editkit.latent import Latent, concatenate
 from editkit.latent_file import read_latent
 from editkit.photo import image_to_uint8
@@ -204,6 +206,16 @@ def test_an_unknown_kind_of_picture_is_refused(edit, me: Path, tmp_path: Path, c
     capsys.readouterr()
     assert edit(me, "--edit", "none", "--out", tmp_path / "me.tga") == 1
     assert ".tga" in one_line(capsys)
+
+
+def test_the_edits_in_the_help_are_at_hand_for_the_bundled_generator(capsys) -> None:
+    bundled = load_generator(device="cpu")
+    assert cli.main(["edit", "--help"]) == 0
+    named = re.findall(r"--edit ([a-z_]+)=([-+0-9.]+)", capsys.readouterr().out)
+    assert len(named) > 1
+    for name, strength in named:
+        low, high = catalog.load(bundled, name).strength
+        assert low <= float(strength) <= high, f"{name}={strength} is outside {low} to {high}"
 
 
 def test_the_example_of_the_help_works_on_the_bundled_generator(project, tmp_path: Path, monkeypatch) -> None:
