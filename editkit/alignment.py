@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from editkit.crops import CONVENTIONS, Square, centre, faces128, ffhq, five_points, from_box
-from editkit.errors import NoFaceError, UsageError
+from editkit.errors import FaceIndexError, NoFaceError, UsageError
 from editkit.photo import Photo
 from editkit.warping import corners, pad_edge, pad_faded, warp
 
@@ -52,6 +52,18 @@ class Alignment:
             "landmarks": None if self.landmarks is None else self.landmarks.tolist(),
             "convention": self.convention,
         }
+
+    def crop(self, photo: Photo) -> "AlignedPhoto":
+        """What lies there in ``photo``. Raises UsageError where the photo has another size than the aligned one."""
+        if photo.size != self.photo_size:
+            (width, height), (found_width, found_height) = self.photo_size, photo.size
+            raise UsageError(
+                f"the aligned photo had {width} x {height} pixels, {photo.path or 'this one'} has {found_width} x "
+                f"{found_height}; give the original"
+            )
+        size = (self.crop_size, self.crop_size)
+        image = warp(photo.image, torch.linalg.inv(self.photo_to_crop), size, pad=pad_faded).clamp(-1, 1)
+        return AlignedPhoto(image=image, photo=photo, alignment=self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Alignment":
@@ -128,7 +140,8 @@ def align(
         the face conventions it says where the face is, and where no landmarks can be found in it, is itself the crop.
     landmarks: [5, 2] or [68, 2] in photo pixels, instead of looking for a face.
     face: "largest", or the index of a face, 0 being the largest.
-    Raises NoFaceError where the convention needs a face and none is found, UsageError for options that do not fit.
+    Raises NoFaceError where the convention needs a face and none is found (FaceIndexError: not that many), UsageError
+    for options that do not fit.
     """
     size, convention = _crop_size(spec), convention or (None if isinstance(spec, int) else spec.alignment) or "faces128"
     if convention not in CONVENTIONS:
@@ -142,12 +155,13 @@ def align(
         points = _find_landmarks(photo, convention, box, landmarks, face)
         square = _square(convention, points, box, photo.size)
     _check_extent(square, photo.size)
-    matrix = square.photo_to_crop(size)
-    image = warp(photo.image, torch.linalg.inv(matrix), (size, size), pad=pad_faded).clamp(-1, 1)
-    alignment = Alignment(
-        photo_to_crop=matrix, photo_size=photo.size, crop_size=size, landmarks=points, convention=convention
-    )
-    return AlignedPhoto(image=image, photo=photo, alignment=alignment)
+    return Alignment(
+        photo_to_crop=square.photo_to_crop(size),
+        photo_size=photo.size,
+        crop_size=size,
+        landmarks=points,
+        convention=convention,
+    ).crop(photo)
 
 
 def _crop_size(spec: CropSpec | int) -> int:
@@ -192,7 +206,9 @@ def _choose(faces: list[Any], face: str | int, photo: Photo) -> Any:
     if not isinstance(index, int) or index < 0:
         raise UsageError(f'face is "largest" or an index from 0 on, got {face!r}')
     if index >= len(faces):
-        raise NoFaceError(f"{name} shows {len(faces)} face(s); face {index} is not there (0 is the largest)")
+        raise FaceIndexError(
+            f"{name} shows {len(faces)} face(s); face {index} is not there: give 0, the largest, to {len(faces) - 1}"
+        )
     return faces[index]
 
 

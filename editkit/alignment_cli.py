@@ -57,14 +57,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Align what ``args`` names. Of a folder, photos that fail are reported and the others are still written."""
+    from editkit.decoding import is_folder
     from editkit.files import ensure_folder
 
     if args.all_faces and (args.box is not None or args.convention == "centre"):
         raise UsageError("--all-faces looks for faces; it does not go with --box or --align centre")
     source = None if args.photo is None else Path(args.photo)
-    is_folder = source is not None and source.is_dir()
+    many = source is not None and is_folder(source)
     sources: list[Path | None] = [source]
-    if source is not None and is_folder:
+    if source is not None and many:
         sources = list(photos_in(source))
     folder = ensure_folder(args.out)
     names = _names(sources)
@@ -76,19 +77,24 @@ def run(args: argparse.Namespace) -> int:
             try:
                 results += _align_one(path, folder / names[path], args, output)
             except PhotoError as error:
-                if not is_folder:
+                if not many:
                     raise
                 failed += 1
                 log.error("%s", error)
                 results.append({"photo": path, "error": str(error)})
-        if is_folder:
+        if many:
             output.say(f"{len(sources) - failed} of {len(sources)} photos aligned in {folder}")
     return 1 if failed else 0
 
 
 def photos_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, by suffix, sorted by name. Raises PhotoError where there is none."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
+    """The pictures of a folder, by suffix, sorted by name. Raises PhotoError: there is none, or nobody may look."""
+    from editkit.decoding import unreadable
+
+    try:
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
+    except OSError as error:
+        raise unreadable(folder, error) from error
     if not found:
         raise PhotoError(f"{folder} holds no pictures ({', '.join(sorted(PHOTO_SUFFIXES))})")
     return found

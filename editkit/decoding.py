@@ -8,6 +8,7 @@ import importlib.util
 import io
 import logging
 import re
+import stat
 import struct
 import warnings
 import zlib
@@ -60,15 +61,33 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, np.
             return _to_srgb(_upright(picture), path)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path given for a photo is a folder. Raises PhotoError: nothing is there, or nobody may look."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> PhotoError:
+    """What the system says of a photo, or a folder of them, that cannot be read, and what to do about it."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return PhotoError(f"there is no file or folder {path}; check the path")
+    if isinstance(error, PermissionError):
+        return PhotoError(
+            f"cannot read {path}: no permission; allow your user to read it and to enter the folders above it, or copy "
+            "it elsewhere"
+        )
+    return PhotoError(f"cannot read {path}: {error.strerror or error}")
+
+
 def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
+    if is_folder(path):
         raise PhotoError(f"{path} is a folder; give one picture file")
     try:
         data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise PhotoError(f"there is no file {path}; check the path") from error
     except OSError as error:
-        raise PhotoError(f"cannot read {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     if not data:
         raise PhotoError(f"{path} is empty (0 bytes); copy or download it again")
     return data

@@ -215,7 +215,7 @@ def as_text(report: dict[str, Any]) -> str:
     lines.append("bundled weights")
     for one in report["bundled"]:
         what = " ".join(dict.fromkeys(str(one[key]) for key in ("kind", "name") if key in one))
-        size = f"{one['bytes'] / MIB:6.1f} MiB" if "bytes" in one else "   missing"
+        size = _size(one["bytes"]) if "bytes" in one else "missing".rjust(10)
         lines.append(f"  {size}  {one['file']}  {what}".rstrip())
     lines.append("optional weights (never downloaded by editkit)")
     for one in report["optional"]:
@@ -226,8 +226,13 @@ def as_text(report: dict[str, Any]) -> str:
             lines.append(f"           from {one['url']}")
     published = report["published"]
     lines.append(f"published networks in {published['folder']}: {len(published['at_hand'])} of {published['known']}")
-    lines += [f"  {one['bytes'] / MIB:6.1f} MiB  {one['name']}" for one in published["at_hand"]]
+    lines += [f"  {_size(one['bytes'])}  {one['name']}" for one in published["at_hand"]]
     if not published["at_hand"]:
         lines.append("  editkit models lists them, editkit models download NAME fetches one")
     lines += [f"PROBLEM: {problem}" for problem in report["problems"]] or ["everything that editkit needs is here"]
     return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    """Bytes in ten characters: a direction has a few kB, a network many MiB."""
+    return f"{count / MIB:6.1f} MiB" if count >= MIB else f"{count / 1000:7.1f} kB"

@@ -81,6 +81,12 @@ class Recipe:
             raise GeneratorMismatchError(f"recipe {self.name!r} mixes directions of several generators: {both}")
         object.__setattr__(self, "generator", next(iter(ids), None))
 
+    @property
+    def summary(self) -> str:
+        """The edits in a line for people: "warmth +1.4"; a placement is named, not told."""
+        parts = [f"{edit.name} {edit.strength:+g}" for edit in self.edits]
+        return ", ".join(parts + (["placed"] if self.transform is not None else [])) or "none"
+
     def to_json(self, *, embed: bool = True) -> str:
         """JSON text; with ``embed`` it holds the vectors and works anywhere, without it only their names."""
         from editkit.recipe_file import recipe_to_json

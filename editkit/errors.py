@@ -25,6 +25,12 @@ class NoFaceError(PhotoError):
     """No face was found where the crop convention needs one."""
 
 
+class FaceIndexError(NoFaceError):
+    """A face was asked for by an index that the photo does not have: wrong use, where other missing faces are not."""
+
+    exit_code = 2
+
+
 class CheckpointError(EditkitError):
     """A weights file that is damaged, of an unknown kind, or does not fit the network it claims to be."""
 

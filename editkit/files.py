@@ -127,7 +127,7 @@ def _as_output_error(target: Path, written: Path) -> Iterator[None]:
         raise
     except OSError as error:
         # An error that names some other file (say, an input read inside the block) is not ours to explain.
-        if error.filename is not None and Path(os.fsdecode(error.filename)) not in (written, target, target.parent):
+        if error.filename is not None and Path(os.fsdecode(error.filename)) not in (written, target, *target.parents):
             raise
         raise _explain(target, error.errno, error) from error
     except Exception as error:

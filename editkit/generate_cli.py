@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editkit.command import Output, add_command
+from editkit.edit_options import add_placement_options, placement
 from editkit.errors import UsageError
 from editkit.option_types import (
     accept_negative_values,
     add_generator_options,
-    finite,
     number_list,
-    number_pair,
     number_range,
     positive,
-    positive_number,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
     from editkit.generating import Sampling
     from editkit.generator import Generator
-    from editkit.transform import Transform
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,15 +58,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     style.add_argument("--mix-rows", type=number_list, metavar="SEEDS", help="style mixing: seeds of the rows")
     style.add_argument("--mix-columns", type=number_list, metavar="SEEDS", help="seeds that the layers come from")
     style.add_argument("--mix-layers", type=number_list, metavar="ROWS", help="which rows of w, such as 0-3")
-    place = parser.add_argument_group("placement")
-    place.add_argument("--translate", type=number_pair, metavar="X,Y", help="right and down, in image widths")
-    place.add_argument(
-        "--rotate",
-        type=finite,
-        metavar="DEGREES",
-        help="counter-clockwise; details turn with it in StyleGAN3-R only",
-    )
-    place.add_argument("--scale", type=positive_number, metavar="FACTOR", help="above 1 is larger")
+    add_placement_options(parser)
     files = parser.add_argument_group("files")
     files.add_argument(
         "--grid",
@@ -98,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         classes=args.label,
         truncation_psi=1.0 if sweep else args.psi[0],
         truncation_cutoff=args.cutoff,
-        transform=placement(args.translate, args.rotate, args.scale),
+        transform=placement(args),
         batch=args.batch,
     )
     note = not args.no_metadata
@@ -154,13 +143,3 @@ def _pictures(
     kept = sum(one.kept for one in made)
     was = f", {kept} of them there before" if kept else ""
     output.say(f"{len(made)} pictures{was}: {made[0].path} to {made[-1].path.name}")
-
-
-def placement(translate: tuple[float, float] | None, rotate: float | None, scale: float | None) -> Transform | None:
-    """Scale, then turn, then move; None where nothing is asked for."""
-    from editkit.transform import Transform
-
-    if translate is None and rotate is None and scale is None:
-        return None
-    moved = Transform.translate(*(translate or (0.0, 0.0)))
-    return moved @ Transform.rotate(rotate or 0.0) @ Transform.scale(scale or 1.0)

@@ -18,6 +18,8 @@ from editkit.tensorfile import read_tensors, write_tensors
 from editkit.transform import Transform
 
 LATENT_SCHEMA = 1
+NAME = "latent.safetensors"
+"""Of the latent in a folder that `editkit project` wrote."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

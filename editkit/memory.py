@@ -55,13 +55,19 @@ def _available() -> int:
         return 4 * 2**30
 
 
-def check_fits(needed: int, what: str, *, device: torch.device | str = "cpu") -> None:
-    """Raises MemoryBudgetError, with both numbers, if ``needed`` bytes are not free on ``device``."""
+def check_fits(
+    needed: int,
+    what: str,
+    *,
+    device: torch.device | str = "cpu",
+    advice: str = "close other programs, use a smaller network or another device",
+) -> None:
+    """Raises MemoryBudgetError, with both numbers and ``advice``, if ``needed`` bytes are not free on ``device``."""
     free = free_memory(device)
     if needed > free:
         raise MemoryBudgetError(
             f"{what} needs about {needed / 2**30:.1f} GiB of memory on {torch.device(device).type} and "
-            f"{free / 2**30:.1f} GiB are free; close other programs, use a smaller network or another device"
+            f"{free / 2**30:.1f} GiB are free; {advice}"
         )
 
 
@@ -76,22 +82,26 @@ def working_memory(arguments: Mapping[str, Any], *, kind: str = "stylegan3") -> 
         raise UsageError(f"these constructor arguments make no network: {error}") from error
 
 
-def _stylegan3(arguments: Mapping[str, Any]) -> int:
-    """The largest layer, before and after its oversampling."""
+def stylegan3_table(arguments: Mapping[str, Any]) -> list["LayerGeometry"]:
+    """The layers that these constructor arguments make. Raises ValueError or TypeError where they make none."""
     from editkit.networks.stylegan3 import layer_table
 
     names = ("img_resolution", "channel_base", "channel_max", "num_layers", "margin_size")
     defaults = {"img_resolution": 256, "channel_base": 32768, "channel_max": 512, "num_layers": 14, "margin_size": 10}
-    table = layer_table(
+    return layer_table(
         **{name: int(arguments.get(name, defaults[name])) for name in names},
         img_channels=3,
         num_critical=arguments.get("num_critical", 2),
         first_cutoff=arguments.get("first_cutoff", 2),
         first_stopband=arguments.get("first_stopband", 2**2.1),
         last_stopband_rel=arguments.get("last_stopband_rel", 2**0.3),
-        num_fp16_res=0,
+        num_fp16_res=int(arguments.get("num_fp16_res", 4)),
     )
-    return _largest_layer(table, arguments.get("lrelu_upsampling", 2))
+
+
+def _stylegan3(arguments: Mapping[str, Any]) -> int:
+    """The largest layer, before and after its oversampling."""
+    return _largest_layer(stylegan3_table(arguments), arguments.get("lrelu_upsampling", 2))
 
 
 def _blocks(arguments: Mapping[str, Any]) -> int:

@@ -81,8 +81,13 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file; check the path") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise RecipeError(f"{path}: cannot be read as a recipe ({problem})") from problem
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise RecipeError(
+            f"{path}: cannot be read ({reason}); check its permissions, or copy it elsewhere"
+        ) from problem
+    except UnicodeDecodeError as problem:
+        raise RecipeError(f"{path}: cannot be read as a recipe ({problem}); a JSON file is needed") from problem
     return recipe_from_json(text, source=str(path))
 
 

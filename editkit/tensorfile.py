@@ -48,7 +48,8 @@ def read_tensors(
     except FileNotFoundError:
         raise error(f"{file}: no such file; check the path") from None
     except OSError as problem:
-        raise error(f"{file}: cannot be read ({problem.strerror or problem})") from problem
+        reason = problem.strerror or problem
+        raise error(f"{file}: cannot be read ({reason}); check its permissions, or copy it elsewhere") from problem
     try:
         tensors = safetensors.torch.load(data)
         # The layout of safetensors: 8 bytes little-endian length, then a JSON header.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editkit.alignment_cli import parse_box
 from editkit.command import Output, add_command
-from editkit.errors import DirectionError, UsageError
+from editkit.edit_options import add_edit_options, asked_recipe
+from editkit.errors import UsageError
 from editkit.option_types import add_class_option, add_generator_options
 
 if TYPE_CHECKING:
@@ -58,22 +58,17 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "photo", nargs="?", type=Path, metavar="PHOTO|DIR", help="a photo or a folder; the sample photo by default"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder, made if missing")
-    edits = parser.add_mutually_exclusive_group()
-    edits.add_argument(
-        "--edit",
-        action="append",
-        type=_edit,
-        metavar="NAME=STRENGTH",
-        help='an edit such as yaw=+2, in the direction\'s units; may be repeated; "none" for no edit; `editkit '
-        f"directions` lists what there is (default: {EXAMPLES_OF_CHOICE[0]} where it is at hand, at "
-        f"{DEFAULT_STRENGTH:g} of its range)",
+    add_edit_options(
+        parser, default=f"{EXAMPLES_OF_CHOICE[0]} where it is at hand, at {DEFAULT_STRENGTH:g} of its range"
     )
-    edits.add_argument("--recipe", type=Path, metavar="FILE", help="edits from a recipe (JSON)")
     search = parser.add_argument_group("search")
     search.add_argument("--method", choices=("auto", "w", "w+"), default="auto", help="where to search (default: auto)")
     search.add_argument("--steps", type=int, metavar="N", help="at most so many (default: what the method uses)")
     search.add_argument(
-        "--budget", type=_seconds, metavar="TIME", help="time for the search of each photo: 60s, 2m or seconds"
+        "--budget",
+        type=_seconds,
+        metavar="TIME",
+        help="time for the search of each photo, from the end of its first step: 60s, 2m or seconds",
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
     add_generator_options(search, label=False)
@@ -94,10 +89,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
+    from editkit.decoding import is_folder
     from projector import folder
 
     method = method_of(args)
-    if args.box is not None and args.photo is not None and args.photo.is_dir():
+    alone = args.photo is None or not is_folder(args.photo)
+    if args.box is not None and not alone:
         raise UsageError("--box is of one photo; it does not go with a folder")
     sources = folder.sources_of(args.photo, out=args.out)
     with Output(args) as output:
@@ -106,7 +103,6 @@ def run(args: argparse.Namespace) -> int:
         output.say(f"{spec.name}, {spec.resolution} px, on {job.generator.device}; edit: {job.edits()}")
         if job.note:
             output.say(job.note)
-        alone = args.photo is None or not args.photo.is_dir()
         watch = _Screen(output, job)
         summary = folder.run(job, sources, args.out, watch=watch, alone=alone, force=args.force)
         output.put("generator", {"id": spec.id, "name": spec.name})
@@ -162,33 +158,18 @@ def recipe_of(args: argparse.Namespace, G: Generator) -> tuple[Recipe, str | Non
     from editkit.edits import Edit, Recipe
     from editkit.hooks import hook
 
-    note = None
-    if args.recipe is not None:
-        found: Recipe = hook("resolve_recipe")(G, Recipe.load(args.recipe))
-    elif args.edit is not None:
-        named = [pair for pair in args.edit if pair is not None]
-        if named and len(named) < len(args.edit):
-            raise UsageError("--edit none stands alone; leave it out, or the other edits")
-        try:
-            edits = [Edit(hook("directions")(G, name), strength) for name, strength in named]
-        except DirectionError as problem:
-            raise UsageError(str(problem)) from problem
-        found = Recipe(name="edit", edits=tuple(edits))
-    else:
-        names = hook("direction_names")(G)
-        if not names:
-            note = f"no directions are at hand for {G.spec.name}: the edited picture is the inverted one"
-            return Recipe(name="none", edits=()), note
-        name = next((name for name in EXAMPLES_OF_CHOICE if name in names), names[0])
-        direction = hook("directions")(G, name)
-        end = max(direction.strength, key=abs) if direction.strength[1] == 0 else direction.strength[1]
-        found = Recipe(name=name, edits=(Edit(direction, round(DEFAULT_STRENGTH * end, 3) or 1.0),))
-        note = f"no --edit was given: {name}, at {DEFAULT_STRENGTH:g} of its range"
-    for edit in found.edits:
-        low, high = edit.direction.strength  # type: ignore[union-attr]  # resolved above
-        if not low <= edit.strength <= high:
-            log.warning("%s %+g is outside %+g to %+g, where it looks right", edit.name, edit.strength, low, high)
-    return found, note
+    asked = asked_recipe(args, G)
+    if asked is not None:
+        return asked, None
+    names = hook("direction_names")(G)
+    if not names:
+        note = f"no directions are at hand for {G.spec.name}: the edited picture is the inverted one"
+        return Recipe(name="none", edits=()), note
+    name = next((name for name in EXAMPLES_OF_CHOICE if name in names), names[0])
+    direction = hook("directions")(G, name)
+    end = max(direction.strength, key=abs) if direction.strength[1] == 0 else direction.strength[1]
+    found = Recipe(name=name, edits=(Edit(direction, round(DEFAULT_STRENGTH * end, 3) or 1.0),))
+    return found, f"no --edit was given: {name}, at {DEFAULT_STRENGTH:g} of its range"
 
 
 def _class(args: argparse.Namespace, G: Generator) -> Classes | None:
@@ -251,20 +232,6 @@ def _say_end(output: Output, summary: Summary, total: int, *, alone: bool) -> No
     if not alone:
         output.say(f"{done} of {total} photos done" + (f", {summary.failed} failed" if summary.failed else ""))
     output.say(f"{summary.page}")
-
-
-def _edit(text: str) -> tuple[str, float] | None:
-    """``yaw=+2`` -> ("yaw", 2.0); ``none`` -> None."""
-    if text == "none":
-        return None
-    name, equals, strength = text.rpartition("=")
-    try:
-        value = float(strength)
-    except ValueError:
-        value = math.nan
-    if not (equals and name and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f'expected NAME=STRENGTH such as yaw=+2, or "none", got {text!r}')
-    return name, value
 
 
 def _seconds(text: str) -> float:

@@ -10,16 +10,18 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from editkit.alignment_cli import PHOTO_SUFFIXES
+from editkit.decoding import is_folder, unreadable
 from editkit.errors import EditkitError, OutputError, PhotoError, UsageError
 from editkit.files import ensure_folder
 from editkit.photo import Photo, read_photo, sample_photo
 from projector import manifest as manifests
-from projector.job import FILES, Job, work, write
+from projector.interruption import finished
+from projector.job import FILES, Job, Outcome, work, write
 from projector.manifest import Manifest, Record
 from projector.report import write_page
 from projector.result import Step, Stop
@@ -105,14 +107,12 @@ def sources_of(path: Path | None, *, out: Path) -> list[Source]:
     """The sample photo (None), one photo, or every photo in a folder and its sub-folders.
 
     Raises:
-        PhotoError: nothing is there.
+        PhotoError: nothing is there, or nobody may look.
         UsageError: a folder is its own output folder.
     """
     if path is None:
         return [Source(path=None, name="astronaut")]
-    if not path.is_dir():
-        if not path.exists():
-            raise PhotoError(f"there is no file or folder {path}; check the path")
+    if not is_folder(path):
         return [Source(path=path, name=_printable(path.name))]
     if path.resolve() == out.resolve():
         raise UsageError(f"--out {out} is the folder of the photos; choose another, so that they do not mix")
@@ -125,14 +125,16 @@ def photos_in(folder: Path, *, skip: Path | None = None) -> list[Path]:
     """The pictures in ``folder`` and below it, by suffix, sorted.
 
     Hidden files, links to folders, ``skip`` and output folders of editkit are left out. Raises PhotoError where there
-    is no picture.
+    is no picture, or the folder cannot be looked into; of one below it a warning says so.
     """
     skipped, found = None if skip is None else skip.resolve(), []
 
-    def unreadable(error: OSError) -> None:
+    def closed(error: OSError) -> None:
+        if Path(os.fsdecode(error.filename)) == folder:
+            raise unreadable(folder, error) from error
         log.warning("%s cannot be looked into: %s", error.filename, error.strerror)
 
-    for place, folders, files in os.walk(folder, onerror=unreadable):
+    for place, folders, files in os.walk(folder, onerror=closed):
         here = Path(place)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != skipped)
         if manifests.NAME in files:
@@ -155,7 +157,7 @@ def run(
     Args:
         watch: is told what happens.
         alone: the sources are one photo that the user named, not what was found in a folder: its failure is raised,
-            and what Ctrl-C leaves of its search is written, as the best so far.
+            and what Ctrl-C leaves of its search is written, as the best so far, also if it comes after the search.
         force: work also on what is done.
 
     Raises:
@@ -196,7 +198,7 @@ def _one(
         outcome = work(job, source.read(), on_step=watch.step)
         if outcome.found.stop is Stop.CANCELLED and not alone:
             raise KeyboardInterrupt
-        report = write(job, outcome, out / record.folder, name=source.name)
+        return _written(job, outcome, out, manifest, record, started=started, alone=alone)
     except OutputError:
         raise
     except (
@@ -208,14 +210,27 @@ def _one(
             raise
         log.debug("%s", source.name, exc_info=error)
         return _entry(failed, out)
-    done = manifest.finish(
-        record,
-        seconds=time.monotonic() - started,
-        metrics=report["metrics"],
-        stop=outcome.found.stop.value,
-        edits=job.edits(),
-    )
-    return _entry(done, out) | {"metrics": report["metrics"], "advice": report["advice"]}
+
+
+def _written(
+    job: Job, outcome: Outcome, out: Path, manifest: Manifest, record: Record, *, started: float, alone: bool
+) -> dict[str, Any]:
+    """Files, row and entry of a photo that is done. Of one that is ``alone``, a first Ctrl-C only says so in them."""
+
+    def attempt(outcome: Outcome) -> dict[str, Any]:
+        report = write(job, outcome, out / record.folder, name=record.name)
+        done = manifest.finish(
+            record,
+            seconds=time.monotonic() - started,
+            metrics=report["metrics"],
+            stop=outcome.found.stop.value,
+            edits=job.edits(),
+        )
+        return _entry(done, out) | {"metrics": report["metrics"], "advice": report["advice"]}
+
+    tries = iter((outcome, replace(outcome, found=replace(outcome.found, stop=Stop.CANCELLED))))
+    last = not alone or outcome.found.stop is Stop.CANCELLED
+    return finished(lambda: attempt(next(tries)), interrupted=last)[0]
 
 
 def _is_up_to_date(record: Record, out: Path, settings: str, fingerprint: str) -> bool:

@@ -14,16 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editkit import latent_file
 from editkit.alignment import AlignedPhoto, align
+from editkit.edited_picture import render_edited, write_edited
 from editkit.edits import Recipe, apply_edits
 from editkit.errors import CheckpointError
 from editkit.files import ensure_folder, write_text
 from editkit.labels import Classes
 from editkit.photo import Photo, write_image
-from editkit.rendering import image_grid, render
+from editkit.rendering import image_grid
+from projector.interruption import finished
 from projector.optimise import OnStep, Optimise
 from projector.report import photo_report, report_text
-from projector.result import ProjectionResult
+from projector.result import ProjectionResult, Stop
 from projector.search import project
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from editkit.perceptual import PerceptualDistance
 
 FILES = (
-    "aligned.png", "inverted.png", "edited.png", "compare.png", "pasted.png", "latent.safetensors", "report.json"
+    "aligned.png", "inverted.png", "edited.png", "compare.png", "pasted.png", latent_file.NAME, "report.json"
 )  # fmt: skip
 """What is written of each photo, the report last."""
 LOOKABLE = 256
@@ -82,7 +85,7 @@ class Job:
 
     def edits(self) -> str:
         """The edits in a line for people: "warmth +1.4"."""
-        return ", ".join(f"{edit.name} {edit.strength:+g}" for edit in self.recipe.edits) or "none"
+        return self.recipe.summary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -105,7 +108,7 @@ class Outcome:
 
 
 def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
-    """Align, search and edit; nothing is written.
+    """Align, search and edit; nothing is written. After Ctrl-C, what was found is edited and ``Stop.CANCELLED``.
 
     Raises:
         NoFaceError: no face was found where the crop needs one.
@@ -120,13 +123,17 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
             f"the pictures of generator {G.spec.name!r} hold NaN or infinite values; its weights may be damaged: load "
             "it again from its source"
         )
-    placed = found.transform if job.recipe.transform is None else job.recipe.transform @ found.transform
-    edited = render(G, apply_edits(found.latent, job.recipe), transform=placed)
+
+    def edit() -> tuple[Tensor, bool]:
+        edited = render_edited(G, found.latent, job.recipe, transform=found.transform)
+        return edited, _keeps_every_bit(job.recipe, found.latent)
+
+    (edited, identical), interrupted = finished(edit, interrupted=found.stop is Stop.CANCELLED)
     return Outcome(
         face=face,
-        found=found,
+        found=replace(found, stop=Stop.CANCELLED) if interrupted else found,
         edited=edited,
-        zero_edit_is_identity=_keeps_every_bit(job.recipe, found.latent),
+        zero_edit_is_identity=identical,
         seconds=time.monotonic() - started,
     )
 
@@ -140,15 +147,14 @@ def write(job: Job, outcome: Outcome, folder: Path, *, name: str) -> dict[str, A
     ensure_folder(folder)
     (folder / "report.json").unlink(missing_ok=True)
     found, face = outcome.found, outcome.face
-    recipe = {"recipe": job.recipe.to_json()} if job.metadata else None
     pasted = face.paste_back(outcome.edited.clamp(-1, 1))
     write_image(folder / "aligned.png", face.image, note=False)
     write_image(folder / "inverted.png", found.image, note=job.metadata)
-    write_image(folder / "edited.png", outcome.edited, metadata=recipe, note=job.metadata)
+    write_edited(folder / "edited.png", outcome.edited, job.recipe, metadata=job.metadata)
     compared = side_by_side([face.image, found.image, outcome.edited])
-    write_image(folder / "compare.png", compared, metadata=recipe, note=job.metadata)
-    write_image(folder / "pasted.png", pasted, metadata=recipe, note=job.metadata, alpha=face.photo.alpha)
-    found.latent.save(folder / "latent.safetensors", transform=found.transform, alignment=face.alignment)
+    write_edited(folder / "compare.png", compared, job.recipe, metadata=job.metadata)
+    write_edited(folder / "pasted.png", pasted, job.recipe, metadata=job.metadata, alpha=face.photo.alpha)
+    found.latent.save(folder / latent_file.NAME, transform=found.transform, alignment=face.alignment)
     report = photo_report(job, outcome, name=name, files=FILES)
     write_text(folder / "report.json", report_text(report))
     return report

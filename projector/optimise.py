@@ -22,6 +22,7 @@ from editkit.graphs import differentiable
 from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
+from editkit.search_memory import check_search_fits
 from editkit.seeds import normal
 from projector.losses import PictureLoss, Weights
 from projector.result import Step, Stop
@@ -47,7 +48,8 @@ class Optimise:
         noise: standard deviation of the exploring noise at the start, in standard deviations of W; it falls to zero
             over ``noise_ramp`` of the search.
         weights: of the loss.
-        budget: seconds, or None. The ramps follow the time then.
+        budget: seconds, or None. The ramps follow the time then. It counts from the end of the first step, in which
+            code is compiled and memory is taken for the first time.
         patience: steps without an improvement of ``tolerance`` (relative) after which the search has converged; 0
             never stops early. Counted once the noise has gone.
         tolerance: see ``patience``.
@@ -101,14 +103,18 @@ def search(
     ``classes``: of a conditional generator, as for ``projector.project``.
 
     ``on_step(step)`` returning False, or Ctrl-C, ends the search with the best so far and ``Stop.CANCELLED``.
+
+    Raises MemoryBudgetError, before anything is taken, where it would not fit into the memory that is free.
     """
+    check_search_fits(G, batch=len(targets), perceptual=perceptual.name if method.weights.perceptual else None)
     run = _Search(G, targets.to(G.device), method, perceptual, seed, classes)
     started = time.monotonic()
+    first: float | None = None  # when the first step ended
     history: list[Step] = []
     stop = Stop.MAX_STEPS
     try:
         while run.index < method.steps:
-            elapsed = time.monotonic() - started
+            elapsed = 0.0 if first is None else time.monotonic() - first
             if method.budget is not None and elapsed >= method.budget:
                 stop = Stop.BUDGET
                 break
@@ -116,6 +122,7 @@ def search(
             if method.budget is not None:
                 progress = max(progress, elapsed / method.budget)
             losses = run.step(progress)
+            first = time.monotonic() if first is None else first
             if losses is None:
                 stop = Stop.DIVERGED
                 break

@@ -68,7 +68,7 @@ class ProjectionResult:
         history: every step.
         stop: why the search ended; ``stop.advice`` says what to try next.
         method: name and settings of the method, and the seed.
-        seconds: wall time of the search.
+        seconds: wall time of the search, its first step, which a budget does not count, included.
         tuning: weight delta of pivotal tuning, or None.
     """
 

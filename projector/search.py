@@ -15,8 +15,9 @@ from editkit.errors import PhotoError, UsageError
 from editkit.labels import Classes
 from editkit.photo import Photo, psnr, read_photo, ssim
 from editkit.transform import Transform
+from projector.interruption import finished
 from projector.optimise import OnStep, Optimise, search
-from projector.result import ProjectionResult
+from projector.result import ProjectionResult, Stop
 
 if TYPE_CHECKING:
     from editkit.alignment import AlignedPhoto
@@ -44,10 +45,12 @@ def project(
             starts from that class; by default from all classes together.
         perceptual: a distance of ``editkit.perceptual``; by default LPIPS where its weights are at hand, else the
             bundled one. ``result.perceptual`` names it.
-        on_step: called with a ``Step`` after each; returning False ends the search with the best so far.
+        on_step: called with a ``Step`` after each; returning False ends the search with the best so far, as Ctrl-C
+            does, also while the result is measured; a second Ctrl-C raises KeyboardInterrupt.
 
     Raises:
         PhotoError, NoFaceError: the photo cannot be read, or no face was found.
+        MemoryBudgetError: the search would not fit into the memory that is free; the message has the numbers.
         UsageError: the generator's pictures are not RGB, or a class it does not have.
     """
     from editkit.perceptual import best_available
@@ -59,16 +62,21 @@ def project(
     perceptual = perceptual or best_available(G.device)
     found = search(G, target, method, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
     transform = Transform.identity()
-    with torch.no_grad():
-        image = G.synthesize(found.latent, transform=transform)
+
+    def judge() -> tuple[Tensor, dict[str, float]]:
+        with torch.no_grad():
+            image = G.synthesize(found.latent, transform=transform)
+        return image.cpu(), measure(image, target, perceptual)
+
+    (image, metrics), interrupted = finished(judge, interrupted=found.stop is Stop.CANCELLED)
     return ProjectionResult(
         latent=found.latent,
         transform=transform,
-        image=image.cpu(),
-        metrics=measure(image, target, perceptual),
+        image=image,
+        metrics=metrics,
         perceptual=perceptual.name,
         history=found.history,
-        stop=found.stop,
+        stop=Stop.CANCELLED if interrupted else found.stop,
         method={"name": type(method).__name__.lower(), "seed": seed, **asdict(method), **_told(classes)},
         seconds=found.seconds,
     )

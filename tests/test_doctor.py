@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ def test_report_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in out
     for one in optional_weights.ALL:
         assert str(one.path) in out
+
+
+def test_sizes_are_told_in_units_that_show_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """A direction has a few kB, which are 0.0 MiB."""
+    assert cli.main(["doctor"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if ".safetensors  " in line]
+    assert any(re.search(r"^ +[\d.]+ MiB  ", line) for line in lines)
+    assert any(re.search(r"^ +\d+\.\d kB  .*yaw", line) for line in lines)
+    assert not any(re.search(r" 0\.0 (MiB|kB)", line) for line in lines)
 
 
 def test_report_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from editkit.latent import Latent
 from editkit.photo import Photo, image_to_uint8, psnr, write_image
 from editkit.rendering import render
 from editkit.seeds import z_from_seeds
-from projector import Optimise, Step, Stop, project
+from projector import Optimise, Step, Stop, optimise, project
 from projector.losses import Weights, multiscale_mse
 from projector.statistics import sample_statistics
 
@@ -159,6 +160,34 @@ def test_the_budget_ends_the_search(G: NetworkGenerator) -> None:
     assert found.stop is Stop.BUDGET
     assert found.history and 1.0 <= found.seconds < 10
     assert found.history[-1].progress > 0.3  # the ramps follow the time
+
+
+def test_the_budget_counts_from_the_end_of_the_first_step(G: NetworkGenerator, monkeypatch) -> None:
+    """The first step compiles and takes ten seconds here, every other one."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(optimise, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def slow(image: Tensor, call: int) -> Tensor:
+        clock.now += 10.0 if call == 1 else 1.0
+        return image
+
+    method = Optimise(steps=10**6, budget=3.0, weights=PIXELS)
+    found = project(Wrapped(G, slow), as_photo(sample(G, 3), G), method)
+    assert found.stop is Stop.BUDGET and len(found.history) == 4 and found.seconds == 13.0
+    assert [step.progress for step in found.history] == pytest.approx([0, 0, 1 / 3, 2 / 3], abs=1e-5)
+
+
+def test_ctrl_c_while_the_result_is_measured_keeps_it(G: NetworkGenerator) -> None:
+    def pressed(image: Tensor, call: int) -> Tensor:
+        if call == 4:  # three steps, then the picture of what was found
+            raise KeyboardInterrupt
+        return image
+
+    method = Optimise(steps=3, weights=PIXELS)
+    found = project(Wrapped(G, pressed), as_photo(sample(G, 3), G), method)
+    same = project(G, as_photo(sample(G, 3), G), method)
+    assert found.stop is Stop.CANCELLED and same.stop is Stop.MAX_STEPS
+    assert torch.equal(found.latent.tensor, same.latent.tensor) and found.metrics == same.metrics
 
 
 def test_no_improvement_is_convergence(G: NetworkGenerator) -> None:

@@ -50,7 +50,7 @@ def convert_official(
     path, out = Path(path), Path(out)
     if alignment is not None and alignment not in ALIGNMENTS:
         raise UsageError(f"no alignment is called {alignment!r}; there are {', '.join(ALIGNMENTS)}")
-    if out.exists() and path.exists() and out.samefile(path):
+    if os.path.exists(out) and os.path.exists(path) and out.samefile(path):
         raise UsageError(f"the output is the pickle itself ({out}); give another name with --out")
     imported = import_official(path, networks=(network,))[network]
     if class_names is not None and len(class_names) != (count := class_count(imported.arguments)):

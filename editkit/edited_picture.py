@@ -1,0 +1,39 @@
+"""The picture of an edited latent, and its file: what `editkit project` and `editkit edit` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from editkit.edits import Recipe, apply_edits
+from editkit.photo import write_image
+from editkit.rendering import render
+from editkit.transform import Transform
+
+if TYPE_CHECKING:
+    from editkit.generator import Generator
+    from editkit.latent import Latent
+
+
+def render_edited(G: Generator, latent: Latent, recipe: Recipe, *, transform: Transform | None = None) -> Tensor:
+    """``latent`` with the edits and the placement of ``recipe``: [N, 3, R, R] on the CPU.
+
+    ``transform`` is where the picture sat before; the recipe's placement comes on top. Raises as ``apply_edits`` and
+    ``render`` do.
+    """
+    placed = recipe.transform
+    if placed is None or transform is None:
+        placed = transform if placed is None else placed
+    else:
+        placed = placed @ transform
+    return render(G, apply_edits(latent, recipe), transform=placed)
+
+
+def write_edited(
+    path: str | Path, image: Tensor, recipe: Recipe, *, metadata: bool = True, alpha: Tensor | None = None
+) -> None:
+    """Write an edited picture; with ``metadata`` it says so, and holds the recipe. Raises as ``write_image`` does."""
+    texts = {"recipe": recipe.to_json()} if metadata else None
+    write_image(path, image, metadata=texts, note=metadata, alpha=alpha)

@@ -1,0 +1,87 @@
+"""`editkit project`: folders of photos, and going on with them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from project_fixtures import G, checkpoint, home, make_photo, photo, project, rows, warmth
+
+from projector import folder
+from projector.folder import photos_in
+
+
+def test_a_folder_is_worked_through_and_gone_on_with(project, tmp_path: Path, capsys) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    make_photo(photos / "me.png", seed=1)
+    make_photo(photos / "trip" / "me.jpg", seed=2)
+    make_photo(photos / "trip" / "<b>&.png", seed=3)
+    bad = photos / "broken.jpg"
+    bad.write_bytes(b"<script>no picture</script>")
+    assert project(photos, "--json") == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["failed"] == 1 and [entry["status"] for entry in said["photos"]].count("done") == 3
+    found = rows(out)
+    assert {name: row["folder"] for name, row in found.items()} == {
+        "me.png": "me", "trip/me.jpg": "me-2", "trip/<b>&.png": "<b>&", "broken.jpg": "broken"
+    }  # fmt: skip
+    assert found["broken.jpg"]["status"] == "failed" and "not a picture" in found["broken.jpg"]["error"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;&amp;.png" in page and "<b>&" not in page and 'src="%3Cb%3E%26/aligned.png"' in page
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
+    assert project(photos, "--json") == 1  # the failed one is tried again, and nothing else
+    said = json.loads(capsys.readouterr().out)
+    assert sorted((entry["photo"], entry["skipped"]) for entry in said["photos"]) == [
+        ("broken.jpg", False), ("me.png", True), ("trip/<b>&.png", True), ("trip/me.jpg", True)
+    ]  # fmt: skip
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.json")} == before
+
+    make_photo(tmp_path / "good.jpg", seed=4).replace(bad)
+    assert project(photos) == 0
+    assert rows(out)["broken.jpg"]["status"] == "done"
+    capsys.readouterr()
+    assert project(photos, "--force", "--json") == 0
+    assert [entry["skipped"] for entry in json.loads(capsys.readouterr().out)["photos"]] == [False] * 4
+
+
+@pytest.mark.parametrize("change", ["nothing", "force", "settings", "photo", "result"])
+def test_what_is_done_again(project, photo: Path, tmp_path: Path, change: str, capsys) -> None:
+    assert project(photo) == 0
+    capsys.readouterr()
+    options = {"force": ["--force"], "settings": ["--seed", "7"]}.get(change, [])
+    if change == "photo":
+        make_photo(photo, seed=9)
+        os.utime(photo, (1, 1))
+    if change == "result":
+        (tmp_path / "out" / "me" / "edited.png").unlink()
+    assert project(photo, *options) == 0
+    assert ("done before" in capsys.readouterr().out) is (change == "nothing")
+    assert len(rows(tmp_path / "out")) == 1
+
+
+def test_an_unexpected_error_in_one_photo_does_not_end_the_run(project, tmp_path: Path, monkeypatch) -> None:
+    for name in "ab":
+        make_photo(tmp_path / "photos" / f"{name}.png")
+    work = folder.work
+
+    def sometimes(job, photo, *, on_step=None):
+        if photo.path.stem == "a":
+            raise ZeroDivisionError("division by zero")
+        return work(job, photo, on_step=on_step)
+
+    monkeypatch.setattr(folder, "work", sometimes)
+    assert project(tmp_path / "photos") == 1
+    found = rows(tmp_path / "out")
+    assert found["a.png"]["error"] == "ZeroDivisionError: division by zero" and found["b.png"]["status"] == "done"
+
+
+def test_photos_are_found_in_sub_folders(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a/c.png", "a/.hidden.png", ".cache/d.png", "old/e.png", "out/f.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "old" / "manifest.sqlite").touch()  # an earlier run's output
+    found = [path.relative_to(tmp_path).as_posix() for path in photos_in(tmp_path, skip=tmp_path / "out")]
+    assert found == ["a/c.png", "b.JPG"]
