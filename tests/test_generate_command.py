@@ -114,6 +114,16 @@ def test_latents_are_kept(generate, G, tmp_path: Path) -> None:
     assert kept.transform is not None and torch.allclose(kept.transform.matrix, Transform.rotate(30).matrix)
 
 
+def test_latents_beside_pictures_made_otherwise_are_made_again(generate, G, tmp_path: Path) -> None:
+    """The picture at psi 1 is there already, the codes beside it are those of psi 0.5."""
+    for options in (("--psi", "0.5", "--latents"), ("--psi", "1"), ("--psi", "1", "--latents")):
+        generate("--seeds", "4", *options)
+    kept = read_latent(tmp_path / "out" / "seed0004.safetensors")
+    assert torch.allclose(kept.latent.tensor, sample_w(G, [4]).tensor)
+    assert [one["kept"] for one in generate("--seeds", "4", "--latents")["pictures"]] == [True]
+    assert [one["kept"] for one in generate("--seeds", "4")["pictures"]] == [True]
+
+
 @pytest.mark.parametrize(("options", "files"), [(("--grid",), 5), (("--grid", "only"), 1)])
 def test_a_sheet_of_all(generate, tmp_path: Path, options, files) -> None:
     generate("--seeds", "0-3", *options)
