@@ -101,6 +101,13 @@ def test_the_same_again_makes_only_what_is_missing_damaged_or_different(generate
     assert [one["kept"] for one in generate("--seeds", "0,2", "--latents")["pictures"]] == [False, False]
 
 
+def test_one_picture_is_told_as_one(checkpoint: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    command = ["generate", "--seeds", "3", "--out", str(out), "--generator", str(checkpoint), "--device", "cpu"]
+    assert cli.main(command) == 0 and capsys.readouterr().out == f"1 picture: {out / 'seed0003.png'}\n"
+    assert cli.main(command) == 0 and "1 picture, there before: " in capsys.readouterr().out
+
+
 def test_no_metadata(generate, tmp_path: Path) -> None:
     generate("--seeds", "0", "--no-metadata")
     assert Image.open(tmp_path / "out" / "seed0000.png").text == {}
