@@ -141,5 +141,8 @@ def _pictures(
     )
     output.put("pictures", [{"file": one.path, "kept": one.kept, **one.settings} for one in made])
     kept = sum(one.kept for one in made)
+    if len(made) == 1:
+        output.say(f"1 picture{', there before' if kept else ''}: {made[0].path}")
+        return
     was = f", {kept} of them there before" if kept else ""
     output.say(f"{len(made)} pictures{was}: {made[0].path} to {made[-1].path.name}")

@@ -114,7 +114,10 @@ def generate(
     place = ensure_folder(folder)
     made = []
     for path, settings in zip((place / f"seed{seed:04d}.png" for seed in seeds), told, strict=True):
-        kept = note and _settings_of(path) == settings and (not latents or path.with_suffix(".safetensors").is_file())
+        seen = _settings_of(path) if note else {}
+        kept = seen | {"latents": None} == settings | {"latents": None}
+        if kept and latents:  # codes that lie there may be of another picture, unless this one says that it has them
+            kept = seen.get("latents") is True and path.with_suffix(".safetensors").is_file()
         made.append(Made(path=path, settings=settings, kept=kept))
     labels = labels_for_seeds(G.spec, seeds, sampling.classes)
     missing = [row for row, one in enumerate(made) if not one.kept]
@@ -126,7 +129,7 @@ def generate(
         for index, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
             if latents:  # first: the picture says that all is there
                 codes[index].save(made[row].path.with_suffix(".safetensors"), transform=sampling.transform)
-            texts = {SETTINGS_KEY: json.dumps(made[row].settings)} if note else None
+            texts = {SETTINGS_KEY: json.dumps(made[row].settings | {"latents": latents})} if note else None
             write_image(made[row].path, picture, metadata=texts, note=note)
         if on_progress is not None:
             on_progress(start + len(rows), len(missing))
@@ -187,11 +190,15 @@ def _told(label: Tensor) -> int | list[float]:
     return values.index(1.0) if sorted(values) == [0.0] * (len(values) - 1) + [1.0] else values
 
 
-def _settings_of(path: Path) -> Any:
-    """What a picture says that it was made from; None where it says nothing, or cannot be read."""
+def _settings_of(path: Path) -> dict[str, Any]:
+    """What a picture says that it was made from; {} where it says nothing, or cannot be read.
+
+    Besides the settings: "latents", whether its codes were kept with it.
+    """
     try:
         with Image.open(path) as picture:
             picture.load()  # to the end: a damaged file is made again
-            return json.loads(getattr(picture, "text", {})[SETTINGS_KEY])
+            told = json.loads(getattr(picture, "text", {})[SETTINGS_KEY])
+            return told if isinstance(told, dict) else {}
     except (OSError, KeyError, ValueError, SyntaxError):  # SyntaxError: what Pillow raises for a broken PNG chunk
-        return None
+        return {}

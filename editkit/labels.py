@@ -30,7 +30,8 @@ def label_tensor(spec: GeneratorSpec, classes: Classes, *, count: int) -> Tensor
 
     Args:
         classes: an index (3, "3"), a name ("cat", any case), a sequence with one of them a sample, or dense values: a
-            floating tensor [c_dim] or [count, c_dim], or c_dim floats. Text of digits is an index.
+            floating tensor [c_dim] or [count, c_dim], or c_dim floats. Text of digits is an index; text with commas
+            that is no name ("3,cat") is one a sample.
         count: of samples; a single class goes with any.
 
     Raises:
@@ -42,6 +43,8 @@ def label_tensor(spec: GeneratorSpec, classes: Classes, *, count: int) -> Tensor
         return _dense(spec, classes.detach().cpu().float(), count)
     if isinstance(classes, Tensor):
         classes = classes.tolist()
+    if isinstance(classes, str) and "," in classes and not _named(spec, classes):
+        classes = [part.strip() for part in classes.split(",")]
     if isinstance(classes, int | str):
         return _one_hot(spec, [class_index(spec, classes)] * count)
     if not isinstance(classes, Sequence) or not classes:
@@ -67,7 +70,7 @@ def class_index(spec: GeneratorSpec, one: int | str) -> int:
     names = class_names(spec)
     if not names:
         raise UsageError(f"{spec.name!r} names no classes; give an index from 0 to {spec.c_dim - 1}, not {one!r:.40}")
-    matches = [index for index, name in enumerate(names) if name.casefold() == str(one).strip().casefold()]
+    matches = _named(spec, str(one))
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -79,6 +82,11 @@ def class_index(spec: GeneratorSpec, one: int | str) -> int:
 def class_names(spec: GeneratorSpec) -> tuple[str, ...]:
     """Names of the classes, by index; empty where the checkpoint has none."""
     return tuple(getattr(spec, "class_names", None) or ())
+
+
+def _named(spec: GeneratorSpec, text: str) -> list[int]:
+    """The classes of that name, in any case."""
+    return [index for index, name in enumerate(class_names(spec)) if name.casefold() == text.strip().casefold()]
 
 
 def seeded_classes(spec: GeneratorSpec, seeds: Sequence[int]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ Convention: a file is a mapping name -> float32 tensor on the CPU; an array with
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,13 +56,13 @@ def _read_numpy(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix.lower() == ".npy":
             # Mapped: a header that claims more than the file has is an error, not an allocation.
-            return {"": _tensor(np.load(file, mmap_mode="r", allow_pickle=False))}
+            return _numbers({"": np.load(file, mmap_mode="r", allow_pickle=False)}, file)
         with zipfile.ZipFile(file) as archive:
             claimed = sum(entry.file_size for entry in archive.infolist())
         if claimed > MAX_BYTES:
             raise LatentError(f"{file}: it claims {claimed / 1e6:,.0f} MB unpacked; no file of latents is that large")
         with np.load(file, allow_pickle=False) as archive:
-            return {name: _tensor(archive[name]) for name in archive.files}
+            return _numbers({name: archive[name] for name in archive.files}, file)
     except (ValueError, EOFError, KeyError, TypeError, MemoryError, zipfile.BadZipFile) as error:
         if any(word in str(error) for word in ("pickle", "Object arrays", "Python objects")):
             raise LatentError(
@@ -70,9 +71,17 @@ def _read_numpy(file: Path) -> dict[str, Tensor]:
         raise LatentError(f"{file}: not a readable NumPy file ({_short(error)}); it may be damaged") from error
 
 
+def _numbers(content: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
+    """The arrays of numbers; others, and what is no array in an archive, are passed over as in ``_flat``."""
+    arrays = {name: array for name, array in content.items() if isinstance(array, np.ndarray)}
+    found = {name: _tensor(array) for name, array in arrays.items() if array.dtype.kind in "fiub"}
+    if not found and arrays:
+        seen = ", ".join(f"{name or 'array'} {list(array.shape)} {array.dtype}" for name, array in arrays.items())
+        raise LatentError(f"{file}: no array of floating-point numbers in it ({seen[:200]})")
+    return found
+
+
 def _tensor(array: Any) -> Tensor:
-    if array.dtype.kind not in "fiub":
-        raise LatentError(f"an array of {array.dtype} is no latent; numbers are needed")
     native = array.dtype.newbyteorder("=")
     return torch.from_numpy(np.array(array, dtype=native))
 
@@ -83,9 +92,12 @@ def _read_torch(file: Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # the unpickler of torch raises errors of many kinds, all of which say no
+        # Not torch's own words, which tell how to run what is in the file.
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {wanted[1][:80]}" if wanted else "damaged, or not written by torch.save"
         raise LatentError(
-            f"{file}: not a file of plain tensors ({_short(error)}); anything else in it is never loaded. Save the "
-            "tensor alone: torch.save(latent.detach().cpu(), path)"
+            f"{file}: not a file of plain tensors ({reason}); anything else in it is never loaded. Save the tensor "
+            "alone: torch.save(latent.detach().cpu(), path)"
         ) from error
     return _flat(content, file)
 

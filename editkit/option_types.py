@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
 
 MOST = 100_000
 """Numbers in one list: a slip such as 0-99999999 is refused, not worked on."""
@@ -74,15 +73,20 @@ def positive_number(text: str) -> float:
     return value
 
 
-def choice_of_class(text: str) -> int | str | tuple[int | str, ...] | tuple[float, ...]:
-    """``3``, ``cat``, ``3,cat`` (one a sample) or ``0.2,0.8`` (dense values), for ``editkit.labels.label_tensor``."""
+def choice_of_class(text: str) -> int | str | tuple[int, ...] | tuple[float, ...]:
+    """``3``, ``cat``, ``3,cat`` (one a sample) or ``0.2,0.8`` (dense values), for ``editkit.labels.label_tensor``.
+
+    Text with words stays whole: a name may hold commas, which the generator's names decide.
+    """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 1 and any("." in part for part in parts) and all(_is_number(part) for part in parts):
         return tuple(float(part) for part in parts)
-    found: Sequence[int | str] = [int(part) if re.fullmatch(r"-?\d+", part) else part for part in parts]
-    if not all(str(part) for part in found):
+    if not all(parts):
         raise argparse.ArgumentTypeError(f"expected a class such as 3, cat or 3,cat, got {text!r}")
-    return found[0] if len(found) == 1 else tuple(found)
+    if not all(re.fullmatch(r"-?\d+", part) for part in parts):
+        return text.strip()
+    indices = tuple(int(part) for part in parts)
+    return indices[0] if len(indices) == 1 else indices
 
 
 def accept_negative_values(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from editkit.latent import Latent, concatenate
 from editkit.motion import Motion, transform_curve
 from editkit.paths import Curve, Linear, Slerp, Spline, Timing, timing
 from editkit.rendering import render
+from editkit.sampling import check_cutoff
 from editkit.transform import Transform
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def render_path(
         raise UsageError(f"batch is at least 1, got {batch}")
     if not isinstance(latents, Latent) and not latents:
         raise UsageError("a path needs keyframes; give at least one latent")
+    check_cutoff(G, truncation_cutoff)
     codes = (latents if isinstance(latents, Latent) else concatenate(latents)).detach().check(G.spec).check_finite()
     placed = _placements(transforms)
     keyframes = max(len(codes), 1 if placed is None else len(placed))

@@ -38,8 +38,7 @@ def sample_w(
     Raises:
         UsageError: a bad seed or class, or a cutoff outside 0 to num_ws.
     """
-    if truncation_cutoff is not None and not 0 <= truncation_cutoff <= G.spec.num_ws:
-        raise UsageError(f"truncation_cutoff is 0 to {G.spec.num_ws} for {G.spec.name!r}, got {truncation_cutoff}")
+    check_cutoff(G, truncation_cutoff)
     z = z_from_seeds(seeds, G.spec.z_dim).to(G.device)
     label = labels_for_seeds(G.spec, seeds, classes)
     with torch.no_grad():
@@ -49,3 +48,9 @@ def sample_w(
             truncation_psi=truncation_psi,
             truncation_cutoff=truncation_cutoff,
         )
+
+
+def check_cutoff(G: Generator, truncation_cutoff: int | None) -> None:
+    """Raises UsageError for a cutoff outside 0 to num_ws."""
+    if truncation_cutoff is not None and not 0 <= truncation_cutoff <= G.spec.num_ws:
+        raise UsageError(f"truncation_cutoff is 0 to {G.spec.num_ws} for {G.spec.name!r}, got {truncation_cutoff}")

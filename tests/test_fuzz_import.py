@@ -59,7 +59,11 @@ def small_file() -> bytes:
     parameter = make.call("torch._utils", "_rebuild_parameter", matrix, b"\x88", b"}")
     embedding = b"ctorch.nn.modules.sparse\nEmbedding\n)\x81" + make.dictionary({"_parameters": b"}"}) + b"b"
     more = {"conv_clamp": scalar, "block_kwargs": make.dictionary({"resample_filter": b"](K\x01K\x02e"})}
-    options = {"modules": make.dictionary({"embed": embedding}), "source": "print('no')"}
+    buffer = b"\x96" + struct.pack("<Q4d", 32, *range(4))  # BYTEARRAY8
+    shape = make.numbers(2, 2)
+    array = make.call("numpy._core.numeric", "_frombuffer", buffer, kind, shape, make.text("C"))
+    options: dict[str, Any] = {"modules": make.dictionary({"embed": embedding}), "source": "print('no')"}
+    options["extra"] = make.text("in_size") + array
     return make.official(make.discriminator(options=options, more=more, x=parameter, none=b"N"))
 
 

@@ -101,6 +101,13 @@ def test_the_same_again_makes_only_what_is_missing_damaged_or_different(generate
     assert [one["kept"] for one in generate("--seeds", "0,2", "--latents")["pictures"]] == [False, False]
 
 
+def test_one_picture_is_told_as_one(checkpoint: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    command = ["generate", "--seeds", "3", "--out", str(out), "--generator", str(checkpoint), "--device", "cpu"]
+    assert cli.main(command) == 0 and capsys.readouterr().out == f"1 picture: {out / 'seed0003.png'}\n"
+    assert cli.main(command) == 0 and "1 picture, there before: " in capsys.readouterr().out
+
+
 def test_no_metadata(generate, tmp_path: Path) -> None:
     generate("--seeds", "0", "--no-metadata")
     assert Image.open(tmp_path / "out" / "seed0000.png").text == {}
@@ -112,6 +119,16 @@ def test_latents_are_kept(generate, G, tmp_path: Path) -> None:
     kept = read_latent(tmp_path / "out" / "seed0004.safetensors")
     assert torch.allclose(kept.latent.tensor, sample_w(G, [4]).tensor) and kept.latent.space == "w"
     assert kept.transform is not None and torch.allclose(kept.transform.matrix, Transform.rotate(30).matrix)
+
+
+def test_latents_beside_pictures_made_otherwise_are_made_again(generate, G, tmp_path: Path) -> None:
+    """The picture at psi 1 is there already, the codes beside it are those of psi 0.5."""
+    for options in (("--psi", "0.5", "--latents"), ("--psi", "1"), ("--psi", "1", "--latents")):
+        generate("--seeds", "4", *options)
+    kept = read_latent(tmp_path / "out" / "seed0004.safetensors")
+    assert torch.allclose(kept.latent.tensor, sample_w(G, [4]).tensor)
+    assert [one["kept"] for one in generate("--seeds", "4", "--latents")["pictures"]] == [True]
+    assert [one["kept"] for one in generate("--seeds", "4")["pictures"]] == [True]
 
 
 @pytest.mark.parametrize(("options", "files"), [(("--grid",), 5), (("--grid", "only"), 1)])

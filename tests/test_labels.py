@@ -61,6 +61,15 @@ def test_bad_classes(spec, classes, message):
         label_tensor(spec, classes, count=2)
 
 
+def test_text_with_commas_is_a_name_or_classes_one_a_sample():
+    spec = SimpleNamespace(name="fish", c_dim=3, class_names=("tench, Tinca tinca", "goldfish", "ray"))
+    assert label_tensor(spec, "Tench, tinca tinca", count=2).argmax(1).tolist() == [0, 0]
+    assert label_tensor(spec, "ray, goldfish", count=2).argmax(1).tolist() == [2, 1]
+    assert label_tensor(spec, "0,ray", count=2).argmax(1).tolist() == [0, 2]
+    with pytest.raises(UsageError, match="no class 'Tinca tinca'"):
+        label_tensor(spec, "ray, Tinca tinca", count=2)
+
+
 def test_a_name_that_two_classes_have():
     with pytest.raises(UsageError, match=r"2 classes named 'crane'; give an index: \[0, 1\]"):
         class_index(SimpleNamespace(name="birds", c_dim=2, class_names=("crane", "Crane")), "crane")

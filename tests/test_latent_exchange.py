@@ -141,6 +141,29 @@ class Payload:
         return exec, (f"open({self.mark!r}, 'w').close()",)
 
 
+def test_what_is_no_numbers_is_passed_over_beside_codes_and_told_alone(tmp_path) -> None:
+    texts, codes = np.array(["me.jpg"]), PLUS.numpy()
+    np.savez(tmp_path / "named.npz", w=codes, names=texts)
+    with zipfile.ZipFile(tmp_path / "named.npz", "a") as archive:
+        archive.writestr("read.me", "what the arrays are")
+    assert torch.equal(import_latent(tmp_path / "named.npz", G.spec).tensor, PLUS)
+    np.savez(tmp_path / "names.npz", names=texts)
+    np.save(tmp_path / "names.npy", texts)
+    for name in ("names.npz", "names.npy"):
+        with pytest.raises(LatentError, match=rf"{name}: no array of floating-point numbers in it \(.* <U6\)"):
+            read_arrays(tmp_path / name)
+
+
+def test_what_a_file_of_objects_asks_for_is_named_and_nothing_is_advised(tmp_path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    for name, reason in (("whole.pt", r"it asks for torch\.nn\.\S*Linear"), ("text.pt", "damaged, or not written by")):
+        with pytest.raises(LatentError, match=reason) as caught:
+            read_arrays(tmp_path / name)
+        assert str(caught.value).isprintable() and "weights_only" not in str(caught.value)
+        assert "two options" not in str(caught.value)
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".pth"])
 def test_objects_are_refused_and_never_run(tmp_path, monkeypatch, suffix) -> None:
     monkeypatch.chdir(tmp_path)

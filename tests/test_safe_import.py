@@ -5,6 +5,7 @@ import pickle
 import struct
 from pathlib import Path
 
+import numpy as np
 import pickle_maker as make
 import pytest
 import torch
@@ -123,6 +124,17 @@ def test_numpy_numbers_under_both_spellings(module, tmp_path):
     value = make.call(module, "scalar", kind, make.raw_bytes(struct.pack("<d", 2.5)))
     network = make.discriminator(more={"conv_clamp": value})
     assert read(tmp_path, make.official(network))["G_ema"].arguments == make.ARGUMENTS | {"conv_clamp": 2.5}
+
+
+@pytest.mark.parametrize("module", ["numpy.core.numeric", "numpy._core.numeric"])
+@pytest.mark.parametrize("array", [np.arange(6.0).reshape(2, 3), np.ones((2, 3), np.int32, order="F"), np.zeros(0)])
+def test_numpy_arrays_of_protocol_5(module, array, tmp_path):
+    """Python 3.14 writes it by default; StyleGAN3's layers keep their sizes as arrays."""
+    held = pickle.dumps(array, protocol=5)[11:-1]  # without protocol, frame and stop
+    written = next(name for name in (b"numpy._core.numeric", b"numpy.core.numeric") if name in held)
+    held = held.replace(bytes([len(written)]) + written, bytes([len(module)]) + module.encode())
+    network = make.discriminator(options={"extra": make.text("in_size") + held})
+    assert read(tmp_path, make.official(network))["G_ema"].arguments == make.ARGUMENTS
 
 
 def test_a_transposed_tensor_comes_out_contiguous(tmp_path):

@@ -16,6 +16,8 @@ from conftest import fixture_path
 from editkit.checkpoints import import_official, machine
 from editkit.errors import CheckpointError, EditkitError, UnsafeCheckpointError
 
+F8 = make.call("numpy", "dtype", make.text("f8"), b"\x89", b"\x88")
+
 
 def read(tmp_path: Path, data: bytes) -> dict:
     path = tmp_path / "in.pkl"
@@ -243,6 +245,12 @@ def test_text_is_bounded(tmp_path, monkeypatch):
         (make.call("torch_utils.persistence", "_reconstruct_persistent_obj", b"N"), "not a network class"),
         (make.call("numpy", "dtype", make.text("O8"), b"\x89", b"\x88"), "plain numbers"),
         (make.call("numpy.core.multiarray", "scalar", b"N", make.raw_bytes(b"")), "numpy number"),
+        (make.call("numpy._core.numeric", "_frombuffer", make.raw_bytes(bytes(8)), F8, make.numbers(2)), "whose size"),
+        (
+            make.call("numpy._core.numeric", "_frombuffer", make.raw_bytes(bytes(8)), b"N", make.numbers(1)),
+            "whose size",
+        ),
+        (make.call("numpy._core.numeric", "_frombuffer", make.text("x" * 8), F8, make.numbers(1)), "whose size"),
     ],
 )
 def test_what_is_not_as_official_files_have_it_is_refused(network, reason, tmp_path):

@@ -147,6 +147,12 @@ def test_a_flat_picture_does_not_pass_for_one_that_moves():
     assert translation_sticking(G, samples=1, steps=1).stuck == 1.0
 
 
+def test_a_picture_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("train.metrics.sticking.translation_sticking", lambda *a, **k: pytest.fail("it was measured"))
+    assert cli.main(["metrics", "sticking", "--picture", str(tmp_path / "no" / "a.png"), "--device", "cpu"]) == 1
+    assert "the folder" in capsys.readouterr().err
+
+
 def test_the_command(tmp_path, capsys):
     files = []
     for kind in ("stylegan3", "stylegan2"):

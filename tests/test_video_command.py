@@ -131,6 +131,8 @@ def test_an_mp4(checkpoint: Path, tmp_path: Path, capsys) -> None:
         (["--seeds", "0"], "no length"),
         (["--seeds", "0-9", "--frames", "4"], "4 frames are too few for 10 keyframes"),
         (["--seeds", "0,1", "--class", "0"], "has no classes"),
+        (["--seeds", "0,1", "--cutoff", "99"], "truncation_cutoff is 0 to"),
+        (["--seeds", "0,1", "--cutoff", "99", "--space", "z"], "truncation_cutoff is 0 to"),
         (["w.safetensors", "w.safetensors", "--psi", "0.5"], "are of seeds"),
         (["w.safetensors", "w.safetensors", "--space", "z"], "leave --space z out"),
         (["none.safetensors"], "none.safetensors"),

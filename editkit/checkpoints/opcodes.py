@@ -245,6 +245,7 @@ _HANDLERS: dict[int, Handler] = {
     ord("C"): _push_bytes(1),
     ord("B"): _push_bytes(4),
     0x8E: _push_bytes(8),
+    0x96: _push_bytes(8),  # BYTEARRAY8: to us as the bytes are
     0x94: _memoize,
     ord("q"): _put(1),
     ord("r"): _put(4),

@@ -58,13 +58,25 @@ class NumpyArray(Inert):
 
     def set_state(self, state: object) -> None:
         match state:
-            case (int(), tuple(shape), NumpyType(code=code), _, memoryview() as data) if len(shape) <= MAX_DIMENSIONS:
-                size = struct.calcsize(_SCALARS[code])
-                for extent in shape:
-                    size *= extent if type(extent) is int and extent >= 0 else -1
-                if size == len(data):
-                    return
-        raise UnsafeCheckpointError("a numpy array whose size is not that of its data; the file is hostile or damaged")
+            case (int(), shape, kind, _, data):
+                _check_array(shape, kind, data)
+            case _:
+                raise UnsafeCheckpointError(_WRONG_SIZE)
+
+
+_WRONG_SIZE = "a numpy array whose size is not that of its data; the file is hostile or damaged"
+
+
+def _check_array(shape: object, kind: object, data: object) -> None:
+    """Raises UnsafeCheckpointError unless ``data`` are the bytes of an array of this shape and type."""
+    match shape, kind, data:
+        case tuple(), NumpyType(code=code), memoryview() if len(shape) <= MAX_DIMENSIONS:
+            size = struct.calcsize(_SCALARS[code])
+            for extent in shape:
+                size *= extent if type(extent) is int and extent >= 0 else -1
+            if size == len(data):
+                return
+    raise UnsafeCheckpointError(_WRONG_SIZE)
 
 
 def rules_for(file_size: int) -> Rules:
@@ -134,6 +146,12 @@ def _numpy_array(*_: object) -> NumpyArray:
     return NumpyArray()
 
 
+def _numpy_array_of_buffer(data: object, kind: object, shape: object, *_order: object) -> NumpyArray:
+    """An array as pickle protocol 5 has it (PEP 574)."""
+    _check_array(shape, kind, data)
+    return NumpyArray()
+
+
 def _numpy_array_class(*_: object) -> NumpyArray:
     raise UnsafeCheckpointError("numpy.ndarray is called; official checkpoints only name it")
 
@@ -155,4 +173,6 @@ _FIXED: Mapping[tuple[str, str], Callable[..., object]] = {
     ("numpy._core.multiarray", "scalar"): _numpy_scalar,
     ("numpy.core.multiarray", "_reconstruct"): _numpy_array,
     ("numpy._core.multiarray", "_reconstruct"): _numpy_array,
+    ("numpy.core.numeric", "_frombuffer"): _numpy_array_of_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _numpy_array_of_buffer,
 }

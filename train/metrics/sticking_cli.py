@@ -56,15 +56,20 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run(args: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
     import torch
 
+    from editkit.files import atomic_path
     from editkit.generator import load_generator
     from editkit.photo import write_image
     from editkit.rendering import image_grid
     from train.metrics.sticking import neighbourhood, translation_sticking
 
     rows: list[Tensor] = []
-    with Output(args) as output:
+    # Before the work: a picture that cannot be written is told then.
+    place = nullcontext() if args.picture is None else atomic_path(args.picture)
+    with Output(args) as output, place as file:
         found: list[dict[str, Any]] = []
         output.put("generators", found)
         for source in args.generators or [None]:
@@ -87,9 +92,9 @@ def run(args: argparse.Namespace) -> int:
                 f"{near.outline_kept:.0%} of the outline"
             )
             rows += [_enlarged(near.central), _enlarged(near.average)]
-        if args.picture is not None:
+        if file is not None:
             side = max(picture.shape[-1] for picture in rows)
-            write_image(args.picture, image_grid(torch.stack([_to(p, side) for p in rows]), columns=2, padding=4))
+            write_image(file, image_grid(torch.stack([_to(p, side) for p in rows]), columns=2, padding=4))
             output.put("picture", args.picture)
             output.say(f"{args.picture}")
     return 0
