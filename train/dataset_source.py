@@ -19,6 +19,7 @@ SUFFIXES = frozenset(
 MAX_FILE = 2**30  # bytes of one file, unpacked
 # A stored picture hardly shrinks in a zip; DEFLATE reaches 1032 : 1 on nothing but zeros.
 MAX_RATIO, RATIO_FROM = 100, 2**26
+_UNREADABLE = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class Source:
@@ -49,9 +50,18 @@ class Source:
             if file.stat().st_size > MAX_FILE:
                 raise TrainingDataError(f"{file} is over {MAX_FILE >> 30} GiB; that is no picture of a data set")
             return file.read_bytes()
-        except KeyError as error:
-            raise TrainingDataError(f"{self.path} holds no {name}") from error
-        except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except _UNREADABLE as error:
+            raise TrainingDataError(f"cannot read {name} of {self.path}: {error}; copy or download it again") from error
+
+    def head(self, name: str, count: int) -> bytes:
+        """The first ``count`` bytes of a file. Raises TrainingDataError as ``read`` does."""
+        try:
+            if self.is_zip:
+                with self._archive().open(name) as stream:
+                    return stream.read(count)
+            with (self.path / name).open("rb") as stream:
+                return stream.read(count)
+        except _UNREADABLE as error:
             raise TrainingDataError(f"cannot read {name} of {self.path}: {error}; copy or download it again") from error
 
     def stamp(self, name: str) -> tuple[int, int]:
@@ -88,7 +98,8 @@ class _Opened:
 
     def __init__(self, path: Path) -> None:
         self.path, self.process = path, os.getpid()
-        self._lock, self._zip = threading.Lock(), None  # type: threading.Lock, zipfile.ZipFile | None
+        self._lock = threading.Lock()
+        self._zip: zipfile.ZipFile | None = None
 
     def get(self) -> zipfile.ZipFile:
         with self._lock:
