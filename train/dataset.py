@@ -2,8 +2,8 @@
 
 Convention:
     pictures are uint8 [R, R, C], C = 1 grey, 3 RGB, 4 RGB with alpha; ``editkit.photo.image_from_uint8`` makes
-    float32 [N, C, R, R] in [-1, 1] of a batch. Labels are float32 [N, c_dim]: one-hot for a class, or a vector. Pictures
-    are in the order of their names; with ``xflip``, index N + i is picture i mirrored.
+    float32 [N, C, R, R] in [-1, 1] of a batch. Labels are float32 [N, c_dim]: one-hot for a class, or a vector.
+    Pictures are in the order of their names; with ``xflip``, index N + i is picture i mirrored.
 A zip (or folder) with the official ``dataset.json`` and the face data sets with ``labels.csv`` are both read; of the
 latter every tenth row is for evaluation, and left out unless asked for.
 """
@@ -28,7 +28,7 @@ from editkit.files import user_folder
 from editkit.memory import free_memory
 from train.dataset_cache import PixelCache
 from train.dataset_labels import json_labels, shown
-from train.dataset_pixels import CHANNELS, Crop, crop_pixels, header, read_pixels, square_pixels
+from train.dataset_pixels import CHANNELS, Crop, crop_pixels, header, read_pixels, sizes_text, square_pixels
 from train.dataset_source import Source
 from train.faces import EVALUATION_EVERY
 from train.faces import LABELS as FACE_LABELS
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
     labels: Tensor  # float32 [B, c_dim]
 
 
-class ImageDataset(torch.utils.data.Dataset[Batch]):
+class ImageDataset(torch.utils.data.Dataset[tuple[np.ndarray, np.ndarray]]):
     """What ``open_dataset`` gives. ``dataset[i]`` is a picture; a list of indices makes a batch. Picklable."""
 
     def __init__(
@@ -206,8 +206,8 @@ def open_dataset(
         raise TrainingDataError(f"{source.path} holds one picture; training takes two at the least, better thousands")
     kept = names
     if max_images is not None and max_images < len(names):
-        kept = sorted(np.random.default_rng([seed]).permutation(len(names))[:max_images].tolist())
-        kept = tuple(names[place] for place in kept)
+        drawn = np.random.default_rng([seed]).permutation(len(names))[:max_images]
+        kept = tuple(names[place] for place in sorted(drawn.tolist()))
     labels = json_labels(source.read(DOCUMENT)) if use_labels and DOCUMENT in source.others else None
     if use_labels and labels is None:
         raise TrainingDataError(
@@ -264,10 +264,9 @@ def _common(source: Source, names: Sequence[str], resolution: int | None) -> tup
     if resolution is not None:
         return resolution, channels
     if len(sizes) > 1:
-        counts = ", ".join(f"{count} of {width} x {height}" for (width, height), count in sizes.most_common(4))
-        more = f" and {len(sizes) - 4} more sizes" if len(sizes) > 4 else ""
         raise TrainingDataError(
-            f"{source.path} has pictures of mixed sizes: {counts}{more}; give a resolution to bring them to one size"
+            f"{source.path} has pictures of mixed sizes: {sizes_text(sizes)}; "
+            "give a resolution to bring them to one size"
         )
     ((width, height),) = sizes
     if width != height:

@@ -66,7 +66,7 @@ class PixelCache:
 
 
 def _mark(pixels: np.ndarray) -> int:
-    return max(1, zlib.crc32(np.ascontiguousarray(pixels)))
+    return max(1, zlib.crc32(pixels.tobytes()))
 
 
 def _allocate(file: Path, size: int) -> None:
@@ -78,6 +78,8 @@ def _allocate(file: Path, size: int) -> None:
                 return
             except OSError as error:
                 if error.errno not in _NOT_SUPPORTED:
-                    raise OutputError(f"cannot keep {size / 1e9:.1f} GB of decoded pictures in {file}: {error}") from error
+                    raise OutputError(
+                        f"cannot keep {size / 1e9:.1f} GB of decoded pictures in {file}: {error}"
+                    ) from error
         for start in range(0, size, _BLOCK):
             stream.write(bytes(min(_BLOCK, size - start)))

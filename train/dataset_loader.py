@@ -6,7 +6,7 @@ Place p of the stream (p = 0, 1, ...) is entry p mod N of the permutation number
 
 import os
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -105,6 +105,6 @@ def load_batches(
     return cast(Iterator[Batch], iter(loader))
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     """``ImageDataset.__getitems__`` has put the batch together already."""
     return batch

@@ -6,6 +6,9 @@ composited on white for C = 1 and 3. Resizing is Lanczos, a low-pass filter when
 
 import io
 import warnings
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from editkit.decoding import decode_bytes
-from editkit.errors import PhotoError, UsageError
+from editkit.errors import PhotoError, TrainingDataError, UsageError
 from train.dataset_source import Source
 
 CHANNELS = (1, 3, 4)
@@ -118,6 +121,21 @@ def header(source: Source, name: str) -> tuple[tuple[int, int], int]:
             if data is None:
                 raise PhotoError(f"{name} of {source.path} is not a picture that can be read ({error})") from error
     raise PhotoError(f"{name} of {source.path} is not a picture")
+
+
+def sizes_of(source: Source, names: Sequence[str]) -> Counter[tuple[int, int]]:
+    """How many pictures there are of each (width, height); those that cannot be read are passed over."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    for name in names:
+        with suppress(PhotoError, TrainingDataError):
+            sizes[header(source, name)[0]] += 1
+    return sizes
+
+
+def sizes_text(sizes: Counter[tuple[int, int]]) -> str:
+    """``90 of 64 x 64, 10 of 32 x 48``: the four most frequent sizes, and how many more."""
+    counts = ", ".join(f"{count} of {width} x {height}" for (width, height), count in sizes.most_common(4))
+    return counts + (f" and {len(sizes) - 4} more sizes" if len(sizes) > 4 else "")
 
 
 def _channels(picture: Image.Image) -> int:

@@ -13,7 +13,27 @@ from pathlib import Path, PurePosixPath
 from editkit.errors import TrainingDataError
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .heic .heif .avif .jp2 .tga .pgm .ppm .pbm .pnm".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jp2",
+        ".tga",
+        ".pgm",
+        ".ppm",
+        ".pbm",
+        ".pnm",
+    ]
 )
 """What counts as a picture."""
 MAX_FILE = 2**30  # bytes of one file, unpacked

@@ -97,7 +97,9 @@ def _examine(
     part = crop_pixels(pixels, crop)
     square, width = square_pixels(part, crop, name=name)
     if width < min_side:
-        return Skipped(name=name, reason="too small", detail=f"{width:.0f} pixels wide, at least {min_side} are asked for")
+        return Skipped(
+            name=name, reason="too small", detail=f"{width:.0f} pixels wide, at least {min_side} are asked for"
+        )
     grey = grey_of(square)
     measures = Measures(
         size=(pixels.shape[1], pixels.shape[0]),

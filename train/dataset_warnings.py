@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from train.dataset_measures import Measures
-from train.dataset_pixels import Crop
+from train.dataset_pixels import Crop, sizes_text
 
 FEWEST = 1_000
 BAR_WIDTH, BAR_SHARE = 0.02, 0.02
@@ -171,10 +171,9 @@ def _mixed_sizes(measures: Sequence[Measures], crop: Crop) -> Finding | None:
         sizes = Counter(one.size for one in measures)
         if len(sizes) == 1:
             return None
-        shown = ", ".join(f"{count} of {w} x {h}" for (w, h), count in sizes.most_common(4))
         return Finding(
             code="mixed-sizes",
-            text=f"{len(sizes)} sizes: {shown}",
+            text=f"{len(sizes)} sizes: {sizes_text(sizes)}",
             advice="build a data set of one size with `editkit dataset build --resolution`",
             measured=len(sizes),
             threshold=1,
@@ -196,9 +195,7 @@ def _mixed_sizes(measures: Sequence[Measures], crop: Crop) -> Finding | None:
 def _mixed_aspects(names: Sequence[str], measures: Sequence[Measures]) -> Finding | None:
     middle = float(np.median([math.log(one.size[0] / one.size[1]) for one in measures]))
     limit = math.log(ASPECT_FACTOR)
-    found = _share(
-        names, measures, lambda one: abs(math.log(one.size[0] / one.size[1]) - middle) > limit, ASPECT_SHARE
-    )
+    found = _share(names, measures, lambda one: abs(math.log(one.size[0] / one.size[1]) - middle) > limit, ASPECT_SHARE)
     return found and Finding(
         code="mixed-aspects",
         text=f"{found[0]:.1%} of the pictures are wider or higher than the median ({math.exp(middle):.2f} : 1) by more "
