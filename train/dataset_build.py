@@ -98,8 +98,8 @@ def build_dataset(
         if len(entries) < 2:
             lost = ", ".join(f"{len(names)} {reason}" for reason, names in result.skipped.items() if names) or "none"
             raise TrainingDataError(
-                f"{pictures.path} has {len(entries)} usable pictures of {len(pictures.names)} (left out: {lost}); training "
-                "takes two at the least, better thousands"
+                f"{pictures.path} has {len(entries)} usable pictures of {len(pictures.names)} (left out: {lost}); "
+                "training takes two at the least, better thousands"
             )
         archive.writestr(DOCUMENT, json.dumps(_document(entries, found, crop, side, channels), ensure_ascii=False))
     result.out, result.entries = target, entries

@@ -30,7 +30,7 @@ class Duplicates:
         self._table: list[dict[bytes, list[int]]] = [{} for _ in self._groups]
 
     def add(self, name: str, measures: Measures) -> tuple[str, int] | None:
-        """(the earlier picture, bits between them or 0 for the same pixels), else None, and the picture is remembered."""
+        """(the earlier picture, bits between them 0 for the same pixels); None: it is new, and remembered."""
         twin = self._exact.get(measures.digest)
         if twin is not None:
             return twin, 0

@@ -1,7 +1,8 @@
 """Labels of a data set: from sub-folder names, a CSV or a JSON file, matched with its pictures.
 
-Convention: a label is a class (an index from 0 on) or a vector of finite numbers, one kind for a whole data set. Class
-names are sorted; the index of a class is its place among them. As arrays, classes are int64 [N], vectors float32 [N, D].
+Convention: a label is a class (an index from 0 on) or a vector of finite numbers, one kind for a whole data set.
+Class names are sorted; the index of a class is its place among them. As arrays, classes are int64 [N],
+vectors float32 [N, D].
 """
 
 import csv
@@ -66,7 +67,8 @@ class Labels:
         lost = sorted(set(self.values).difference(names if among is None else among))
         if lost:
             raise TrainingDataError(
-                f"{len(lost)} labels name pictures that are not there: {shown(lost)}; names are paths below the data set"
+                f"{len(lost)} labels name pictures that are not there: {shown(lost)}; "
+                "names are paths below the data set"
             )
         values = [self.values[name] for name in names]
         return np.array(values, np.int64 if isinstance(values[0], int) else np.float32)
@@ -89,7 +91,7 @@ def folder_labels(names: Sequence[str]) -> Labels:
 
 
 def csv_labels(text: str, *, column: str | None = None) -> Labels:
-    """A CSV with a header: the picture in a column ``file``, ``name``, ``path``, ... (else the first), labels beside it.
+    """A CSV with a header: the picture in a column ``file``, ``name``, ... (else the first), and labels.
 
     column: of the class; without it, one other column holds classes or numbers, and several hold a vector of numbers.
     Raises TrainingDataError: no rows, an unknown column, or values that are neither.

@@ -1,7 +1,8 @@
 """From the bytes of a picture to a square of pixels: reading, cropping, resizing.
 
-Convention: pixels are uint8 [H, W, C], C = 1 grey, 3 sRGB, 4 sRGB with alpha (not premultiplied). Pictures with alpha are
-composited on white for C = 1 and 3. Resizing is Lanczos, a low-pass filter when it reduces; alpha weighs the colours.
+Convention: pixels are uint8 [H, W, C], C = 1 grey, 3 sRGB, 4 sRGB with alpha (not premultiplied). Pictures with alpha
+are composited on white for C = 1 and 3. Resizing is Lanczos, a low-pass filter when it reduces; alpha weighs
+the colours.
 """
 
 import io

@@ -58,7 +58,8 @@ class Source:
         self.others = frozenset(names) - frozenset(self.names)
         if not self.names:
             raise TrainingDataError(
-                f"{self.path} holds no pictures ({len(names)} other files); give a folder or zip of JPEG, PNG, WebP, ..."
+                f"{self.path} holds no pictures ({len(names)} other files); "
+                "give a folder or zip of JPEG, PNG, WebP, ..."
             )
 
     def read(self, name: str) -> bytes:

@@ -142,8 +142,8 @@ def _enlarged(names: Sequence[str], measures: Sequence[Measures]) -> Finding | N
         text=f"{found[0]:.1%} of the pictures are smaller than they look: enlarged by more than {ENLARGED} here, or "
         f"with a spectrum that falls by more than {FALL_MOST:.0f} dB towards the finest detail, or with repeated "
         f"lines{median}",
-        advice="build at a lower resolution, or leave small pictures out (--min-side): there is no fine detail to learn, "
-        "and what an enlargement leaves at the pixels is learned instead",
+        advice="build at a lower resolution, or leave small pictures out (--min-side): there is no fine detail to "
+        "learn, and what an enlargement leaves at the pixels is learned instead",
         measured=found[0],
         threshold=ENLARGED_SHARE,
         examples=found[1],
@@ -156,10 +156,10 @@ def _point_sampled(names: Sequence[str], measures: Sequence[Measures]) -> Findin
     )  # nan compares false
     return found and Finding(
         code="point-sampled",
-        text=f"{found[0]:.1%} of the pictures have a spectrum that falls by less than {FALL_LEAST} dB towards the finest "
-        "detail: reduced without a low-pass filter, or sharpened",
-        advice="reduce the originals with a low-pass filter (this tool's Lanczos) and without sharpening: aliasing in the "
-        "data is aliasing in the pictures made",
+        text=f"{found[0]:.1%} of the pictures have a spectrum that falls by less than {FALL_LEAST} dB towards the "
+        "finest detail: reduced without a low-pass filter, or sharpened",
+        advice="reduce the originals with a low-pass filter (this tool's Lanczos) and without sharpening: aliasing in "
+        "the data is aliasing in the pictures made",
         measured=found[0],
         threshold=POINT_SHARE,
         examples=found[1],
@@ -185,7 +185,8 @@ def _mixed_sizes(measures: Sequence[Measures], crop: Crop) -> Finding | None:
         return None
     return Finding(
         code="mixed-sizes",
-        text=f"what was cut out is from {low:.0f} to {high:.0f} pixels wide (5th and 95th percentile), {ratio:.1f} times",
+        text=f"what was cut out is from {low:.0f} to {high:.0f} pixels wide (5th and 95th percentile), "
+        f"{ratio:.1f} times",
         advice="leave small pictures out (--min-side): sharp and soft pictures side by side teach both",
         measured=ratio,
         threshold=SIZE_RATIO,
