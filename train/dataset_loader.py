@@ -4,7 +4,6 @@ Place p of the stream (p = 0, 1, ...) is entry p mod N of the permutation number
 ``start`` images, or one with another number of ranks, sees the same pictures as one that went through.
 """
 
-import os
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from editkit.errors import UsageError
+from editkit.threads import usable_cores
 from train.dataset import Batch, ImageDataset
 
 _PREFETCHED = 4  # batches a worker keeps ready
@@ -87,7 +87,7 @@ def load_batches(
     Raises UsageError: a batch that the ranks cannot divide.
     """
     places = BatchPlaces(len(dataset), batch=batch, seed=seed, start=start, rank=rank, world=world)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     in_memory = dataset.cache is not None and dataset.cache.file is None
     if workers is None:
         workers = 0 if in_memory else max(1, min(8, cores - 1))

@@ -13,8 +13,11 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-# The luminance table of ITU-T T.81, annex K.1, in any order: only its sum is needed.
-_K1_SUM = 3688
+# The luminance table of ITU-T T.81, annex K.1. libjpeg scales it, so that sorted tables can be compared.
+_K1 = sorted(
+    int(value)
+    for value in ["16", "11", "10", "16", "24", "40", "51", "61", "12", "12", "14", "19", "26", "58", "60", "55", "14", "13", "16", "24", "40", "57", "69", "56", "14", "17", "22", "29", "51", "87", "80", "62", "18", "22", "37", "56", "68", "109", "103", "77", "24", "35", "55", "64", "81", "104", "113", "92", "49", "64", "78", "87", "103", "121", "120", "101", "72", "92", "95", "98", "112", "100", "103", "99"]
+)
 MIDDLE, HIGH = (0.12, 0.22), (0.42, 0.5)
 _FLAT = 4.0  # power in the middle band, levels squared, below which a spectrum says nothing
 _SAME, _OTHER = 3.0, 10.0  # levels: what counts as one colour, and as another
@@ -38,7 +41,7 @@ class Measures:
 
 
 def jpeg_quality(data: bytes) -> float:
-    """The libjpeg quality, 1 to 100, whose luminance table sums to what the file's does; nan where it is no JPEG."""
+    """The libjpeg quality, 1 to 100, whose luminance table comes closest to the file's; nan where it is no JPEG."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -48,7 +51,10 @@ def jpeg_quality(data: bytes) -> float:
         return math.nan
     if not tables or 0 not in tables:
         return math.nan
-    scale = 100 * sum(tables[0]) / _K1_SUM
+    unclipped = sorted(value for value in tables[0] if value < 255)
+    if not unclipped:
+        return 1.0
+    scale = 100 * sum(unclipped) / sum(_K1[: len(unclipped)])
     return round(max(1.0, min(100.0, 100 - scale / 2 if scale <= 100 else 5000 / scale)), 1)
 
 

@@ -54,7 +54,7 @@ class Source:
         self.is_zip = not self.path.is_dir()
         self._local: _Opened | None = None
         names = self._zip_names() if self.is_zip else _folder_names(self.path)
-        self.names = tuple(sorted(name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES))
+        self.names = tuple(sorted(name for name in set(names) if PurePosixPath(name).suffix.lower() in SUFFIXES))
         self.others = frozenset(names) - frozenset(self.names)
         if not self.names:
             raise TrainingDataError(

@@ -1,7 +1,6 @@
 """Going through the pictures of a source: read, cropped and measured by several threads, given back in order."""
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from editkit.errors import NoFaceError
+from editkit.threads import usable_cores
 from train.dataset_measures import (
     Measures,
     bars_of,
@@ -70,7 +70,7 @@ def survey(
         except Exception as error:  # decoders raise more than they document
             return Skipped(name=name, reason="broken", detail=f"{error}" or type(error).__name__)
 
-    threads = workers or _cores()
+    threads = workers or usable_cores()
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Picture | Skipped]] = deque()
         rest = iter(names)
@@ -115,7 +115,3 @@ def _examine(
     )
     encoded = None if encode_as is None else encode(square, encode_as)
     return Picture(name=name, pixels=square, measures=measures, encoded=encoded)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
