@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 # The luminance table of ITU-T T.81, annex K.1. libjpeg scales it, so that sorted tables can be compared.
-_K1 = sorted(
-    int(value)
-    for value in ["16", "11", "10", "16", "24", "40", "51", "61", "12", "12", "14", "19", "26", "58", "60", "55", "14", "13", "16", "24", "40", "57", "69", "56", "14", "17", "22", "29", "51", "87", "80", "62", "18", "22", "37", "56", "68", "109", "103", "77", "24", "35", "55", "64", "81", "104", "113", "92", "49", "64", "78", "87", "103", "121", "120", "101", "72", "92", "95", "98", "112", "100", "103", "99"]
-)
+_K1 = sorted((
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29,
+    51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120,
+    101, 72, 92, 95, 98, 112, 100, 103, 99,
+))  # fmt: skip
 MIDDLE, HIGH = (0.12, 0.22), (0.42, 0.5)
 _FLAT = 4.0  # power in the middle band, levels squared, below which a spectrum says nothing
 _SAME, _OTHER = 3.0, 10.0  # levels: what counts as one colour, and as another
