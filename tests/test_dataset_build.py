@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -17,9 +18,11 @@ from dataset_maker import good, write_folder, write_zip
 from PIL import Image, ImageEnhance
 
 from editkit.cli import main
+from editkit.command import Output
 from editkit.errors import OutputError, TrainingDataError, UsageError
 from train.dataset import open_dataset
 from train.dataset_build import build_dataset, check_dataset
+from train.dataset_cli import _progress
 from train.dataset_pixels import Crop
 from train.dataset_report import Survey, contact_sheet
 
@@ -325,3 +328,15 @@ def test_python_m_editkit_finds_the_command_on_a_checkout(tmp_path: Path) -> Non
         cwd=root, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1 and "holds no pictures" in done.stderr
+
+
+def test_progress_says_how_long_it_takes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output(argparse.Namespace())
+    monkeypatch.setattr(Output, "progress", property(lambda self: True))
+    clock = iter([100.0, 110.0, 110.1, 120.0])
+    monkeypatch.setattr("train.dataset_cli.time.monotonic", lambda: next(clock))
+    show = _progress(output, "pictures")
+    for done in (1, 2, 8):
+        show(done, 8)
+    lines = [line.strip() for line in capsys.readouterr().err.split("\r")]
+    assert lines == ["", "pictures 1/8, 1:10 to go", "pictures 8/8, 0:00 to go"]  # a tenth of a second is too soon

@@ -127,7 +127,7 @@ class _Opened:
             if self._zip is None:
                 try:
                     self._zip = zipfile.ZipFile(self.path)
-                except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+                except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
                     raise TrainingDataError(
                         f"{self.path} is no readable zip ({error}); give a folder or zip of pictures"
                     ) from error
