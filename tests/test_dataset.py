@@ -299,11 +299,15 @@ def test_batches_resume_exactly_and_workers_change_nothing(tmp_path: Path) -> No
     assert all(torch.equal(a.images, b.images) for a, b in zip(through, by_workers, strict=True))
 
 
-def test_reading_needs_torch_numpy_and_pillow_alone() -> None:
+def test_torch_numpy_and_pillow_alone_are_needed(tmp_path: Path) -> None:
     names = ("skimage", "sklearn", "tqdm", "safetensors", "torchvision", "scipy", "numba", "av", "gradio")
     code = (
         f"import sys\nfor name in {names}: sys.modules[name] = None\n"
-        "import train.dataset, train.dataset_loader, train.dataset_build"
+        "from train.dataset import open_dataset\nfrom train.dataset_loader import load_batches\n"
+        "from train.dataset_build import build_dataset\n"
+        "assert len(build_dataset(sys.argv[1], sys.argv[2]).entries) == 3\n"
+        "assert next(load_batches(open_dataset(sys.argv[2]), batch=2)).images.shape == (2, 16, 16, 3)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", code, str(write_zip(tmp_path / "a.zip", 3)), str(tmp_path / "b.zip")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -340,3 +340,15 @@ def test_progress_says_how_long_it_takes(capsys: pytest.CaptureFixture[str], mon
         show(done, 8)
     lines = [line.strip() for line in capsys.readouterr().err.split("\r")]
     assert lines == ["", "pictures 1/8, 1:10 to go", "pictures 8/8, 0:00 to go"]  # a tenth of a second is too soon
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+def test_names_that_are_no_text_stop_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_folder(tmp_path / "photos", 2)
+    os.rename(folder / "p00.png", os.fsencode(folder) + b"/\xff.png")
+    assert main(["dataset", "build", str(folder), "--out", str(tmp_path / "d.zip")]) == 0
+    assert r"\udcff.png" in (tmp_path / "d.report.json").read_text()
+    good(7, side=40).save(os.fsencode(folder) + b"/\xfe.png")
+    assert main(["dataset", "check", str(folder), "--report", str(tmp_path / "c")]) == 1
+    assert "mixed sizes" in capsys.readouterr().out and (tmp_path / "c.html").is_file()
+    assert len(open_dataset(folder, resolution=16).data_hash) == 32

@@ -148,7 +148,7 @@ class ImageDataset(torch.utils.data.Dataset[tuple[np.ndarray, np.ndarray]]):
         digest = hashlib.sha256()
         for name in self.names:
             size, checksum = self.source.stamp(name)
-            digest.update(f"{name}\0{size}\0{checksum}\n".encode())
+            digest.update(f"{name}\0{size}\0{checksum}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:32]
 
     def _decode(self, place: int) -> np.ndarray:

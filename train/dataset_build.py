@@ -101,7 +101,7 @@ def build_dataset(
                 f"{pictures.path} has {len(entries)} usable pictures of {len(pictures.names)} (left out: {lost}); "
                 "training takes two at the least, better thousands"
             )
-        archive.writestr(DOCUMENT, json.dumps(_document(entries, found, crop, side, channels), ensure_ascii=False))
+        archive.writestr(DOCUMENT, json.dumps(_document(entries, found, crop, side, channels)))
     result.out, result.entries = target, entries
     if found is not None:
         result.count_classes(found)

@@ -133,6 +133,8 @@ def run_check(args: argparse.Namespace) -> int:
 
 def _tell(survey: Survey, output: Output) -> None:
     """Says what was found, and puts it into the JSON document."""
+    from train.dataset_labels import printable
+
     for key, value in survey.to_dict().items():
         output.put(key, value)
     left_out = [f"{len(pairs)} {reason}" for reason, pairs in survey.skipped.items() if pairs]
@@ -145,7 +147,7 @@ def _tell(survey: Survey, output: Output) -> None:
         output.say(f"warning: {finding.code}: {finding.text}")
         output.say(f"    {finding.advice}")
     for problem in survey.problems:
-        output.say(f"problem: {problem}")
+        output.say(f"problem: {printable(problem)}")
 
 
 def _progress(output: Output, what: str) -> Callable[[int, int], None]:

@@ -75,9 +75,14 @@ class Labels:
 
 
 def shown(names: Sequence[str]) -> str:
-    """The first few names, and how many more."""
+    """The first few names, and how many more. Names that are no UTF-8 are shown escaped."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return printable(", ".join(names[:_SHOWN])) + more
+
+
+def printable(text: str) -> str:
+    """``text`` with what stands for bytes that are no UTF-8, in names of files, escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def folder_labels(names: Sequence[str]) -> Labels:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from editkit import __version__
-from editkit.files import write_text
+from editkit.files import write_bytes, write_text
 from train.dataset_labels import Labels
 from train.dataset_measures import Measures
 from train.dataset_pixels import Crop, resize
@@ -98,8 +98,8 @@ def write_report(survey: Survey, base: str | Path) -> tuple[Path, Path]:
     data, page = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.html")
     document = survey.to_dict()
     origins = {"names": [list(pair) for pair in survey.entries]} if survey.out is not None else {}
-    write_text(data, json.dumps({**document, **origins}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(page, _page(survey, document))
+    write_text(data, json.dumps({**document, **origins}, indent=1, allow_nan=False) + "\n")
+    write_bytes(page, _page(survey, document).encode("utf-8", "backslashreplace"))
     return data, page
 
 

@@ -28,6 +28,7 @@ from train.dataset_source import Source
 Reason = Literal["broken", "no face", "too small", "duplicate", "near duplicate"]
 REASONS: tuple[Reason, ...] = ("broken", "no face", "too small", "duplicate", "near duplicate")
 _AHEAD = 4  # pictures that each thread may be ahead
+_WINDOW = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +107,7 @@ def _examine(
         enlarged=square.shape[1] / width,
         bars=bars_of(grey) if crop.kind != "wide" else bars_of(grey_of(part)),
         jpeg_quality=jpeg_quality(data),
-        blockiness=blockiness_of(grey_of(part)),
+        blockiness=blockiness_of(grey_of(_middle(part))),
         fall=fall_of(grey),
         repeated=repeated_of(grey),
         is_grey=is_grey(square),
@@ -115,3 +116,9 @@ def _examine(
     )
     encoded = None if encode_as is None else encode(square, encode_as)
     return Picture(name=name, pixels=square, measures=measures, encoded=encoded)
+
+
+def _middle(pixels: np.ndarray) -> np.ndarray:
+    """At most 1024 pixels a side of the middle: enough to see blocks, of a photo of any size."""
+    top, left = (max(0, (side - _WINDOW) // 2) for side in pixels.shape[:2])
+    return pixels[top : top + _WINDOW, left : left + _WINDOW]
