@@ -136,6 +136,7 @@ def test_max_images_draws_by_seed(tmp_path: Path) -> None:
         ([["00000/img00000000.png", 0], ["00000/img00000001.png", [1.0]]], "all classes or all vectors"),
         ([["00000/img00000000.png", -1], ["00000/img00000001.png", 1]], "an index from 0"),
         ([["00000/img00000000.png", None]], "a class or a list"),
+        ([[f"00000/img{i:08d}.png", [10**400]] for i in range(2)], "a class or a list"),
         ("text", "a list of"),
         (None, "no labels"),
     ],

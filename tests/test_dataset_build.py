@@ -195,6 +195,8 @@ def test_labels_from_files(tmp_path: Path, name: str, text: str, expected: list[
         ("file,kind\np00.png,red\np01.png,red\nlost.png,blue\n", "not there: lost.png"),
         ("file,kind\np00.png,\np01.png,red\n", "row 2"),
         ("p00.png\n", "header"),
+        (f"file,kind\np00.png,{'9' * 5000}\np01.png,0\n", "p00.png"),
+        (f"file,kind\np00.png,{'x' * 200_000}\np01.png,x\n", "cannot be read"),
     ],
 )
 def test_labels_that_do_not_fit_stop_before_the_work(tmp_path: Path, text: str, message: str) -> None:

@@ -101,7 +101,10 @@ def csv_labels(text: str, *, column: str | None = None) -> Labels:
     column: of the class; without it, one other column holds classes or numbers, and several hold a vector of numbers.
     Raises TrainingDataError: no rows, an unknown column, or values that are neither.
     """
-    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+    except csv.Error as error:
+        raise TrainingDataError(f"the CSV of labels cannot be read: {error}") from error
     header = list(rows[0]) if rows else []
     if len(header) < 2 or None in header:
         raise TrainingDataError("the CSV of labels has a header, a column with names and one with labels; got neither")
@@ -125,7 +128,7 @@ def csv_labels(text: str, *, column: str | None = None) -> Labels:
                 ) from None
             values[row[name_column]] = cells[0].strip()
             continue
-        whole = len(columns) == 1 and cells[0].strip().isdecimal()
+        whole = len(columns) == 1 and cells[0].strip().isdecimal() and len(cells[0]) < 18
         values[row[name_column]] = int(cells[0]) if whole else numbers
     kinds = {type(value) for value in values.values()}
     if str in kinds and len(kinds) > 1:  # a class that happens to be called 1984
@@ -180,6 +183,13 @@ def _labels(values: Mapping[str, Any], class_names: tuple[str, ...] = ()) -> Lab
 def _label(name: str, value: Any) -> int | tuple[float, ...]:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, list) and value and all(isinstance(v, int | float) and math.isfinite(v) for v in value):
+    if isinstance(value, list) and value and all(_is_number(v) for v in value):
         return tuple(float(v) for v in value)
     raise TrainingDataError(f"the label of {name} is {value!r:.60}; a label is a class or a list of finite numbers")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
