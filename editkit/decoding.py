@@ -37,7 +37,11 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, np.
     Raises PhotoError: missing, a folder, empty, not a picture, damaged, smaller than 16 pixels or larger than
     ``max_pixels``, HEIC without its extra, or of a pixel format that has no defined range.
     """
-    data = _read_bytes(path)
+    return decode_bytes(_read_bytes(path), path, max_pixels=max_pixels)
+
+
+def decode_bytes(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same for the content of a file, such as a member of a zip; ``path`` is what errors call it."""
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         _register_heif(path)
     with warnings.catch_warnings():

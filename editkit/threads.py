@@ -24,6 +24,12 @@ def settle_threads(environment: MutableMapping[str, str] = os.environ) -> None:
         environment.setdefault("OMP_NUM_THREADS", str(quota))
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on, within its container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, container_cores() or cores)
+
+
 def container_cores() -> int | None:
     """Cores that this process' container may use, rounded up; None where there is no limit."""
     for files in _QUOTA:

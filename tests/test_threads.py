@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from editkit import threads
-from editkit.threads import container_cores, settle_threads
+from editkit.threads import container_cores, settle_threads, usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -84,3 +84,11 @@ def test_a_command_settles_them_before_torch_is_imported() -> None:
         [sys.executable, "-c", script], cwd=ROOT, env=bare, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.splitlines()[0] == "False PASSIVE", done.stderr
+
+
+def test_usable_cores_are_within_the_quota(quota) -> None:
+    quota("max 100000")
+    free = usable_cores()
+    assert 1 <= free <= (os.cpu_count() or 1)
+    quota("50000 100000")
+    assert usable_cores() == 1

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from editkit.networks.discriminator import Discriminator
 from editkit.networks.stylegan3 import StyleGAN3Generator
 from train.codes import PrincipalCodes
+from train.dataset_loader import ShuffledOrder
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 
 
@@ -77,28 +78,17 @@ class Batches:
 
     def __init__(self, images: np.ndarray, *, batch: int, seed: int) -> None:
         self.images, self.batch, self.seed = images, batch, seed
+        self.order = ShuffledOrder(len(images), seed=seed)
 
     def at(self, seen: int) -> Tensor:
         """The batch that starts at image ``seen``: float32 [batch, 3, R, R] in [-1, 1], channels last."""
-        count = len(self.images)
-        picked = np.empty(self.batch, np.int64)
-        for i in range(self.batch):
-            epoch, place = divmod(seen + i, count)
-            picked[i] = self._order(epoch)[place]
+        picked = self.order.at(seen, self.batch)
         flips = np.random.default_rng([self.seed, 1, seen]).random(self.batch) < 0.5
         rows = self.images[picked]
         rows[flips] = rows[flips, :, ::-1]
         return (torch.from_numpy(rows).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
             memory_format=torch.channels_last
         )
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if getattr(self, "_epoch", None) != epoch:
-            self._epoch, self._shuffled = (
-                epoch,
-                np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.images)),
-            )
-        return self._shuffled
 
 
 class StarterTraining:
