@@ -2,14 +2,15 @@
 
 import logging
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from editkit.ops import arena
+from editkit.ops.threads import spread
 
 log = logging.getLogger(__name__)
 
@@ -118,32 +119,13 @@ def _tables(g: Geometry) -> _Tables:
     )
 
 
-_pool: ThreadPoolExecutor | None = None
-
-
-def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:  # a race makes a second pool, which is harmless
-        _pool = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1)), thread_name_prefix="editkit-ops")
-    return _pool
-
-
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)  # threads do not survive a fork
-
-
 def _run(x: Tensor, bias: Tensor, g: Geometry, mask: np.ndarray, mode: int, act: tuple[float, float, float]) -> Tensor:
     """x: [N, C, H, W] float32 -> [N, C, OH, OW], channels last."""
     from editkit.ops import fused_kernel
 
     n, c = x.shape[:2]
     x_np = x.detach().permute(0, 2, 3, 1).contiguous().numpy()
-    y = torch.empty((n, *g.out, c), dtype=torch.float32)
+    y = arena.empty((n, *g.out, c))
     t = _tables(g)
     tasks = n * math.ceil(c / fused_kernel.LANES)
     up_taps, down_taps = np.asarray(g.up_taps, np.float32), np.asarray(g.down_taps, np.float32)
@@ -156,12 +138,7 @@ def _run(x: Tensor, bias: Tensor, g: Geometry, mask: np.ndarray, mode: int, act:
             t.out_planes, t.out_columns, t.down_offsets, t.down_weights, *act,
         )  # fmt: skip
 
-    workers = min(torch.get_num_threads(), tasks)
-    edges = [tasks * i // workers for i in range(workers + 1)]
-    others = [_threads().submit(part, edges[i], edges[i + 1]) for i in range(1, workers)]
-    part(edges[0], edges[1])
-    for other in others:
-        other.result()
+    spread(part, tasks)
     return y.permute(0, 3, 1, 2)
 
 
@@ -193,7 +170,7 @@ class _FilteredLrelu(torch.autograd.Function):
         from editkit.ops.fused_kernel import NO_MASK, WRITE_MASK
 
         wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        mask = np.empty(_mask_shape(x, g) if wanted else (1, 1, 1), np.uint8)
+        mask = arena.array(_mask_shape(x, g) if wanted else (1, 1, 1), np.uint8)
         ctx.g, ctx.mask, ctx.act = g, mask, act
         return _run(x, bias, g, mask, WRITE_MASK if wanted else NO_MASK, act)
 
