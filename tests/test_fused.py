@@ -13,7 +13,7 @@ import torch
 from network_fixtures import layer_tables, relative_error
 from torch import Tensor
 
-from editkit.ops import fused
+from editkit.ops import fused, threads
 from editkit.ops.backends import use_backend
 from editkit.ops.filtered_lrelu import filtered_lrelu
 from editkit.ops.filters import design_lowpass_filter
@@ -175,7 +175,7 @@ def test_it_works_after_a_fork() -> None:
     torch.set_num_threads(2)
     try:
         wanted = _forward_and_gradient(x)  # the pool runs from here on
-        assert fused._pool is not None
+        assert threads._pool is not None
         child = os.fork()
         if child == 0:
             signal.alarm(60)  # a deadlock ends the child, and the test

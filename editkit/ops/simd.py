@@ -116,3 +116,48 @@ def _operator(symbol, function) -> None:  # type: ignore[no-untyped-def]
 
 for _symbol, _function in ((operator.add, add), (operator.sub, sub), (operator.mul, mul)):
     _operator(_symbol, _function)
+
+
+@intrinsic
+def item(typingctx, array, index):  # type: ignore[no-untyped-def]
+    """``array[index]`` of a flat array; not checked, not wrapped."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.load(builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.intp), codegen
+
+
+@intrinsic
+def choose_less(typingctx, a, b, yes, no):  # type: ignore[no-untyped-def]
+    """``yes`` where a < b, else ``no``."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
+
+    return vector(vector, vector, vector, vector), codegen
+
+
+_BITS = ir.IntType(LANES)
+bits_type = types.uint16 if LANES == 16 else types.uint8
+
+
+@intrinsic
+def bits_less(typingctx, a, b):  # type: ignore[no-untyped-def]
+    """One bit a lane: a < b."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(builder.fcmp_ordered("<", args[0], args[1]), _BITS)
+
+    return bits_type(vector, vector), codegen
+
+
+@intrinsic
+def choose_bits(typingctx, bits, yes, no):  # type: ignore[no-untyped-def]
+    """``yes`` where the bit is set, else ``no``."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.select(builder.bitcast(args[0], ir.VectorType(ir.IntType(1), LANES)), args[1], args[2])
+
+    return vector(bits_type, vector, vector), codegen
