@@ -11,7 +11,7 @@ the filters swapped and the stored mask: the operation is piecewise linear.
 import numpy as np
 from numba import njit
 
-from editkit.ops.simd import LANES, bits_less, choose_bits, choose_less, fma, item, load, splat, store
+from editkit.ops.simd import LANES, bits_less, choose_bits, choose_less, fma, item, load, prefetch, splat, store
 
 BLOCK = 16  # channels a task: one cache line of float32
 
@@ -84,6 +84,7 @@ def _fetch(x, at, step, lanes, bias, first, last, width, row, to):
             store(row, here, splat(np.float32(0)))
         elif lanes == LANES:
             store(row, here, load(x, at + i * step) + load(bias, 0))
+            prefetch(x, at + (i + 2 * width) * step)  # two rows on
         else:
             for e in range(lanes):
                 row[here + e] = x[at + i * step + e] + bias[e]
@@ -255,6 +256,8 @@ def run_tasks(
                                 0, 1, down_length, down_taps, top, tmp_height, tmp_ring, down_row, offsets, taps
                             )
                             src, step, table, weights = rows_down, LANES, offsets, taps
+                        for i in range(o1 - o0):
+                            prefetch(y, at + (i + out_width) * channels)  # the row after
                         _combine(target, to, to_step, o1 - o0, src, 0, step, table, weights, 0, used)
                         if lanes < LANES:
                             for i in range(o1 - o0):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from editkit.ops import arena, winograd
 from editkit.ops.backends import current_precision
+from editkit.ops.threads import spread
 
 
 def plain(x: Tensor, weight: Tensor, scale_in: Tensor, scale_out: Tensor, padding: int) -> Tensor:
@@ -49,7 +50,7 @@ class _ScaledConv(torch.autograd.Function):
         reach = 2 * padding - weight.shape[2] + 1
         size = (rows.shape[1] + reach, rows.shape[2] + reach)
         if weight.shape[2] == 1:
-            matrices = scale_out[:, :, None] * weight[:, :, 0, 0] * scale_in[:, None, :]  # [N, O, I]
+            matrices = scale_out[:, :, None] * weight.detach()[:, :, 0, 0] * scale_in[:, None, :]  # [N, O, I]
             y = _product(rows[:, -padding : size[0] - padding, -padding : size[1] - padding], matrices.transpose(1, 2))
         else:
             y = winograd.convolve(rows, weight, scale_in, scale_out, padding=padding, size=size)
@@ -75,7 +76,7 @@ class _ScaledConv(torch.autograd.Function):
         if needed[0] or needed[2]:
             size = tuple(x.shape[2:])
             if weight.shape[2] == 1:
-                raw = _product(g_rows, scale_out[:, :, None] * weight[:, :, 0, 0])
+                raw = _product(g_rows, scale_out[:, :, None] * weight.detach()[:, :, 0, 0])
                 if padding:
                     raw = F.pad(raw, [0, 0, -padding, -padding, -padding, -padding])
             else:
@@ -97,10 +98,19 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _product(rows: Tensor, matrices: Tensor) -> Tensor:
-    """[N, H, W, A] times [N, A, B]."""
+    """[N, H, W, A] times [N, A, B], in blocks of rows that do not depend on the number of threads."""
     n, h, w, channels = rows.shape
-    result = arena.empty((n, h * w, matrices.shape[2]))
     rows = rows.reshape(n, h * w, channels)
-    for i in range(n):
-        torch.mm(rows[i], matrices[i], out=result[i])
+    result = arena.empty((n, h * w, matrices.shape[2]))
+    blocks = max(1, min(h * w // 128, max(2, h * w // 1024)))
+    edges = [h * w * i // blocks for i in range(blocks + 1)]
+
+    def part(first: int, last: int) -> None:
+        with torch.no_grad():
+            for task in range(first, last):
+                i, block = divmod(task, blocks)
+                low, high = edges[block], edges[block + 1]
+                torch.mm(rows[i, low:high], matrices[i], out=result[i, low:high])
+
+    spread(part, n * blocks)
     return result.view(n, h, w, -1)

@@ -157,8 +157,14 @@ def convolve(
             kernel.scatter(begin + first, begin + last, m_flat, here, begin, order, grid, s_out, y_flat, y_shape)
 
         spread(inwards, here)
-        product = m[: POINTS * here * outputs].view(POINTS, here, outputs)
-        torch.bmm(v[: POINTS * here * channels].view(POINTS, here, channels), matrices, out=product)
+        tensors = v[: POINTS * here * channels].view(POINTS, here, channels)
+        products = m[: POINTS * here * outputs].view(POINTS, here, outputs)
+
+        def multiply(first: int, last: int, a: Tensor = tensors, b: Tensor = products) -> None:
+            with torch.no_grad():  # grad mode is a thread's own
+                torch.bmm(a[first:last], matrices[first:last], out=b[first:last])
+
+        spread(multiply, POINTS)
         spread(outwards, here)
     return y
 
