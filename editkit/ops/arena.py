@@ -15,33 +15,38 @@ import torch
 from torch import Tensor
 
 SMALLEST = 1 << 20  # bytes: below, the allocator of the system is quick
-KEPT = 256 << 20  # bytes of idle blocks that are kept
+KEPT = 128 << 20  # bytes of idle blocks that are kept, or as many as are lent
 _STEP = 1 << 16
 
 _free: list[np.ndarray] = []
 _returned: deque[np.ndarray] = deque()  # given back; a finaliser may run anywhere, so it takes no lock
 _lock = threading.Lock()
+_lent = 0  # bytes
 
 
 def _collect() -> None:
     """Takes in what came back, and lets the oldest go where too much lies idle; the caller holds the lock."""
+    global _lent
     while _returned:
         _free.append(_returned.popleft())
+        _lent -= _free[-1].nbytes
     idle = sum(block.nbytes for block in _free)
-    while idle > KEPT:
+    while idle > max(KEPT, _lent):
         idle -= _free.pop(0).nbytes
 
 
 def _block(size: int) -> np.ndarray:
     """The smallest idle block that holds ``size`` bytes and is not half as large again, or a fresh one."""
+    global _lent
     with _lock:
         _collect()
-        fitting = [block for block in _free if size <= block.nbytes <= size + size // 2]
+        fitting = [index for index, block in enumerate(_free) if size <= block.nbytes <= size + size // 2]
         if fitting:
-            best = min(fitting, key=lambda block: block.nbytes)
-            _free[:] = [block for block in _free if block is not best]
-            return best
-    return np.empty(math.ceil(size / _STEP) * _STEP, np.uint8)
+            block = _free.pop(min(fitting, key=lambda index: _free[index].nbytes))
+        else:
+            block = np.empty(math.ceil(size / _STEP) * _STEP, np.uint8)
+        _lent += block.nbytes
+    return block
 
 
 def array(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:

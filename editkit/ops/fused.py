@@ -61,7 +61,7 @@ def _run(x: Tensor, bias: Tensor, g: Geometry, mask: np.ndarray, mode: int, act:
     if down.ndim == 2:  # the same upside down: rows are added before they are weighted
         down = (down + down[::-1])[: len(down) // 2] / 2
     taps = [np.ascontiguousarray(f, np.float32).reshape(-1) for f in (g.up_taps, down)]
-    strip = math.ceil(g.out[1] / math.ceil(g.out[1] / STRIP))
+    strip = 8 * math.ceil(g.out[1] / math.ceil(g.out[1] / STRIP) / 8)  # the kernel makes eight at a time
 
     def part(first: int, last: int) -> None:
         fused_kernel.run_tasks(

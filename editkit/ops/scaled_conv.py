@@ -51,7 +51,8 @@ class _ScaledConv(torch.autograd.Function):
         size = (rows.shape[1] + reach, rows.shape[2] + reach)
         if weight.shape[2] == 1:
             matrices = scale_out[:, :, None] * weight.detach()[:, :, 0, 0] * scale_in[:, None, :]  # [N, O, I]
-            y = _product(rows[:, -padding : size[0] - padding, -padding : size[1] - padding], matrices.transpose(1, 2))
+            rows = F.pad(rows, [0, 0, *[padding] * 4]) if padding else rows
+            y = _product(rows, matrices.transpose(1, 2))
         else:
             y = winograd.convolve(rows, weight, scale_in, scale_out, padding=padding, size=size)
         y = y.permute(0, 3, 1, 2)

@@ -17,8 +17,8 @@ from torch import Tensor
 from editkit.ops import arena, fused
 from editkit.ops.threads import spread
 
-CHUNK = 48 << 20  # bytes of the transformed domain at a time
-KEPT = 256 << 20  # bytes of transformed weights that are kept, of all networks together
+CHUNK = 32 << 20  # bytes of the transformed domain at a time
+KEPT = 128 << 20  # bytes of transformed weights that are kept, of all networks together
 LEAST = 32  # channels on both sides below which a direct convolution is as quick
 POINTS = 64
 
