@@ -35,7 +35,9 @@ def upfirdn2d(x: Tensor, f: Tensor | None, *, up: int, down: int, padding: list[
     return x[:, :, ::down, ::down]
 
 
-def bias_act(x: Tensor, b: Tensor | None, *, slope: float = 1.0, gain: float = 1.0, clamp: float | None = None) -> Tensor:
+def bias_act(
+    x: Tensor, b: Tensor | None, *, slope: float = 1.0, gain: float = 1.0, clamp: float | None = None
+) -> Tensor:
     """Bias, leaky ReLU, gain, clamp: one pass each."""
     if b is not None:
         x = x + b.to(x.dtype).reshape(1, -1, 1, 1)
@@ -48,9 +50,7 @@ def bias_act(x: Tensor, b: Tensor | None, *, slope: float = 1.0, gain: float = 1
     return x
 
 
-def modulated_conv2d(
-    x: Tensor, w: Tensor, s: Tensor, *, padding: int, demodulate: bool, input_gain: Tensor
-) -> Tensor:
+def modulated_conv2d(x: Tensor, w: Tensor, s: Tensor, *, padding: int, demodulate: bool, input_gain: Tensor) -> Tensor:
     """Weights a sample, then one grouped convolution."""
     n, channels = x.shape[:2]
     if demodulate:

@@ -149,7 +149,9 @@ def relative(found: Tensor, wanted: Tensor) -> float:
     return float((found.double() - wanted).abs().max() / (wanted.max() - wanted.min()))
 
 
-def measure(case: Case, backends: list[str], *, rounds: int, threads: int, with_error: bool, with_memory: bool) -> list[dict[str, str]]:
+def measure(
+    case: Case, backends: list[str], *, rounds: int, threads: int, with_error: bool, with_memory: bool
+) -> list[dict[str, str]]:
     """A row of the table a backend."""
     model = case.model()
     runs = {name: runner(case, model, name) for name in backends}
@@ -231,7 +233,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
     parser.add_argument("--no-error", action="store_true", help="leave out float64, which takes the longest")
     parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, a fresh process a row")
-    parser.add_argument("--out", type=Path, help="a Markdown file that gets the table (docs/benchmarks.md; smoke: none)")
+    parser.add_argument(
+        "--out", type=Path, help="a Markdown file that gets the table (docs/benchmarks.md; smoke: none)"
+    )
     parser.add_argument("--smoke", action="store_true", help="tiny networks, one round: does it work at all")
     parser.add_argument("--one", nargs=2, metavar=("CASE", "BACKEND"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -249,7 +253,12 @@ def main() -> None:
             with_error=not options.no_error,
             with_memory=not options.no_memory,
         )
-        print("\n".join(" ".join(f"{key} {value}" for key, value in row.items()) for row in rows[-1 - len(options.backends) :]), flush=True)
+        print(
+            "\n".join(
+                " ".join(f"{key} {value}" for key, value in row.items()) for row in rows[-1 - len(options.backends) :]
+            ),
+            flush=True,
+        )
     text = table(rows, product_rate(), options.threads)
     print(text)
     out = options.out or (None if options.smoke else ROOT / "docs" / "benchmarks.md")

@@ -31,9 +31,20 @@ def test_the_frozen_path_is_the_same_network() -> None:
 def test_the_smoke_run_writes_its_table(tmp_path: Path) -> None:
     out = tmp_path / "table.md"
     out.write_text("before\n<!-- table -->\nold\n<!-- end of table -->\nafter\n")
-    command = [sys.executable, "benchmarks/cpu.py", "--smoke", "--cases", "T-32-1-backward", "--backends", "fast", "--no-memory"]
+    command = [
+        sys.executable,
+        "benchmarks/cpu.py",
+        "--smoke",
+        "--cases",
+        "T-32-1-backward",
+        "--backends",
+        "fast",
+        "--no-memory",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([*command, "--out", str(out)], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        [*command, "--out", str(out)], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300
+    )
     text = out.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]

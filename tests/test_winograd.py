@@ -94,10 +94,13 @@ def test_concurrent_calls_give_the_same_bits() -> None:
 def test_changed_weights_are_seen() -> None:
     """Also a change that autograd's counter does not see; and a new tensor at the address of an old one."""
     x, weight, s, d = _data(1, 32, 32, 12, 12)
-    for change in (lambda: None, lambda: weight.mul_(2), lambda: weight.data.neg_(), lambda: weight.data.__setitem__((0, 0, 0, 0), 9.0)):
-        change()
-        assert relative_error(scaled_conv2d(x, weight, s, d, padding=1), plain(x, weight, s, d, 1)) < 2e-5
-        assert relative_error(winograd.squares(weight), weight.square().sum([2, 3])) < 1e-6
+    entry = (0, 0, 0, 0)
+    changes = (torch.Tensor.zero_, lambda w: w.add_(torch.randn_like(w)), lambda w: w.data.neg_())
+    for change in (*changes, lambda w: w.data.__setitem__(entry, 9.0)):
+        change(weight)
+        found, wanted = scaled_conv2d(x, weight, s, d, padding=1), plain(x, weight, s, d, 1)
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-2 * wanted.std().item() / 100 + 1e-9)
+        assert torch.allclose(winograd.squares(weight), weight.square().sum([2, 3]), rtol=1e-5)
     with torch.inference_mode():
         frozen = weight * 3
         assert relative_error(scaled_conv2d(x, frozen, s, d, padding=1), plain(x, frozen, s, d, 1)) < 2e-5

@@ -92,7 +92,7 @@ def _fetch(x, at, step, lanes, bias, first, last, width, row, to):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _row_taps(k, factor, length, taps, i, rows, ring, row, offsets, used_taps):
-    """Vertical FIR: tap k meets row i, tap k + factor row i + 1 and so on; those that exist, as ring slots and weights."""
+    """Vertical FIR: tap k meets row i, tap k + factor row i + 1 ...; those that exist, as ring slots and weights."""
     if i < 0:
         k, i = k - i * factor, 0
     slot, used = i % ring, 0
@@ -250,7 +250,13 @@ def run_tasks(
                             for k in range(down_length // 2):
                                 upper, lower = top + k, top + down_length - 1 - k
                                 _fold(tmp, upper, lower, tmp_height, tmp_ring, tmp_row, b - a, folded, k * tmp_row)
-                            src, step, table, weights, used = folded, down * LANES, down_across, down_taps, down_taps.shape[0]
+                            src, step, table, weights, used = (
+                                folded,
+                                down * LANES,
+                                down_across,
+                                down_taps,
+                                down_taps.shape[0],
+                            )
                         else:
                             used = _row_taps(
                                 0, 1, down_length, down_taps, top, tmp_height, tmp_ring, down_row, offsets, taps

@@ -65,11 +65,13 @@ class _ScaledConv(torch.autograd.Function):
         x, weight, scale_in, scale_out, y = ctx.saved_tensors
         padding, needed = ctx.padding, ctx.needs_input_grad
         if torch.is_grad_enabled():  # a graph of this pass is wanted: leave it to torch
-            inputs = [t for t, wanted in zip((x, scale_in, scale_out), (needed[0], *needed[2:4]), strict=True) if wanted]
+            inputs = [
+                t for t, wanted in zip((x, scale_in, scale_out), (needed[0], *needed[2:4]), strict=True) if wanted
+            ]
             with torch.enable_grad():
                 again = plain(x, weight, scale_in, scale_out, padding)
             found = iter(torch.autograd.grad(again, inputs, gy, create_graph=True))
-            return tuple(next(found) if i != 1 and needed[i] else None for i in range(4)) + (None,)
+            return (*(next(found) if i != 1 and needed[i] else None for i in range(4)), None)
         g_rows = _rows(gy)
         gx = g_in = g_out = None
         if needed[3]:

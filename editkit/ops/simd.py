@@ -8,7 +8,6 @@ import operator
 
 from llvmlite import binding, ir
 from numba import types
-
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 

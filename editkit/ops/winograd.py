@@ -1,7 +1,7 @@
 """3x3 convolutions with a fifth of the multiplications: Winograd's F(6x6, 3x3) over channels-last float32.
 
-A layer is a transform of its input tiles, 64 matrix products, and a transform back (kernels: ``winograd_kernel``); only a
-part of the tiles is in the transformed domain at a time. The error is about 6e-6 of the standard deviation of the
+A layer is a transform of its input tiles, 64 matrix products, and a transform back (kernels: ``winograd_kernel``); only
+a part of the tiles is in the transformed domain at a time. The error is about 6e-6 of the standard deviation of the
 result, ten times that of a direct convolution. Source: Lavin & Gray 2015, section 4.
 """
 
@@ -149,9 +149,7 @@ def convolve(
         here = min(count, tiles - begin)
 
         def inwards(first: int, last: int, begin: int = begin, here: int = here) -> None:
-            kernel.gather(
-                begin + first, begin + last, x_flat, shape, s_in, padding, grid, begin, here, order, v_flat
-            )
+            kernel.gather(begin + first, begin + last, x_flat, shape, s_in, padding, grid, begin, here, order, v_flat)
 
         def outwards(first: int, last: int, begin: int = begin, here: int = here) -> None:
             kernel.scatter(begin + first, begin + last, m_flat, here, begin, order, grid, s_out, y_flat, y_shape)

@@ -133,7 +133,9 @@ def gather(first, last, x, shape, scale, pad, grid, offset, count, order, v):
             else:
                 for point in range(PATCH * PATCH):
                     for e in range(lanes):
-                        v[order[point] * count * channels + at + e] = full[point * LANES + e] * scale[n * channels + c + e]
+                        v[order[point] * count * channels + at + e] = (
+                            full[point * LANES + e] * scale[n * channels + c + e]
+                        )
 
 
 @njit(nogil=True, cache=True)
