@@ -13,7 +13,7 @@ import torch
 from network_fixtures import layer_tables, relative_error
 from torch import Tensor
 
-from editkit.ops import fused
+from editkit.ops import arena, fused, threads
 from editkit.ops.backends import use_backend
 from editkit.ops.filtered_lrelu import filtered_lrelu
 from editkit.ops.filters import design_lowpass_filter
@@ -108,6 +108,20 @@ def test_random_geometries(seed: int) -> None:
     )
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_radial_filters(seed: int) -> None:
+    """As in configuration R, and with the square filter before the non-linearity, or on both sides."""
+    draw = np.random.default_rng(seed)
+    up, down = (int(draw.choice([1, 2, 4])) for _ in range(2))
+    square = design_lowpass_filter(12 if seed % 4 else 6, 2, 12, 32, radial=True)
+    fu = square if seed % 3 == 2 else design_lowpass_filter(6 * up, 2, 12, 32)
+    fd = None if seed == 2 else square
+    c = int(draw.choice([2, 16, 21]))
+    x = torch.tensor(draw.standard_normal((2, c, *draw.integers(14, 24, 2))), dtype=torch.float32)
+    padding = [int(p) for p in draw.integers(0, 12, 4)]
+    _check(x, torch.randn(c), fu, fd, up=up, down=down, padding=padding, clamp=0.7, flip_filter=bool(seed % 2))
+
+
 OPTIONS = {"up": 2, "down": 2, "padding": [11, 10, 11, 10], "clamp": 1.0}
 FIR = design_lowpass_filter(12, 2, 12, 32)
 
@@ -175,7 +189,7 @@ def test_it_works_after_a_fork() -> None:
     torch.set_num_threads(2)
     try:
         wanted = _forward_and_gradient(x)  # the pool runs from here on
-        assert fused._pool is not None
+        assert threads._pool is not None
         child = os.fork()
         if child == 0:
             signal.alarm(60)  # a deadlock ends the child, and the test
@@ -192,26 +206,21 @@ def test_it_works_after_a_fork() -> None:
 
 
 def test_all_memory_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fresh memory is poisoned: NaN in results, and a mask that silences what it covers."""
+    """Lent memory is poisoned: NaN in results, and a mask that silences what it covers."""
     x = torch.randn(2, 19, 14, 9)
     wanted = _forward_and_gradient(x)
-    empty, np_empty, poisoned = torch.empty, np.empty, []
+    array, poisoned = arena.array, []
 
-    def bad_tensor(*args, **kwargs) -> Tensor:
-        poisoned.append("tensor")
-        return empty(*args, **kwargs).fill_(torch.nan)
-
-    def bad_array(shape, dtype=float) -> np.ndarray:
-        poisoned.append("array")
-        made = np_empty(shape, dtype)
-        made.fill(255 if dtype == np.uint8 else 0)
+    def bad(shape, dtype=np.float32) -> np.ndarray:
+        poisoned.append(np.dtype(dtype).kind)
+        made = array(shape, dtype)
+        made.fill(np.nan if poisoned[-1] == "f" else np.iinfo(dtype).max)
         return made
 
-    monkeypatch.setattr(torch, "empty", bad_tensor)
-    monkeypatch.setattr(np, "empty", bad_array)
+    monkeypatch.setattr(arena, "array", bad)
     found = _forward_and_gradient(x)
     monkeypatch.undo()
-    assert {"tensor", "array"} <= set(poisoned)
+    assert {"f", "u"} <= set(poisoned)
     assert _same(found, wanted)
 
 
@@ -220,7 +229,10 @@ def test_only_what_the_kernel_knows_is_given_to_it() -> None:
     assert fused.supported(x, FIR, None)
     assert not fused.supported(x.double(), FIR, None)
     assert not fused.supported(x.half(), FIR, None)
-    assert not fused.supported(x, torch.ones(4, 4), None)
+    assert fused.supported(x, None, torch.ones(4, 4))
+    assert not fused.supported(x, None, torch.arange(16.0).view(4, 4))  # not the same upside down
+    assert not fused.supported(x, torch.ones(3, 3), None)
+    assert not fused.supported(x, torch.ones(4, 6), None)
     assert not fused.supported(x[:0], FIR, None)
     assert not fused.supported(x.to("meta"), FIR, None)
 

@@ -129,6 +129,8 @@ class SynthesisLayer(nn.Module):
         total += up_taps + down_taps - 2
         low = (total + self.up_factor) // 2  # shifts the picture by half a sample of the upsampled grid, or not at all
         self.padding = [low, total - low, low, total - low]
+        # rows and columns of the convolution that no later sample reads: padding crops them before they are computed
+        self.unread = max(0, min(-(low // self.up_factor), (low - total) // self.up_factor))
 
     def forward(self, x: Tensor, styles: Tensor, *, update_emas: bool = False) -> Tensor:
         """``x`` [N, I, in_size, in_size] and ``styles`` [N, I] to [N, O, out_size, out_size]."""
@@ -145,7 +147,7 @@ class SynthesisLayer(nn.Module):
             x,
             self.weight,
             styles,
-            padding=self.conv_kernel - 1,
+            padding=self.conv_kernel - 1 - self.unread,
             demodulate=not g.is_torgb,
             input_gain=input_gain,
             coupled=self.coupled_styles,
@@ -157,7 +159,7 @@ class SynthesisLayer(nn.Module):
             self.bias,
             up=self.up_factor,
             down=self.down_factor,
-            padding=self.padding,
+            padding=[p + self.unread * self.up_factor for p in self.padding],
             gain=1 if g.is_torgb else 2**0.5,
             slope=1 if g.is_torgb else 0.2,
             clamp=self.conv_clamp,

@@ -2,8 +2,6 @@
 
 import logging
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,15 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from editkit.ops import arena
+from editkit.ops.threads import spread
+
 log = logging.getLogger(__name__)
+
+
+STRIP = 40  # columns of the result at a time: more leave the first-level cache, fewer repeat more of the margins
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Geometry:
     """One direction of the operation; ``transpose`` gives the other (forward <-> backward)."""
 
-    up_taps: tuple[float, ...]  # in the order in which they meet the upsampled samples
-    down_taps: tuple[float, ...]
+    up_taps: np.ndarray  # [K] or [K, K], in the order in which they meet the upsampled samples
+    down_taps: np.ndarray
     up: int
     down: int
     size: tuple[int, int]  # (height, width) of the source
@@ -33,8 +37,8 @@ class Geometry:
         """The adjoint: upsamples what this downsamples."""
         up_last, down_last = len(self.up_taps) - 1, len(self.down_taps) - 1
         return Geometry(
-            up_taps=self.down_taps[::-1],
-            down_taps=self.up_taps[::-1],
+            up_taps=np.flip(self.down_taps),
+            down_taps=np.flip(self.up_taps),
             up=self.down,
             down=self.up,
             size=self.out,
@@ -45,131 +49,41 @@ class Geometry:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Tables:
-    planes: int
-    columns: int
-    margin: int
-    src_planes: int
-    src_columns: int
-    src_margin: int
-    up_offsets: np.ndarray
-    up_weights: np.ndarray
-    out_planes: int
-    out_columns: int
-    down_offsets: np.ndarray
-    down_weights: np.ndarray
-
-
-def _table(rows: list[list[tuple[int, float]]], group: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tap lists as rectangular arrays; filled up with zero taps at an offset that exists."""
-    width = max(group, math.ceil(max(len(r) for r in rows) / group) * group)
-    offsets = np.empty((len(rows), width), np.int64)
-    weights = np.zeros((len(rows), width), np.float32)
-    for i, row in enumerate(rows):
-        offsets[i] = row[0][0]
-        for j, (offset, weight) in enumerate(row):
-            offsets[i, j], weights[i, j] = offset, weight
-    return offsets, weights
-
-
-@lru_cache(maxsize=256)
-def _tables(g: Geometry) -> _Tables:
-    from editkit.ops.fused_kernel import GROUP, LANES
-
-    planes = math.lcm(g.up, g.down)
-    columns = math.ceil(g.tmp[1] / planes)
-    src_planes = planes // g.up
-    # horizontal up: tmp sample q * planes + p meets source sample q * src_planes + m
-    ups = [
-        [((p + k - g.pad[1]) // g.up, w) for k, w in enumerate(g.up_taps) if (p + k - g.pad[1]) % g.up == 0]
-        or [(0, 0.0)]
-        for p in range(planes)
-    ]
-    ends = [m // src_planes for row in ups for m, _ in row]
-    src_margin = max(0, -min(ends))
-    src_columns = src_margin + max(max(ends) + columns, math.ceil(g.size[1] / src_planes))
-    up_rows = [
-        [(((m % src_planes) * src_columns + src_margin + m // src_planes) * LANES, w) for m, w in row] for row in ups
-    ]
-    # horizontal down: output v * out_planes + o reads tmp samples v * planes + t
-    out_planes = planes // g.down
-    out_columns = math.ceil(g.out[1] / out_planes)
-    downs = [[(o * g.down + k + g.shift[1], w) for k, w in enumerate(g.down_taps)] for o in range(out_planes)]
-    ends = [t // planes for row in downs for t, _ in row]
-    margin = max(0, -min(ends), max(ends) + out_columns - columns)
-    stride = columns + 2 * margin
-    down_rows = [[(((t % planes) * stride + margin + t // planes) * LANES, w) for t, w in row] for row in downs]
-    up_offsets, up_weights = _table(up_rows, GROUP)
-    down_offsets, down_weights = _table(down_rows, GROUP)
-    return _Tables(
-        planes=planes,
-        columns=columns,
-        margin=margin,
-        src_planes=src_planes,
-        src_columns=src_columns,
-        src_margin=src_margin,
-        up_offsets=up_offsets,
-        up_weights=up_weights,
-        out_planes=out_planes,
-        out_columns=out_columns,
-        down_offsets=down_offsets,
-        down_weights=down_weights,
-    )
-
-
-_pool: ThreadPoolExecutor | None = None
-
-
-def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:  # a race makes a second pool, which is harmless
-        _pool = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1)), thread_name_prefix="editkit-ops")
-    return _pool
-
-
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)  # threads do not survive a fork
-
-
 def _run(x: Tensor, bias: Tensor, g: Geometry, mask: np.ndarray, mode: int, act: tuple[float, float, float]) -> Tensor:
     """x: [N, C, H, W] float32 -> [N, C, OH, OW], channels last."""
     from editkit.ops import fused_kernel
 
     n, c = x.shape[:2]
-    x_np = x.detach().permute(0, 2, 3, 1).contiguous().numpy()
-    y = torch.empty((n, *g.out, c), dtype=torch.float32)
-    t = _tables(g)
-    tasks = n * math.ceil(c / fused_kernel.LANES)
-    up_taps, down_taps = np.asarray(g.up_taps, np.float32), np.asarray(g.down_taps, np.float32)
+    source = x.detach().permute(0, 2, 3, 1).contiguous()
+    y = arena.empty((n, *g.out, c))
+    flat = [t.view(-1).numpy() for t in (source, bias.detach().contiguous(), y)]
+    down = g.down_taps
+    if down.ndim == 2:  # the same upside down: rows are added before they are weighted
+        down = (down + down[::-1])[: len(down) // 2] / 2
+    taps = [np.ascontiguousarray(f, np.float32).reshape(-1) for f in (g.up_taps, down)]
+    strip = 8 * math.ceil(g.out[1] / math.ceil(g.out[1] / STRIP) / 8)  # the kernel makes eight at a time
 
     def part(first: int, last: int) -> None:
         fused_kernel.run_tasks(
-            first, last, x_np, bias.detach().numpy(), y.numpy(), mask, mode,
-            up_taps, g.up, g.pad[0], down_taps, g.down, g.shift[0], g.tmp[0], g.tmp[1],
-            t.planes, t.columns, t.margin, t.src_planes, t.src_columns, t.src_margin, t.up_offsets, t.up_weights,
-            t.out_planes, t.out_columns, t.down_offsets, t.down_weights, *act,
+            first, last, flat[0], (n, *g.size, c), flat[1], flat[2], (n, *g.out, c), mask.reshape(-1), mode,
+            taps[0], len(g.up_taps), g.up, g.pad, taps[1], len(g.down_taps), g.down, g.shift, g.tmp, strip, *act,
         )  # fmt: skip
 
-    workers = min(torch.get_num_threads(), tasks)
-    edges = [tasks * i // workers for i in range(workers + 1)]
-    others = [_threads().submit(part, edges[i], edges[i + 1]) for i in range(1, workers)]
-    part(edges[0], edges[1])
-    for other in others:
-        other.result()
+    spread(part, n * math.ceil(c / fused_kernel.BLOCK))
     return y.permute(0, 3, 1, 2)
 
 
-def _mask_shape(x: Tensor, g: Geometry) -> tuple[int, int, int]:
-    from editkit.ops.fused_kernel import LANES
+def _mask(x: Tensor, g: Geometry) -> np.ndarray:
+    """Room for two bits an upsampled sample."""
+    from editkit.ops.simd import LANES
 
-    t = _tables(g)
-    return x.shape[0] * math.ceil(x.shape[1] / LANES), g.tmp[0], t.planes * t.columns * LANES
+    return arena.array((x.shape[0], math.ceil(x.shape[1] / LANES), *g.tmp, 2), np.uint16 if LANES == 16 else np.uint8)
+
+
+def _no_mask() -> np.ndarray:
+    from editkit.ops.simd import LANES
+
+    return np.empty(1, np.uint16 if LANES == 16 else np.uint8)
 
 
 class _Linear(torch.autograd.Function):
@@ -193,7 +107,7 @@ class _FilteredLrelu(torch.autograd.Function):
         from editkit.ops.fused_kernel import NO_MASK, WRITE_MASK
 
         wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        mask = np.empty(_mask_shape(x, g) if wanted else (1, 1, 1), np.uint8)
+        mask = _mask(x, g) if wanted else _no_mask()
         ctx.g, ctx.mask, ctx.act = g, mask, act
         return _run(x, bias, g, mask, WRITE_MASK if wanted else NO_MASK, act)
 
@@ -215,9 +129,15 @@ def available() -> bool:
 
 
 def supported(x: Tensor, fu: Tensor | None, fd: Tensor | None) -> bool:
-    """float32 on the CPU with separable filters."""
-    flat = all(f is None or f.ndim == 1 for f in (fu, fd))
-    return x.device.type == "cpu" and x.dtype == torch.float32 and flat and x.numel() > 0 and available()
+    """float32 on the CPU; filters that are separable, or square, even and the same upside down (radial ones are)."""
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
+    return plain and all(f is None or f.ndim == 1 or _folds(f) for f in (fu, fd)) and available()
+
+
+def _folds(f: Tensor) -> bool:
+    if f.ndim != 2 or f.shape[0] != f.shape[1] or f.shape[0] % 2:
+        return False
+    return bool((f - f.flip(0)).abs().max() <= 1e-6 * f.abs().max())
 
 
 def filtered_lrelu(
@@ -235,11 +155,11 @@ def filtered_lrelu(
 ) -> Tensor:
     """Same contract as ``filtered_lrelu``; only for what ``supported`` accepts."""
 
-    def ordered(f: Tensor | None, f_gain: float) -> tuple[float, ...]:
+    def ordered(f: Tensor | None, f_gain: float) -> np.ndarray:
         if f is None:
-            return (f_gain,)
-        taps = (f if flip_filter else f.flip(0)).double() * f_gain
-        return tuple(taps.tolist())
+            return np.array([f_gain])
+        f = f if flip_filter else f.flip(list(range(f.ndim)))
+        return f.double().numpy() * f_gain**f.ndim
 
     up_taps, down_taps = ordered(fu, float(up)), ordered(fd, 1.0)  # the gain of up^2 is split over two axes
     height, width = x.shape[2:]

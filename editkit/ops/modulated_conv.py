@@ -6,6 +6,8 @@ magnitude); weight demodulation: Karras et al. 2020, section 2.2, equations 1-3.
 
 from torch import Tensor
 
+from editkit.ops import scaled_conv, winograd
+from editkit.ops.backends import current_backend
 from editkit.ops.conv2d import conv2d
 
 
@@ -25,6 +27,7 @@ def modulated_conv2d(
         x: ``[N, I, H, W]``.
         weight: ``[O, I, k, k]``.
         styles: ``[N, I]``.
+        padding: zeros around the picture, ``p`` or ``(y, x)``; a negative ``p`` crops.
         demodulate: normalise every output map to unit variance for unit-variance input.
         input_gain: factor on the input after demodulation: scalar, ``[I]`` or ``[N, I]``.
         coupled: normalise styles by their mean square over the whole batch, as the published networks were trained.
@@ -40,6 +43,8 @@ def modulated_conv2d(
             f"x {tuple(x.shape)} needs weight [O, {channels}, k, k] and styles [{n}, {channels}], "
             f"got {tuple(weight.shape)} and {tuple(styles.shape)}"
         )
+    if isinstance(padding, int) and current_backend() == "cpu" and scaled_conv.supported(x, weight):
+        return _at_rest(x, weight, styles, padding, demodulate, input_gain, coupled)
     scale_out = None
     if demodulate:
         weight = weight * weight.square().mean([1, 2, 3], keepdim=True).rsqrt()
@@ -48,5 +53,28 @@ def modulated_conv2d(
         scale_out = (energy + 1e-8).rsqrt()
     if input_gain is not None:
         styles = styles * input_gain  # broadcasts from [], [I] or [N, I]
+    if isinstance(padding, int) and padding < 0:
+        x, padding = x[:, :, -padding:padding, -padding:padding], 0
     x = conv2d(x * styles[:, :, None, None].to(x.dtype), weight.to(x.dtype), padding=padding)
     return x if scale_out is None else x * scale_out[:, :, None, None].to(x.dtype)
+
+
+def _at_rest(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    padding: int,
+    demodulate: bool,
+    input_gain: Tensor | None,
+    coupled: bool,
+) -> Tensor:
+    """The same for weights that are not trained: their norms are kept, and both factors go into the convolution."""
+    scale_out = styles.new_ones(len(styles), len(weight))
+    if demodulate:
+        energies = winograd.squares(weight).to(styles.dtype)  # [O, I]
+        norm = energies.sum(1).div(weight[0].numel()).rsqrt()  # [O]
+        styles = styles * styles.square().mean(None if coupled else 1, keepdim=True).rsqrt()
+        scale_out = norm * ((styles.square() @ energies.t()) * norm.square() + 1e-8).rsqrt()
+    if input_gain is not None:
+        styles = styles * input_gain
+    return scaled_conv.scaled_conv2d(x, weight, styles.to(x.dtype), scale_out.to(x.dtype), padding=padding)
