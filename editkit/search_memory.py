@@ -154,9 +154,9 @@ def _perceptual(name: str | None, side: int) -> int:
 def _fused(device: torch.device | str) -> bool:
     """Whether the fused non-linearity runs there."""
     from editkit.ops import fused
-    from editkit.ops.backends import current_backend
+    from editkit.ops.backends import compiled_for_cpu
 
-    return torch.device(device).type == "cpu" and current_backend() == "cpu" and fused.available()
+    return torch.device(device).type == "cpu" and compiled_for_cpu() and fused.available()
 
 
 _LAYER_DEFAULTS = {"conv_kernel": 3, "lrelu_upsampling": 2, "filter_size": 6, "use_radial_filters": False}

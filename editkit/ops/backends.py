@@ -6,8 +6,8 @@ processor: the fused filtered non-linearity and Winograd's convolution. ``triton
 NVIDIA GPU (float32, float16, bfloat16). Each is polyphase for everything else. ``auto``, the default, is both.
 
 The processor's kernels have two precisions. ``fast``, the default, convolves by Winograd's method where weights are not
-trained: within 1e-4 of the range of the picture. ``exact`` convolves directly: no further from the definition in float64
-than float32 arithmetic itself is.
+trained: within 1e-4 of the range of the picture. ``exact`` convolves directly: no further from the definition in
+float64 than float32 arithmetic itself is.
 """
 
 import os
@@ -34,6 +34,11 @@ def _checked(name: str) -> str:
 def current_backend() -> str:
     """Name of the backend in force: ``use_backend``, else the variable EDITKIT_BACKEND, else the default."""
     return _chosen.get() or _checked(os.environ.get("EDITKIT_BACKEND") or BACKENDS[0])
+
+
+def compiled_for_cpu() -> bool:
+    """Whether tensors of the CPU go to the kernels compiled by numba."""
+    return current_backend() in ("auto", "cpu")
 
 
 @contextmanager

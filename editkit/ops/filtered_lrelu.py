@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from editkit.ops import fused, triton_backend
-from editkit.ops.backends import current_backend
+from editkit.ops.backends import compiled_for_cpu, current_backend
 from editkit.ops.bias_act import bias_act
 from editkit.ops.upfirdn2d import Factor, parse_factor, parse_padding, upfirdn2d
 
@@ -55,7 +55,7 @@ def filtered_lrelu(
             return bias_act(x, b, act="lrelu", alpha=slope, gain=gain, clamp=clamp)
         if on_gpu.supported(fu, fd, up, down, gain):
             return on_gpu.filtered_lrelu(x, fu, fd, b, up, down, pad, gain, slope, clamp, flip_filter)
-    if current_backend() in ("auto", "cpu") and fused.supported(x, fu, fd):
+    if compiled_for_cpu() and fused.supported(x, fu, fd):
         return fused.filtered_lrelu(x, fu, fd, b, up, down, pad, gain, slope, clamp, flip_filter)
 
     def steps(x: Tensor, b: Tensor | None) -> Tensor:

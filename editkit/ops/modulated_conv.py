@@ -7,7 +7,7 @@ magnitude); weight demodulation: Karras et al. 2020, section 2.2, equations 1-3.
 from torch import Tensor
 
 from editkit.ops import scaled_conv, winograd
-from editkit.ops.backends import current_backend
+from editkit.ops.backends import compiled_for_cpu
 from editkit.ops.conv2d import conv2d
 
 
@@ -43,7 +43,7 @@ def modulated_conv2d(
             f"x {tuple(x.shape)} needs weight [O, {channels}, k, k] and styles [{n}, {channels}], "
             f"got {tuple(weight.shape)} and {tuple(styles.shape)}"
         )
-    if isinstance(padding, int) and current_backend() == "cpu" and scaled_conv.supported(x, weight):
+    if isinstance(padding, int) and compiled_for_cpu() and scaled_conv.supported(x, weight):
         return _at_rest(x, weight, styles, padding, demodulate, input_gain, coupled)
     scale_out = None
     if demodulate:
