@@ -55,9 +55,9 @@ def array(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     if size < SMALLEST:
         return np.empty(shape, dtype)
     block = _block(size)
-    loan = (ctypes.c_char * size).from_buffer(block)  # type: ignore[arg-type]  # every view refers to it
+    loan = (ctypes.c_char * size).from_buffer(block.data)  # every view refers to it
     weakref.finalize(loan, _returned.append, block).atexit = False
-    return np.frombuffer(loan, dtype).reshape(shape)  # type: ignore[call-overload]
+    return np.frombuffer(memoryview(loan), dtype).reshape(shape)
 
 
 def empty(shape: tuple[int, ...]) -> Tensor:

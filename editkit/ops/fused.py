@@ -119,12 +119,14 @@ class _FilteredLrelu(torch.autograd.Function):
 
 @lru_cache(maxsize=1)
 def available() -> bool:
-    """Whether numba can be imported; says so once if not."""
+    """Whether the kernels can be had; says once which way the operations go."""
     try:
-        import editkit.ops.fused_kernel  # noqa: F401
-    except ImportError as error:
-        log.warning("numba is not usable (%s): filters run on the slower polyphase backend", error)
+        import editkit.ops.fused_kernel
+        import editkit.ops.winograd_kernel  # noqa: F401
+    except Exception as error:  # whatever is wrong with a compiler, plain torch still works
+        log.warning("numba is not usable (%s): operations run on the slower polyphase backend", error)
         return False
+    log.info("operations on the processor run on kernels compiled by numba (backend cpu)")
     return True
 
 
