@@ -34,14 +34,19 @@ from editkit.ops.filtered_lrelu import filtered_lrelu
 
 def network(kind: str, resolution: int, device: torch.device, *, smoke: bool) -> StyleGAN3Generator:
     """Random weights in the official widths; half precision where the published networks have it."""
+    torch.manual_seed(0)
+    made = StyleGAN3Generator(**arguments_of(kind, resolution, smoke=smoke))
+    made = made.eval().requires_grad_(False).to(device)
+    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def arguments_of(kind: str, resolution: int, *, smoke: bool) -> dict[str, Any]:
+    """Constructor arguments of ``network``."""
     wide = {"channel_base": 65536, "channel_max": 1024} if kind == "R" else {}
     if smoke:
         wide = {"channel_base": 256, "channel_max": 8, "num_layers": 4, "margin_size": 4}
     radial = {"conv_kernel": 1, "use_radial_filters": True} if kind == "R" else {}
-    torch.manual_seed(0)
-    made = StyleGAN3Generator(z_dim=512, c_dim=0, w_dim=512, img_resolution=resolution, **wide, **radial)
-    made = made.eval().requires_grad_(False).to(device)
-    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return {"z_dim": 512, "c_dim": 0, "w_dim": 512, "img_resolution": resolution, **wide, **radial}
 
 
 def layer_rows(results: Results, clock: Clock, rates: Row, *, kind: str, resolution: int, batch: int) -> None:
@@ -158,7 +163,7 @@ def projection_row(results: Results, clock: Clock, *, resolution: int, steps: in
             id="0" * 64, name="random", kind="stylegan3", resolution=resolution, channels=3, z_dim=512, w_dim=512,
             num_ws=model.num_ws, c_dim=0,
         )  # fmt: skip
-        G = NetworkGenerator(model, spec, {})
+        G = NetworkGenerator(model, spec, arguments_of("T", resolution, smoke=clock.smoke))
         perceptual = Bundled.of(FeatureNetwork().to(clock.device).eval().requires_grad_(False))
         target = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)).to(clock.device) * 2 - 1
         target = torch.nn.functional.interpolate(target, resolution, mode="bicubic")

@@ -31,7 +31,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             ("editkit directions find --method ganspace --count 5", "make directions by PCA and keep them"),
         ],
     )
-    parser.set_defaults(run=run_list, generator=None)  # without an action it lists
+    parser.set_defaults(run=run_list, generator=None, device="auto")  # without an action it lists
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions (default: list)")
     _add(
         actions,

@@ -28,7 +28,7 @@ T = {"img_resolution": 64, "channel_base": 8192, "channel_max": 512, "num_layers
 WIDE = {"channel_base": 8192, "channel_max": 128, "num_layers": 8, "margin_size": 10}
 
 MEASURED = f"""
-import json, resource, sys
+import json, re, resource, sys
 sys.path.insert(0, {str(ROOT)!r})
 from editkit.threads import settle_threads
 settle_threads()
@@ -42,7 +42,8 @@ G, perceptual = random_generator(**arguments), Bundled()
 targets = torch.rand(batch, 3, G.spec.resolution, G.spec.resolution) * 2 - 1
 pages = int(open("/proc/self/statm").read().split()[1])
 search(G, targets, Optimise(steps=2), perceptual=perceptual)
-peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - pages * resource.getpagesize()
+# ru_maxrss would begin at the size of the process that started this one
+peak = 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) - pages * resource.getpagesize()
 told = search_memory(G.arguments, kind=G.spec.kind, batch=batch, perceptual=perceptual.name)
 print(json.dumps({{"peak": peak / 2**20, "told": told / 2**20}}))
 """
