@@ -107,10 +107,10 @@ def _filtered(table: list[LayerGeometry], arguments: Mapping[str, Any], cuda: bo
         rate = max(g.in_sampling_rate, g.out_sampling_rate) * (1 if g.is_torgb else oversampling)
         down = rate / g.out_sampling_rate
         upsampled = (g.out_size * down + (taps * down if down > 1 else 0)) ** 2
-        if radial and not g.is_critically_sampled:
-            upsampled *= RADIAL * g.out_channels * size / 4
-        elif fused:
+        if fused:
             upsampled *= MASK * 16 * -(-g.out_channels // 16)  # in blocks of 16 channels
+        elif radial and not g.is_critically_sampled:
+            upsampled *= RADIAL * g.out_channels * size / 4
         else:
             upsampled *= SEPARABLE * g.out_channels * size / 4
         convolved = (g.in_size + k - 1) ** 2 * g.out_channels  # before its scale
