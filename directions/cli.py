@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from editkit.command import Output, add_command, add_common, add_examples
+from editkit.command import Output, add_action, add_command
 from editkit.option_types import add_class_option, number_list
 
 if TYPE_CHECKING:
@@ -180,16 +180,11 @@ def _add(
     *,
     examples: Sequence[tuple[str, str]],
 ) -> argparse.ArgumentParser:
-    parser = actions.add_parser(
-        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
-    )
+    parser = add_action(actions, name, summary, run, examples=examples)
     parser.add_argument(
         "--generator", metavar="SOURCE", help="a name, a .safetensors or an official .pkl (default: the bundled one)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    add_examples(parser, examples)
-    add_common(parser)
-    parser.set_defaults(run=run)
     return parser
 
 
