@@ -78,6 +78,21 @@ def test_memory_layouts_and_threads_change_no_bit() -> None:
     assert all(_same(found, results[0]) for found in results[1:])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_inference_mode_reaches_the_pool(threads: int) -> None:
+    """A mode is a thread's own: without it a worker may not write into what its caller made."""
+    before = torch.get_num_threads()
+    x, weight, s, d = _data(1, 32, 32, 12, 12)
+    wanted = _everything(scaled_conv2d, x, weight, s, d, 1)[0]
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            found = scaled_conv2d(x * 1, weight * 1, s * 1, d * 1, padding=1)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found, wanted)
+
+
 def test_concurrent_calls_give_the_same_bits() -> None:
     data = [_data(1, 32 + i, 40, 20, 20 + i) for i in range(4)]
     wanted = [_everything(scaled_conv2d, *item, 1) for item in data]

@@ -109,11 +109,10 @@ def _product(rows: Tensor, matrices: Tensor) -> Tensor:
     edges = [h * w * i // blocks for i in range(blocks + 1)]
 
     def part(first: int, last: int) -> None:
-        with torch.no_grad():
-            for task in range(first, last):
-                i, block = divmod(task, blocks)
-                low, high = edges[block], edges[block + 1]
-                torch.mm(rows[i, low:high], matrices[i], out=result[i, low:high])
+        for task in range(first, last):
+            i, block = divmod(task, blocks)
+            low, high = edges[block], edges[block + 1]
+            torch.mm(rows[i, low:high], matrices[i], out=result[i, low:high])
 
     spread(part, n * blocks)
     return result.view(n, h, w, -1)

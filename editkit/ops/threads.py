@@ -52,11 +52,17 @@ if hasattr(os, "register_at_fork"):
 
 
 def spread(part: Callable[[int, int], object], tasks: int) -> None:
-    """Runs ``part(first, last)`` over ``range(tasks)``, in the pool; parts must not spread again."""
+    """Runs ``part(first, last)`` over ``range(tasks)``, in the pool and without autograd; parts must not spread again."""
+    inference = torch.is_inference_mode_enabled()  # as grad mode, a thread's own
+
+    def run(first: int, last: int) -> None:
+        with torch.inference_mode(inference), torch.no_grad():
+            part(first, last)
+
     workers = max(1, min(torch.get_num_threads(), tasks))
     if workers == 1:
-        part(0, tasks)
+        run(0, tasks)
         return
     edges = [tasks * i // workers for i in range(workers + 1)]
-    for share in [_threads().submit(part, edges[i], edges[i + 1]) for i in range(workers)]:
+    for share in [_threads().submit(run, edges[i], edges[i + 1]) for i in range(workers)]:
         share.result()

@@ -159,8 +159,7 @@ def convolve(
         products = m[: POINTS * here * outputs].view(POINTS, here, outputs)
 
         def multiply(first: int, last: int, a: Tensor = tensors, b: Tensor = products) -> None:
-            with torch.no_grad():  # grad mode is a thread's own
-                torch.bmm(a[first:last], matrices[first:last], out=b[first:last])
+            torch.bmm(a[first:last], matrices[first:last], out=b[first:last])
 
         spread(multiply, POINTS)
         spread(outwards, here)
