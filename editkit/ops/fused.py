@@ -15,7 +15,7 @@ from editkit.ops.threads import spread
 log = logging.getLogger(__name__)
 
 
-STRIP = 40  # columns of the result at a time: more leave the first-level cache, fewer repeat more of the margins
+STRIP = 280  # columns of the result at a time: more leave the second-level cache, fewer repeat more of the margins
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
