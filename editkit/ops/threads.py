@@ -52,7 +52,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def spread(part: Callable[[int, int], object], tasks: int) -> None:
-    """Runs ``part(first, last)`` over ``range(tasks)``, in the pool and without autograd; parts must not spread again."""
+    """Runs ``part(first, last)`` over ``range(tasks)``, in the pool, without autograd; parts must not spread again."""
     inference = torch.is_inference_mode_enabled()  # as grad mode, a thread's own
 
     def run(first: int, last: int) -> None:
