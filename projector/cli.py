@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from editkit.alignment_cli import parse_box
 from editkit.command import Output, add_command
-from editkit.edit_options import add_edit_options, asked_recipe
+from editkit.edit_options import add_edit_options, add_paste_option, asked_recipe
 from editkit.errors import UsageError
 from editkit.option_types import add_class_option, add_generator_options
 
@@ -83,6 +83,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     crop.add_argument(
         "--face", type=_index, default=0, metavar="N", help="which face, 0 being the largest (default: 0)"
     )
+    add_paste_option(parser)
     parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the pictures")
     parser.add_argument("--force", action="store_true", help="work also on photos that are done")
     parser.set_defaults(run=run)
@@ -143,6 +144,7 @@ def job_of(args: argparse.Namespace, method: Optimise) -> Job:
         convention=args.align,
         box=args.box,
         face=args.face,
+        paste=args.paste,
         metadata=not args.no_metadata,
         note=note,
     )

@@ -17,6 +17,7 @@ from editkit import __version__
 from editkit.direction import Direction
 from editkit.edits import Edit
 from editkit.files import write_text
+from editkit.photo import image_to_uint8
 from projector.manifest import PAGE, Record
 from projector.result import Stop
 from projector.search import measure
@@ -47,6 +48,7 @@ def photo_report(job: Job, outcome: Outcome, *, name: str, files: Sequence[str])
         "edit_note": job.note,
         "edit_change": _finite(changed),
         "zero_edit_is_identity": outcome.zero_edit_is_identity,
+        "paste": {"how": job.paste, "zero_edit_error": zero_edit_error(job, outcome)},
         "method": found.method,
         "steps": len(found.history),
         "losses": _finite(found.history[-1].losses) if found.history else {},
@@ -57,6 +59,14 @@ def photo_report(job: Job, outcome: Outcome, *, name: str, files: Sequence[str])
         "versions": {"editkit": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "files": list(files),
     }
+
+
+def zero_edit_error(job: Job, outcome: Outcome) -> dict[str, float]:
+    """What pasting back costs where nothing is edited, on the photo's 8-bit pixels: mean and largest, of 255."""
+    inverted, photo = outcome.found.image.clamp(-1, 1), outcome.face.photo.image
+    pasted = outcome.face.paste_back(inverted, inverted=inverted if job.paste == "difference" else None)
+    off = (image_to_uint8(pasted).int() - image_to_uint8(photo).int()).abs()
+    return {"mean": round(float(off.float().mean()), 4), "max": float(off.max())}
 
 
 def report_text(report: dict[str, Any]) -> str:
