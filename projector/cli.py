@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from editkit.edits import Recipe
     from editkit.generator import Generator
     from editkit.labels import Classes
-    from projector.folder import Source, Summary
+    from projector.folder import Summary
     from projector.job import Job
     from projector.optimise import Optimise
     from projector.result import Step
+    from projector.sources import Source
 
 log = logging.getLogger(__name__)
 
@@ -86,18 +87,20 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_paste_option(parser)
     parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the pictures")
     parser.add_argument("--force", action="store_true", help="work also on photos that are done")
+    parser.add_argument("--retry-failed", action="store_true", help="of a folder, try again what failed before")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from editkit.decoding import is_folder
     from projector import folder
+    from projector.sources import sources_of
 
     method = method_of(args)
     alone = args.photo is None or not is_folder(args.photo)
     if args.box is not None and not alone:
         raise UsageError("--box is of one photo; it does not go with a folder")
-    sources = folder.sources_of(args.photo, out=args.out)
+    sources = sources_of(args.photo, out=args.out)
     with Output(args) as output:
         job = job_of(args, method)
         spec = job.generator.spec
@@ -105,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
         if job.note:
             output.say(job.note)
         watch = _Screen(output, job)
-        summary = folder.run(job, sources, args.out, watch=watch, alone=alone, force=args.force)
+        options = {"force": args.force, "retry_failed": args.retry_failed}
+        summary = folder.run(job, sources, args.out, watch=watch, alone=alone, **options)
         output.put("generator", {"id": spec.id, "name": spec.name})
         output.put("perceptual", {"name": job.perceptual.name, "unit": job.perceptual.unit})
         output.put("edits", job.edits())
@@ -213,7 +217,8 @@ class _Screen:
             self.bar.close()
             self.bar = None
         if entry["status"] == "failed":
-            log.error("%s: %s", self.place, entry["error"])
+            before = "failed before, --retry-failed tries again: " if entry["skipped"] else ""
+            log.error("%s: %s%s", self.place, before, entry["error"])
             return
         metrics = "PSNR {psnr} dB, SSIM {ssim}, {name} {perceptual}".format(
             name=self.job.perceptual.name,

@@ -142,10 +142,11 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
     )
 
 
-def write(job: Job, outcome: Outcome, folder: Path, *, name: str) -> dict[str, Any]:
+def write(job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str, str] | None = None) -> dict[str, Any]:
     """Write ``FILES`` into ``folder``, each complete or not at all, and return the report.
 
-    The report is written last: where it lies, everything else does. ``name`` is the photo's, for the report.
+    The report is written last: where it lies, everything else does. ``name`` is the photo's, for the report; ``key``
+    are its settings and fingerprint in the manifest.
     Raises OutputError.
     """
     ensure_folder(folder)
@@ -161,7 +162,7 @@ def write(job: Job, outcome: Outcome, folder: Path, *, name: str) -> dict[str, A
     write_edited(folder / "compare.png", compared, job.recipe, metadata=job.metadata)
     write_edited(folder / "pasted.png", pasted, job.recipe, metadata=job.metadata, alpha=face.photo.alpha)
     found.latent.save(folder / latent_file.NAME, transform=found.transform, alignment=face.alignment)
-    report = photo_report(job, outcome, name=name, files=FILES)
+    report = photo_report(job, outcome, name=name, files=FILES) | {"key": key, "edits_summary": job.edits()}
     write_text(folder / "report.json", report_text(report))
     return report
 

@@ -10,7 +10,7 @@ import pytest
 from project_fixtures import G, checkpoint, home, make_photo, photo, project, rows, warmth
 
 from projector import folder
-from projector.folder import photos_in
+from projector.sources import photos_in
 
 
 def test_a_folder_is_worked_through_and_gone_on_with(project, tmp_path: Path, capsys) -> None:
@@ -32,11 +32,12 @@ def test_a_folder_is_worked_through_and_gone_on_with(project, tmp_path: Path, ca
     assert "&lt;b&gt;&amp;.png" in page and "<b>&" not in page and 'src="%3Cb%3E%26/aligned.png"' in page
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
-    assert project(photos, "--json") == 1  # the failed one is tried again, and nothing else
-    said = json.loads(capsys.readouterr().out)
-    assert sorted((entry["photo"], entry["skipped"]) for entry in said["photos"]) == [
-        ("broken.jpg", False), ("me.png", True), ("trip/<b>&.png", True), ("trip/me.jpg", True)
-    ]  # fmt: skip
+    for options, again in (([], False), (["--retry-failed"], True)):  # the failed one when asked to, and nothing else
+        assert project(photos, "--json", *options) == 1
+        said = json.loads(capsys.readouterr().out)
+        assert sorted((entry["photo"], entry["skipped"]) for entry in said["photos"]) == [
+            ("broken.jpg", not again), ("me.png", True), ("trip/<b>&.png", True), ("trip/me.jpg", True)
+        ]  # fmt: skip
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.json")} == before
 
     make_photo(tmp_path / "good.jpg", seed=4).replace(bad)
