@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,9 +194,11 @@ class _Screen:
     def __init__(self, output: Output, job: Job) -> None:
         self.output, self.job = output, job
         self.bar: Any = None
-        self.place = ""
+        self.place, self.left = "", 0
+        self.worked: list[float] = []
 
     def begin(self, source: Source, index: int, total: int) -> None:
+        self.left = total - index - 1
         self.place = f"{source.name} ({index + 1} of {total})" if total > 1 else source.name
         if self.output.progress:
             from tqdm import tqdm
@@ -227,9 +230,18 @@ class _Screen:
         if entry["skipped"]:
             self.output.say(f"{self.place}: done before with these settings ({metrics}); --force does it again")
             return
-        self.output.say(f"{self.place}: {metrics}, in {entry['seconds']:.1f} s")
+        self.worked.append(entry["seconds"])
+        self.output.say(f"{self.place}: {metrics}, in {entry['seconds']:.1f} s{time_left(self.worked, self.left)}")
         self.output.say(f"  {entry['stop']}: {entry['advice']}")
         self.output.say(f"  {entry['folder'] / 'compare.png'}")
+
+
+def time_left(worked: Sequence[float], photos: int) -> str:
+    """How long ``photos`` more take if they take as long as the last ten did, for people; nothing where none is left."""
+    if not photos:
+        return ""
+    seconds = photos * sum(worked[-10:]) / len(worked[-10:])
+    return f"; about {seconds:.0f} s left" if seconds < 120 else f"; about {seconds / 60:.0f} min left"
 
 
 def _say_end(output: Output, summary: Summary, total: int, *, alone: bool) -> None:

@@ -81,7 +81,7 @@ def write_page(folder: Path, records: Iterable[Record]) -> Path:
 
 
 def page(records: Sequence[Record]) -> str:
-    """The page: one file without scripts that asks nothing of any network; pictures are found beside it."""
+    """The page: one file that asks nothing of any network; pictures lie beside it, a few lines sort the table."""
     done = [record for record in records if record.status == "done"]
     failed = [record for record in records if record.status == "failed"]
     pending = [record for record in records if record.status == "pending"]
@@ -90,7 +90,10 @@ def page(records: Sequence[Record]) -> str:
     parts = [f"<p>{', '.join(counts)}{_mean_psnr(done)}.</p>"]
     if done:
         titles = ("photo", "aligned", "inverted", "edited", "PSNR", "SSIM", "perceptual", "seconds", "search", "edit")
-        head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+        head = "".join(
+            f'<th scope="col">{title}</th>' if title in titles[1:4] else f'<th scope="col" class="sort">{title}</th>'
+            for title in titles
+        )
         rows = "\n".join(_done_row(record) for record in done)
         parts.append(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>')
         parts.append(f"<p>{METRICS}. The report of a photo names its perceptual distance.</p>")
@@ -102,7 +105,7 @@ def page(records: Sequence[Record]) -> str:
             reason = "stopped while it was worked on; run the same command again"
             lines = "".join(f"<li><b>{escape(one.name)}</b>: {escape(one.error or reason)}</li>" for one in some)
             parts.append(f"<h2>{title}</h2><ul>{lines}</ul>")
-    return _PAGE.format(style=_STYLE, body="\n".join(parts), version=escape(__version__))
+    return _PAGE.format(style=_STYLE, script=_SCRIPT, body="\n".join(parts), version=escape(__version__))
 
 
 def _done_row(record: Record) -> str:
@@ -149,10 +152,31 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: middle; }
 th { background: var(--soft); }
+th.sort { cursor: pointer; }
+th[aria-sort=ascending]::after { content: " \\25b2"; }
+th[aria-sort=descending]::after { content: " \\25bc"; }
 .number { font-variant-numeric: tabular-nums; text-align: right; }
 img { border-radius: 4px; display: block; height: 160px; max-width: none; object-fit: contain; width: 160px; }
 footer { color: GrayText; margin-top: 2rem; }
 @media (prefers-color-scheme: dark) { :root { --line: #4a4a4a; --soft: #262626; } }
+""".strip()
+
+_SCRIPT = """
+for (const head of document.querySelectorAll("th.sort")) {
+  head.tabIndex = 0;
+  const sort = () => {
+    const up = head.getAttribute("aria-sort") !== "ascending", body = head.closest("table").tBodies[0];
+    const key = row => row.cells[head.cellIndex].textContent, number = row => parseFloat(key(row));
+    const numeric = [...body.rows].every(row => key(row) === "–" || !isNaN(key(row)));
+    const order = (a, b) => numeric ? (isNaN(number(a)) ? 1e9 : number(a)) - (isNaN(number(b)) ? 1e9 : number(b))
+      : key(a).localeCompare(key(b));
+    body.append(...[...body.rows].sort((a, b) => up ? order(a, b) : order(b, a)));
+    for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  };
+  head.addEventListener("click", sort);
+  head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+}
 """.strip()
 
 _PAGE = """<!doctype html>
@@ -169,6 +193,9 @@ _PAGE = """<!doctype html>
 <h1>Projected photos</h1>
 {body}
 <footer>editkit {version}</footer>
+<script>
+{script}
+</script>
 </body>
 </html>
 """

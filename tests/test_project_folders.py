@@ -10,7 +10,8 @@ import pytest
 from project_fixtures import G, checkpoint, home, make_photo, photo, project, rows, warmth
 
 from projector import folder
-from projector.sources import photos_in
+from projector.cli import time_left
+from projector.sources import Source, photos_in
 
 
 def test_a_folder_is_worked_through_and_gone_on_with(project, tmp_path: Path, capsys) -> None:
@@ -77,6 +78,37 @@ def test_an_unexpected_error_in_one_photo_does_not_end_the_run(project, tmp_path
     assert project(tmp_path / "photos") == 1
     found = rows(tmp_path / "out")
     assert found["a.png"]["error"] == "ZeroDivisionError: division by zero" and found["b.png"]["status"] == "done"
+
+
+def test_a_photo_that_changes_while_it_is_read_fails_and_is_done_later(project, tmp_path: Path, monkeypatch) -> None:
+    make_photo(tmp_path / "photos" / "a.png")
+    make_photo(tmp_path / "photos" / "b.png")
+    read = Source.read
+
+    def growing(self):
+        photo = read(self)
+        if self.path.stem == "a":
+            with self.path.open("ab") as file:  # somebody is still copying it
+                file.write(b"more")
+        else:
+            (tmp_path / "photos" / "b.png").unlink()  # and this one has gone
+        return photo
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Source, "read", growing)
+        assert project(tmp_path / "photos") == 1
+    found = rows(tmp_path / "out")
+    assert all("changed while it was read" in found[name]["error"] for name in ("a.png", "b.png"))
+    assert project(tmp_path / "photos") == 0  # its file is another one now, so that no --retry-failed is needed
+    assert rows(tmp_path / "out")["a.png"]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("worked", "photos", "told"),
+    [([10.0], 0, ""), ([10.0, 20.0], 4, "; about 60 s left"), ([1e9] + [60.0] * 10, 7, "; about 7 min left")],
+)
+def test_the_time_that_is_left(worked: list[float], photos: int, told: str) -> None:
+    assert time_left(worked, photos) == told
 
 
 def test_photos_are_found_in_sub_folders(tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def test_a_file_that_is_no_manifest_is_left_alone(tmp_path: Path, kind: str) -> 
 def test_the_page_asks_nothing_of_any_network(project, photo: Path, warmth: Direction, tmp_path: Path) -> None:
     assert project(photo) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "://" not in page and "<script" not in page and "@import" not in page
+    assert "://" not in page and "src=" not in page.partition("<script>")[2] and "@import" not in page
+    assert page.count('class="sort"') == 7 and "fetch" not in page and "import(" not in page
     assert "prefers-color-scheme: dark" in page and 'src="me/aligned.png"' in page and "warmth +2.1" in page
     assert Stop.MAX_STEPS.advice in page
 
