@@ -237,7 +237,7 @@ class _Screen:
 
 
 def time_left(worked: Sequence[float], photos: int) -> str:
-    """How long ``photos`` more take if they take as long as the last ten did, for people; nothing where none is left."""
+    """How long ``photos`` more take at the pace of the last ten, for people; nothing where none is left."""
     if not photos:
         return ""
     seconds = photos * sum(worked[-10:]) / len(worked[-10:])
