@@ -6,8 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
-from project_fixtures import G, checkpoint, home, make_photo, photo, project, rows, warmth
+from PIL import Image
+from project_fixtures import G, checkpoint, home, make_photo, photo, pixels, project, rows, warmth
 
 from projector import folder
 from projector.cli import time_left
@@ -118,3 +120,24 @@ def test_photos_are_found_in_sub_folders(tmp_path: Path) -> None:
     (tmp_path / "old" / "manifest.sqlite").touch()  # an earlier run's output
     found = [path.relative_to(tmp_path).as_posix() for path in photos_in(tmp_path, skip=tmp_path / "out")]
     assert found == ["a/c.png", "b.JPG"]
+
+
+def test_a_photo_turned_by_exif_and_one_smaller_than_the_network(project, tmp_path: Path) -> None:
+    stored = Image.open(make_photo(tmp_path / "x.png", seed=3, side=64)).crop((0, 0, 64, 40))
+    turned, exif = tmp_path / "photos" / "turned.png", Image.Exif()
+    turned.parent.mkdir()
+    exif[0x0112] = 6  # to be turned clockwise
+    stored.save(turned, exif=exif)
+    make_photo(tmp_path / "photos" / "small.png", seed=4, side=20)  # the network has 32 pixels
+    assert project(tmp_path / "photos", "--edit", "none") == 0
+    upright = stored.transpose(Image.Transpose.ROTATE_270)
+    assert (pixels(tmp_path / "out" / "turned" / "pasted.png") == np.asarray(upright)).all()  # no edit: no bit changes
+    assert pixels(tmp_path / "out" / "small" / "pasted.png").shape == (20, 20, 3)
+
+
+@pytest.mark.parametrize("way", ["difference", "replace"])
+def test_the_error_of_no_edit_is_reported(project, photo: Path, tmp_path: Path, way: str) -> None:
+    assert project(photo, "--paste", way, "--edit", "none") == 0
+    told = json.loads((tmp_path / "out" / "me" / "report.json").read_text())["paste"]
+    same = (pixels(tmp_path / "out" / "me" / "pasted.png") == pixels(photo)).all()
+    assert told["how"] == way and same == (way == "difference") == (told["zero_edit_error"]["max"] == 0)
