@@ -15,11 +15,10 @@ from torch import Tensor
 
 from editkit.crops import CONVENTIONS, Square, centre, faces128, ffhq, five_points, from_box
 from editkit.errors import FaceIndexError, NoFaceError, UsageError
+from editkit.pasting import FEATHER, paste
 from editkit.photo import Photo
-from editkit.warping import corners, pad_edge, pad_faded, warp
+from editkit.warping import pad_faded, warp
 
-# Width of the soft edge of a pasted crop, as a fraction of its side.
-FEATHER = 0.08
 _FARTHEST = 8.0  # a crop may be this many times as large as the photo
 
 
@@ -95,32 +94,21 @@ class AlignedPhoto:
     photo: Photo
     alignment: Alignment
 
-    def paste_back(self, image: Tensor, *, feather: float = FEATHER) -> Tensor:
-        """The photo [1, 3, H, W] with ``image`` [1, 3, S, S] in the place of the crop.
+    def paste_back(self, image: Tensor, *, inverted: Tensor | None = None, feather: float = FEATHER) -> Tensor:
+        """The photo [1, 3, H, W] with ``image`` [1, 3, S, S] in the place of the crop; see ``editkit.pasting.paste``.
 
-        S need not be the crop's size. The edge is soft over ``feather`` of the crop's side, except along the photo's
-        own border; outside the crop every pixel of the photo stays as it was, bit for bit.
-        Raises UsageError where the image is not one square picture.
+        Without ``inverted`` the crop is replaced. With it, what a generator made of the crop before the edit, only the
+        difference goes into the photo, whose own detail stays. Outside the crop no bit of the photo changes.
+        Raises UsageError where the images are not one square picture each, or of different sizes.
         """
-        if image.ndim != 4 or image.shape[:2] != (1, 3) or image.shape[2] != image.shape[3]:
-            raise UsageError(f"one square image [1, 3, S, S] is pasted back, got {tuple(image.shape)}")
-        if not 0 <= feather <= 0.5:
-            raise UsageError(f"feather is a fraction of the crop's side, 0 to 0.5, got {feather}")
-        unit = torch.diag(torch.tensor([1 / self.alignment.crop_size] * 2 + [1.0], dtype=torch.float64))
-        to_unit = unit @ self.alignment.photo_to_crop  # photo pixels -> fractions of the crop
-        left, top, right, bottom = _reached(to_unit, self.photo.size)
-        result = self.photo.image.clone()
-        if left >= right or top >= bottom:
-            return result
-        shift = torch.eye(3, dtype=torch.float64)
-        shift[:2, 2] = torch.tensor([left, top], dtype=torch.float64)
-        to_image = torch.diag(torch.tensor([image.shape[3]] * 2 + [1.0], dtype=torch.float64)) @ to_unit @ shift
-        size = (right - left, bottom - top)
-        pasted = warp(image.detach().to("cpu", torch.float32), to_image, size, pad=pad_edge).clamp(-1, 1)
-        mask = _mask(to_unit @ shift, size, feather, _open_sides(to_unit, self.photo.size))
-        region = result[:, :, top:bottom, left:right]
-        result[:, :, top:bottom, left:right] = torch.where(mask > 0, region.lerp(pasted, mask), region)
-        return result
+        return paste(
+            self.photo.image,
+            image,
+            photo_to_crop=self.alignment.photo_to_crop,
+            crop_size=self.alignment.crop_size,
+            inverted=inverted,
+            feather=feather,
+        )
 
 
 def align(
@@ -227,36 +215,6 @@ def _check_extent(square: Square, photo_size: tuple[int, int]) -> None:
             f"the crop (side {side:.0f} pixels, centre {x:.0f}, {y:.0f}) lies too far outside the photo, which is "
             f"{width} x {height} pixels; check the box or the landmarks"
         )
-
-
-def _reached(to_unit: Tensor, photo_size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The pixels of the photo that the crop may touch: left, top, right, bottom."""
-    edges = (torch.linalg.inv(to_unit) @ corners((1, 1)))[:2]
-    left, top = (max(0, int(value)) for value in edges.amin(1).floor().tolist())
-    right, bottom = edges.amax(1).ceil().tolist()
-    return left, top, min(photo_size[0], int(right)), min(photo_size[1], int(bottom))
-
-
-def _open_sides(to_unit: Tensor, photo_size: tuple[int, int]) -> tuple[bool, bool, bool, bool]:
-    """Whether the photo goes on beyond the crop's left, top, right and bottom edge; only there is the mask soft."""
-    x, y = (torch.linalg.inv(to_unit) @ corners((1, 1)))[:2]
-    beyond = torch.stack((x <= 0.5, y <= 0.5, x >= photo_size[0] - 0.5, y >= photo_size[1] - 0.5))  # [4, corners]
-    ends = ((0, 3), (0, 1), (1, 2), (2, 3))  # corners of each edge, left, top, right, bottom
-    left, top, right, bottom = (not bool((beyond[:, a] & beyond[:, b]).any()) for a, b in ends)
-    return left, top, right, bottom
-
-
-def _mask(to_unit: Tensor, size: tuple[int, int], feather: float, open_sides: tuple[bool, bool, bool, bool]) -> Tensor:
-    """[1, 1, height, width]: 0 outside the crop, rising smoothly to 1 over ``feather`` of its side."""
-    x = torch.arange(size[0], dtype=torch.float64) + 0.5
-    y = torch.arange(size[1], dtype=torch.float64) + 0.5
-    across = to_unit[0, 0] * x[None] + (to_unit[0, 1] * y + to_unit[0, 2])[:, None]
-    along = to_unit[1, 0] * x[None] + (to_unit[1, 1] * y + to_unit[1, 2])[:, None]
-    mask = torch.ones(size[1], size[0])
-    for depth, is_open in zip((across, along, 1 - across, 1 - along), open_sides, strict=True):
-        ramp = (depth / max(feather, 1e-9)).clamp(0, 1) if is_open else (depth > 0).double()
-        mask = mask * (ramp * ramp * (3 - 2 * ramp)).float()
-    return mask[None, None]
 
 
 __all__ = ["CONVENTIONS", "FEATHER", "AlignedPhoto", "Alignment", "CropSpec", "align"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editkit.command import Output, add_command
-from editkit.edit_options import add_edit_options, add_placement_options, asked_recipe, placement
+from editkit.edit_options import add_edit_options, add_paste_option, add_placement_options, asked_recipe, placement
 from editkit.errors import LatentError, OutputError, UsageError
 from editkit.option_types import accept_negative_values, add_generator_options
 
@@ -55,12 +55,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--sample", type=int, metavar="N", help="which code, from 0 on, where the file holds several")
     add_generator_options(parser, label=False)
     add_placement_options(parser)
+    add_paste_option(parser)
     parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the pictures")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from editkit.edited_picture import render_edited, write_edited
+    from editkit.edits import Recipe
     from editkit.generator import load_generator
 
     if args.edit is None and args.recipe is None and args.translate is args.rotate is args.scale is None:
@@ -80,7 +82,10 @@ def run(args: argparse.Namespace) -> int:
             write_edited(crop, image, recipe, metadata=not args.no_metadata)
             files.append(crop)
         if face is not None and pasted is not None:
-            whole = face.paste_back(image.clamp(-1, 1))
+            before = None
+            if args.paste == "difference":
+                before = render_edited(G, held.latent, Recipe(name="none", edits=()), transform=held.transform)
+            whole = face.paste_back(image.clamp(-1, 1), inverted=None if before is None else before.clamp(-1, 1))
             write_edited(pasted, whole, recipe, metadata=not args.no_metadata, alpha=face.photo.alpha)
             files.append(pasted)
         for file in files:

@@ -33,6 +33,17 @@ def add_edit_options(parser: argparse.ArgumentParser, *, default: str | None = N
     edits.add_argument("--recipe", type=Path, metavar="FILE", help="edits from a recipe (JSON)")
 
 
+def add_paste_option(parser: argparse.ArgumentParser) -> None:
+    """``--paste``: how the result goes back into the photo."""
+    parser.add_argument(
+        "--paste",
+        choices=("difference", "replace"),
+        default="difference",
+        help="what goes back into the photo: only the difference that the edit makes, which keeps the photo's detail, "
+        "or the whole crop, which leaves no ghosts of edges that moved far (default: difference)",
+    )
+
+
 def add_placement_options(parser: argparse.ArgumentParser) -> None:
     """``--translate``, ``--rotate`` and ``--scale``, for ``placement``."""
     place = parser.add_argument_group("placement")

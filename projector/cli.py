@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editkit.alignment_cli import parse_box
 from editkit.command import Output, add_command
-from editkit.edit_options import add_edit_options, asked_recipe
+from editkit.edit_options import add_edit_options, add_paste_option, asked_recipe
 from editkit.errors import UsageError
 from editkit.option_types import add_class_option, add_generator_options
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from editkit.edits import Recipe
     from editkit.generator import Generator
     from editkit.labels import Classes
-    from projector.folder import Source, Summary
+    from projector.folder import Summary
     from projector.job import Job
     from projector.optimise import Optimise
     from projector.result import Step
+    from projector.sources import Source
 
 log = logging.getLogger(__name__)
 
@@ -83,20 +85,23 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     crop.add_argument(
         "--face", type=_index, default=0, metavar="N", help="which face, 0 being the largest (default: 0)"
     )
+    add_paste_option(parser)
     parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the pictures")
     parser.add_argument("--force", action="store_true", help="work also on photos that are done")
+    parser.add_argument("--retry-failed", action="store_true", help="of a folder, try again what failed before")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from editkit.decoding import is_folder
     from projector import folder
+    from projector.sources import sources_of
 
     method = method_of(args)
     alone = args.photo is None or not is_folder(args.photo)
     if args.box is not None and not alone:
         raise UsageError("--box is of one photo; it does not go with a folder")
-    sources = folder.sources_of(args.photo, out=args.out)
+    sources = sources_of(args.photo, out=args.out)
     with Output(args) as output:
         job = job_of(args, method)
         spec = job.generator.spec
@@ -104,7 +109,8 @@ def run(args: argparse.Namespace) -> int:
         if job.note:
             output.say(job.note)
         watch = _Screen(output, job)
-        summary = folder.run(job, sources, args.out, watch=watch, alone=alone, force=args.force)
+        options = {"force": args.force, "retry_failed": args.retry_failed}
+        summary = folder.run(job, sources, args.out, watch=watch, alone=alone, **options)
         output.put("generator", {"id": spec.id, "name": spec.name})
         output.put("perceptual", {"name": job.perceptual.name, "unit": job.perceptual.unit})
         output.put("edits", job.edits())
@@ -143,6 +149,7 @@ def job_of(args: argparse.Namespace, method: Optimise) -> Job:
         convention=args.align,
         box=args.box,
         face=args.face,
+        paste=args.paste,
         metadata=not args.no_metadata,
         note=note,
     )
@@ -187,9 +194,11 @@ class _Screen:
     def __init__(self, output: Output, job: Job) -> None:
         self.output, self.job = output, job
         self.bar: Any = None
-        self.place = ""
+        self.place, self.left = "", 0
+        self.worked: list[float] = []
 
     def begin(self, source: Source, index: int, total: int) -> None:
+        self.left = total - index - 1
         self.place = f"{source.name} ({index + 1} of {total})" if total > 1 else source.name
         if self.output.progress:
             from tqdm import tqdm
@@ -211,7 +220,8 @@ class _Screen:
             self.bar.close()
             self.bar = None
         if entry["status"] == "failed":
-            log.error("%s: %s", self.place, entry["error"])
+            before = "failed before, --retry-failed tries again: " if entry["skipped"] else ""
+            log.error("%s: %s%s", self.place, before, entry["error"])
             return
         metrics = "PSNR {psnr} dB, SSIM {ssim}, {name} {perceptual}".format(
             name=self.job.perceptual.name,
@@ -220,9 +230,18 @@ class _Screen:
         if entry["skipped"]:
             self.output.say(f"{self.place}: done before with these settings ({metrics}); --force does it again")
             return
-        self.output.say(f"{self.place}: {metrics}, in {entry['seconds']:.1f} s")
+        self.worked.append(entry["seconds"])
+        self.output.say(f"{self.place}: {metrics}, in {entry['seconds']:.1f} s{time_left(self.worked, self.left)}")
         self.output.say(f"  {entry['stop']}: {entry['advice']}")
         self.output.say(f"  {entry['folder'] / 'compare.png'}")
+
+
+def time_left(worked: Sequence[float], photos: int) -> str:
+    """How long ``photos`` more take at the pace of the last ten, for people; nothing where none is left."""
+    if not photos:
+        return ""
+    seconds = photos * sum(worked[-10:]) / len(worked[-10:])
+    return f"; about {seconds:.0f} s left" if seconds < 120 else f"; about {seconds / 60:.0f} min left"
 
 
 def _say_end(output: Output, summary: Summary, total: int, *, alone: bool) -> None:

@@ -7,64 +7,27 @@ but the job, so that an engine that spreads them over machines can take the plac
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from editkit.alignment_cli import PHOTO_SUFFIXES
-from editkit.decoding import is_folder, unreadable
-from editkit.errors import EditkitError, OutputError, PhotoError, UsageError
+from editkit.errors import EditkitError, OutputError, PhotoError
 from editkit.files import ensure_folder
-from editkit.photo import Photo, read_photo, sample_photo
-from projector import manifest as manifests
+from editkit.photo import Photo
 from projector.interruption import finished
 from projector.job import FILES, Job, Outcome, work, write
-from projector.manifest import Manifest, Record
+from projector.manifest import LeaseLostError, Manifest, Record
+from projector.photo_folder import adopted, new_folder
 from projector.report import write_page
 from projector.result import Step, Stop
+from projector.sources import Source
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """A photo to be worked on.
-
-    Attributes:
-        path: its file; None is the sample photo.
-        name: as people know it: the file's name, or its path within the folder that was given.
-    """
-
-    path: Path | None
-    name: str
-
-    @property
-    def key(self) -> str:
-        """What the manifest knows it by."""
-        return f"sample:{self.name}" if self.path is None else _printable(self.path.resolve(), "backslashreplace")
-
-    @property
-    def stem(self) -> str:
-        """The name of its folder, unless that is taken."""
-        return Path(self.name).stem
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with the file: size and time. Empty where there is none."""
-        if self.path is None:
-            return "sample"
-        try:
-            facts = self.path.stat()
-        except OSError:  # reading it will say why
-            return ""
-        return f"{facts.st_size}-{facts.st_mtime_ns}"
-
-    def read(self) -> Photo:
-        """Decode it. Raises PhotoError."""
-        return sample_photo() if self.path is None else read_photo(self.path)
+POLL = 0.5
+"""Seconds between two looks at what another process is doing."""
 
 
 class Watch(Protocol):
@@ -103,54 +66,15 @@ class Summary:
         return sum(entry["status"] == "failed" for entry in self.photos)
 
 
-def sources_of(path: Path | None, *, out: Path) -> list[Source]:
-    """The sample photo (None), one photo, or every photo in a folder and its sub-folders.
-
-    Raises:
-        PhotoError: nothing is there, or nobody may look.
-        UsageError: a folder is its own output folder.
-    """
-    if path is None:
-        return [Source(path=None, name="astronaut")]
-    if not is_folder(path):
-        return [Source(path=path, name=_printable(path.name))]
-    if path.resolve() == out.resolve():
-        raise UsageError(f"--out {out} is the folder of the photos; choose another, so that they do not mix")
-    return [
-        Source(path=photo, name=_printable(photo.relative_to(path).as_posix())) for photo in photos_in(path, skip=out)
-    ]
-
-
-def photos_in(folder: Path, *, skip: Path | None = None) -> list[Path]:
-    """The pictures in ``folder`` and below it, by suffix, sorted.
-
-    Hidden files, links to folders, ``skip`` and output folders of editkit are left out. Raises PhotoError where there
-    is no picture, or the folder cannot be looked into; of one below it a warning says so.
-    """
-    skipped, found = None if skip is None else skip.resolve(), []
-
-    def closed(error: OSError) -> None:
-        if Path(os.fsdecode(error.filename)) == folder:
-            raise unreadable(folder, error) from error
-        log.warning("%s cannot be looked into: %s", error.filename, error.strerror)
-
-    for place, folders, files in os.walk(folder, onerror=closed):
-        here = Path(place)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != skipped)
-        if manifests.NAME in files:
-            log.info("%s is an output folder of editkit and is left out", here)
-            folders.clear()
-            continue
-        found += [
-            here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES
-        ]
-    if not found:
-        raise PhotoError(f"{folder} holds no pictures ({', '.join(sorted(PHOTO_SUFFIXES))})")
-    return sorted(found)
-
-
 def run(
-    job: Job, sources: Sequence[Source], out: Path, *, watch: Watch, alone: bool = False, force: bool = False
+    job: Job,
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    watch: Watch,
+    alone: bool = False,
+    force: bool = False,
+    retry_failed: bool = False,
 ) -> Summary:
     """Work on every source that is not yet done, and write the manifest and the page.
 
@@ -159,6 +83,10 @@ def run(
         alone: the sources are one photo that the user named, not what was found in a folder: its failure is raised,
             and what Ctrl-C leaves of its search is written, as the best so far, also if it comes after the search.
         force: work also on what is done.
+        retry_failed: work also on what failed before with these settings and has not changed since; ``alone`` does.
+
+    Photos that another process works on in the same output folder are waited for: they end up done, failed, or, where
+    that process is gone, are done here.
 
     Raises:
         OutputError: nothing can be written; the run ends, since no other photo could be.
@@ -167,13 +95,25 @@ def run(
     summary = Summary()
     ensure_folder(out)
     with Manifest(out) as manifest:
+        again = _Again(manifest, force=force, failed=retry_failed or alone)
         try:
-            for index, source in enumerate(sources):
-                watch.begin(source, index, len(sources))
-                entry = _one(job, source, out, manifest, watch=watch, alone=alone, force=force)
-                summary.photos.append(entry)
-                watch.end(source, entry)
-                summary.interrupted = entry.get("stop") == Stop.CANCELLED.value
+            waiting = list(enumerate(sources))
+            while waiting:
+                held = []
+                for index, source in waiting:
+                    entry = _one(
+                        job, source, out, manifest, again, watch=watch, alone=alone, place=(index, len(sources))
+                    )
+                    if entry is None:
+                        held.append((index, source))
+                        continue
+                    summary.photos.append(entry)
+                    watch.end(source, entry)
+                    summary.interrupted = entry.get("stop") == Stop.CANCELLED.value and not entry["skipped"]
+                if held and len(held) == len(waiting):
+                    log.debug("%d photos are worked on by another process", len(held))
+                    time.sleep(POLL)
+                waiting = held
         except KeyboardInterrupt:
             summary.interrupted = True
         except OutputError:  # the page could not be written either
@@ -185,20 +125,65 @@ def run(
     return summary
 
 
+class _Again:
+    """Which photos that have been worked on are worked on again: as things stood when the run began, so that processes
+    that share a folder do not do so one after the other."""
+
+    def __init__(self, manifest: Manifest, *, force: bool, failed: bool) -> None:
+        self._attempts = {record.path: record.attempts for record in manifest.records()}
+        self._force, self._failed = force, failed
+
+    def attempts(self, path: str) -> int:
+        """How often the photo had been taken up."""
+        return self._attempts.get(path, 0)
+
+    def wanted(self, known: Record) -> bool:
+        """Whether a photo that is done or failed is to be done once more, unchanged as it is."""
+        return known.attempts == self.attempts(known.path) and (
+            self._force or (self._failed and known.status == "failed")
+        )
+
+
 def _one(
-    job: Job, source: Source, out: Path, manifest: Manifest, *, watch: Watch, alone: bool, force: bool
-) -> dict[str, Any]:
+    job: Job,
+    source: Source,
+    out: Path,
+    manifest: Manifest,
+    again: _Again,
+    *,
+    watch: Watch,
+    alone: bool,
+    place: tuple[int, int],
+) -> dict[str, Any] | None:
+    """The entry of a photo; None while another process works on it."""
     settings, fingerprint = job.settings(), source.fingerprint
     known = manifest.find(source.key)
-    if known is not None and not force and _is_up_to_date(known, out, settings, fingerprint):
+    if known is not None and not again.wanted(known) and _is_up_to_date(known, out, settings, fingerprint):
+        watch.begin(source, *place)
         return _entry(known, out) | {"skipped": True}
-    record = manifest.begin(source.key, name=source.name, stem=source.stem, settings=settings, fingerprint=fingerprint)
+    record = manifest.begin(
+        source.key,
+        name=source.name,
+        stem=source.stem,
+        settings=settings,
+        fingerprint=fingerprint,
+        was=(known.attempts, known.status) if known else (0, None),
+    )
+    if record is None:
+        return None
+    watch.begin(source, *place)
     started = time.monotonic()
     try:
-        outcome = work(job, source.read(), on_step=watch.step)
+        found = adopted(out, record) if known is not None and known.status == "pending" else None
+        if found is not None:  # its process was killed between the last file and the row
+            return _entry(manifest.finish(record, **found), out)
+        outcome = work(job, _read(source, fingerprint), on_step=watch.step)
         if outcome.found.stop is Stop.CANCELLED and not alone:
             raise KeyboardInterrupt
         return _written(job, outcome, out, manifest, record, started=started, alone=alone)
+    except LeaseLostError as lost:
+        log.warning("%s", lost)
+        return None
     except OutputError:
         raise
     except (
@@ -212,20 +197,30 @@ def _one(
         return _entry(failed, out)
 
 
+def _read(source: Source, fingerprint: str) -> Photo:
+    """The photo, if its file stays as it is while it is read. Raises PhotoError."""
+    photo = source.read()
+    if source.fingerprint != fingerprint:
+        raise PhotoError(f"{source.name} changed while it was read; run the same command again when it is complete")
+    return photo
+
+
 def _written(
     job: Job, outcome: Outcome, out: Path, manifest: Manifest, record: Record, *, started: float, alone: bool
 ) -> dict[str, Any]:
     """Files, row and entry of a photo that is done. Of one that is ``alone``, a first Ctrl-C only says so in them."""
 
     def attempt(outcome: Outcome) -> dict[str, Any]:
-        report = write(job, outcome, out / record.folder, name=record.name)
-        done = manifest.finish(
-            record,
-            seconds=time.monotonic() - started,
-            metrics=report["metrics"],
-            stop=outcome.found.stop.value,
-            edits=job.edits(),
-        )
+        with new_folder(out, record) as (place, publish):
+            report = write(job, outcome, place, name=record.name, key=(record.settings, record.fingerprint))
+            done = manifest.finish(
+                record,
+                seconds=time.monotonic() - started,
+                metrics=report["metrics"],
+                stop=outcome.found.stop.value,
+                edits=job.edits(),
+                publish=publish,
+            )
         return _entry(done, out) | {"metrics": report["metrics"], "advice": report["advice"]}
 
     tries = iter((outcome, replace(outcome, found=replace(outcome.found, stop=Stop.CANCELLED))))
@@ -234,17 +229,13 @@ def _written(
 
 
 def _is_up_to_date(record: Record, out: Path, settings: str, fingerprint: str) -> bool:
-    return (
-        record.status == "done"
-        and record.stop != Stop.CANCELLED.value
-        and (record.settings, record.fingerprint) == (settings, fingerprint)
-        and all((out / record.folder / file).is_file() for file in FILES)
-    )
-
-
-def _printable(path: str | Path, errors: str = "replace") -> str:
-    """A name as valid text: on some file systems it may hold bytes that are none."""
-    return os.fsencode(path).decode("utf-8", errors)
+    """Whether nothing would come out otherwise: done and there, or failed."""
+    if (record.settings, record.fingerprint) != (settings, fingerprint):
+        return False
+    if record.status == "failed":
+        return True
+    there = all((out / record.folder / file).is_file() for file in FILES)
+    return record.status == "done" and record.stop != Stop.CANCELLED.value and there
 
 
 def _entry(record: Record, out: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from editkit.edits import Recipe, apply_edits
 from editkit.errors import CheckpointError
 from editkit.files import ensure_folder, write_text
 from editkit.labels import Classes
+from editkit.pasting import Paste
 from editkit.photo import Photo, write_image
 from editkit.rendering import image_grid
 from projector.interruption import finished
@@ -51,6 +52,7 @@ class Job:
         recipe: the edits, resolved; an empty one leaves the picture as it was found.
         classes: of a conditional generator, see ``projector.project``.
         convention, box, face: see ``editkit.align``; ``convention`` None is the generator's own.
+        paste: see ``editkit.pasting``: the difference that the edit makes, or the whole crop.
         metadata: whether pictures say that they were edited, and hold the recipe.
         note: what the user should know of how the edit was chosen, for the report.
     """
@@ -64,6 +66,7 @@ class Job:
     convention: str | None = None
     box: Sequence[float] | None = None
     face: int = 0
+    paste: Paste = "difference"
     metadata: bool = True
     note: str | None = None
 
@@ -80,6 +83,7 @@ class Job:
             **({} if self.classes is None else {"classes": self.classes}),
             "crop": [self.convention, None if self.box is None else list(self.box), self.face],
             "metadata": self.metadata,
+            "paste": self.paste,
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -138,16 +142,19 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
     )
 
 
-def write(job: Job, outcome: Outcome, folder: Path, *, name: str) -> dict[str, Any]:
+def write(job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str, str] | None = None) -> dict[str, Any]:
     """Write ``FILES`` into ``folder``, each complete or not at all, and return the report.
 
-    The report is written last: where it lies, everything else does. ``name`` is the photo's, for the report.
+    The report is written last: where it lies, everything else does. ``name`` is the photo's, for the report; ``key``
+    are its settings and fingerprint in the manifest.
     Raises OutputError.
     """
     ensure_folder(folder)
     (folder / "report.json").unlink(missing_ok=True)
     found, face = outcome.found, outcome.face
-    pasted = face.paste_back(outcome.edited.clamp(-1, 1))
+    pasted = face.paste_back(
+        outcome.edited.clamp(-1, 1), inverted=found.image.clamp(-1, 1) if job.paste == "difference" else None
+    )
     write_image(folder / "aligned.png", face.image, note=False)
     write_image(folder / "inverted.png", found.image, note=job.metadata)
     write_edited(folder / "edited.png", outcome.edited, job.recipe, metadata=job.metadata)
@@ -155,7 +162,7 @@ def write(job: Job, outcome: Outcome, folder: Path, *, name: str) -> dict[str, A
     write_edited(folder / "compare.png", compared, job.recipe, metadata=job.metadata)
     write_edited(folder / "pasted.png", pasted, job.recipe, metadata=job.metadata, alpha=face.photo.alpha)
     found.latent.save(folder / latent_file.NAME, transform=found.transform, alignment=face.alignment)
-    report = photo_report(job, outcome, name=name, files=FILES)
+    report = photo_report(job, outcome, name=name, files=FILES) | {"key": key, "edits_summary": job.edits()}
     write_text(folder / "report.json", report_text(report))
     return report
 

@@ -1,14 +1,17 @@
 """What has been done in an output folder: a small SQLite file, so that a stopped run goes on where it ended.
 
 Convention: one row a photo, keyed by its absolute path. A photo is "pending" while it is worked on, then "done" or
-"failed"; it is up to date when it is done, with the same settings, from the same file. Times are UTC, ISO 8601.
+"failed"; it is up to date when it is done, with the same settings, from the same file. Times are UTC, ISO 8601. Rows
+are claimed in one transaction, so that several processes may share the folder: see ``projector.lease``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,9 +20,12 @@ from types import TracebackType
 from typing import Any, Literal
 
 from editkit.errors import OutputError, SchemaError
+from projector.lease import Heartbeat, Owner
+
+log = logging.getLogger(__name__)
 
 NAME = "manifest.sqlite"
-SCHEMA = 1
+SCHEMA = 2
 PAGE = "report.html"
 
 Status = Literal["pending", "done", "failed"]
@@ -42,6 +48,8 @@ CREATE TABLE IF NOT EXISTS photos (
     updated TEXT NOT NULL
 )
 """
+_SINCE_2 = ("owner TEXT", "host TEXT", "pid INTEGER", "heartbeat REAL", "attempts INTEGER NOT NULL DEFAULT 0")
+"""Columns that schema 2 adds; a manifest of schema 1 gets them when it is opened."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +63,8 @@ class Record:
         edits: what was edited, for people.
         settings: hash of everything that the result depends on; fingerprint: of the photo's file.
         updated: when the row was written.
+        owner, host, pid, heartbeat: who works on it, or did last; see ``projector.lease``.
+        attempts: how often it was taken up.
     """
 
     path: str
@@ -71,6 +81,15 @@ class Record:
     settings: str
     fingerprint: str
     updated: str
+    owner: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    heartbeat: float | None = None
+    attempts: int = 0
+
+
+class LeaseLostError(OutputError):
+    """Another process has taken the photo over: this one was silent for too long. What it did is thrown away."""
 
 
 class Manifest:
@@ -82,12 +101,13 @@ class Manifest:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.path = Path(folder) / NAME
+        self.path, self.owner = Path(folder) / NAME, Owner()
+        self._heartbeat: Heartbeat | None = None
         with self._errors():
             self._database = sqlite3.connect(self.path, timeout=30)
             self._database.row_factory = sqlite3.Row
         try:
-            with self._errors(), self._database:
+            with self._errors(), self._transaction():
                 (found,) = self._database.execute("PRAGMA user_version").fetchone()
                 if found > SCHEMA:
                     raise SchemaError(
@@ -98,6 +118,9 @@ class Manifest:
                     if self._database.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone():
                         raise sqlite3.DatabaseError("it is a database of something else")
                     self._database.execute(_TABLE)
+                if found < 2:
+                    for column in _SINCE_2:
+                        self._database.execute(f"ALTER TABLE photos ADD COLUMN {column}")
                     self._database.execute(f"PRAGMA user_version = {SCHEMA}")
                 self._database.execute(f"SELECT {', '.join(Record.__slots__)} FROM photos LIMIT 1")
         except BaseException:
@@ -110,6 +133,15 @@ class Manifest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        try:  # what was not finished is free for others at once
+            with self._database:
+                self._database.execute(
+                    "UPDATE photos SET owner = NULL WHERE owner = ? AND status = 'pending'", (self.owner.token,)
+                )
+        except sqlite3.Error as problem:  # the lease ends by itself
+            log.debug("%s: %s", self.path, problem)
         self._database.close()
 
     def find(self, path: str) -> Record | None:
@@ -123,42 +155,98 @@ class Manifest:
         with self._errors():
             return [Record(**row) for row in self._database.execute("SELECT * FROM photos ORDER BY folder")]
 
-    def begin(self, path: str, *, name: str, stem: str, settings: str, fingerprint: str) -> Record:
-        """Mark a photo as pending. It keeps its folder; a new one gets ``stem``, numbered where that is taken."""
-        known = self.find(path)
-        record = Record(
-            path=path,
-            name=name,
-            folder=known.folder if known else self._free_folder(stem),
-            status="pending",
-            settings=settings,
-            fingerprint=fingerprint,
-            updated=_now(),
-        )
-        return self._write(record)
+    def begin(
+        self,
+        path: str,
+        *,
+        name: str,
+        stem: str,
+        settings: str,
+        fingerprint: str,
+        was: tuple[int, Status | None] | None = None,
+    ) -> Record | None:
+        """Claim a photo and mark it as pending; None: another process works on it, or (see ``was``) has done so.
+
+        It keeps its folder; a new one gets ``stem``, numbered where that is taken.
+
+        was: attempts and status (0, None: no row) from which the caller decided; by default they do not matter.
+        """
+        with self._errors(), self._transaction():
+            known = self.find(path)
+            attempts, status = (known.attempts, known.status) if known else (0, None)
+            if was is not None and was != (attempts, status):
+                return None
+            if (
+                known is not None
+                and status == "pending"
+                and known.owner not in (None, self.owner.token)
+                and not self.owner.has_left(host=known.host, pid=known.pid, heartbeat=known.heartbeat)
+            ):
+                return None
+            record = Record(
+                path=path,
+                name=name,
+                folder=known.folder if known else self._free_folder(stem),
+                status="pending",
+                settings=settings,
+                fingerprint=fingerprint,
+                updated=_now(),
+                owner=self.owner.token,
+                host=self.owner.host,
+                pid=self.owner.pid,
+                heartbeat=time.time(),
+                attempts=attempts + 1,
+            )
+            self._write(record)
+        self._heartbeat = self._heartbeat or Heartbeat(self.path, self.owner)
+        return record
 
     def finish(
-        self, record: Record, *, seconds: float, metrics: Mapping[str, float | None], stop: str, edits: str
+        self,
+        record: Record,
+        *,
+        seconds: float,
+        metrics: Mapping[str, float | None],
+        stop: str,
+        edits: str,
+        publish: Callable[[], object] | None = None,
     ) -> Record:
-        """Mark a photo as done."""
+        """Mark a photo as done. ``publish`` puts its files in place first, while nobody else can claim it.
+
+        Raises LeaseLostError, before ``publish``, where another process has taken it over.
+        """
         numbers: dict[str, Any] = {name: metrics.get(name) for name in ("psnr", "ssim", "perceptual")}
         done = replace(record, status="done", seconds=seconds, stop=stop, edits=edits, updated=_now(), **numbers)
-        return self._write(done)
+        return self._settle(done, publish)
 
     def fail(self, record: Record, error: str, *, seconds: float) -> Record:
-        """Mark a photo as failed, and say why in one line."""
+        """Mark a photo as failed, and say why in one line. Raises LeaseLostError."""
         reason = " ".join(error.split())
-        return self._write(replace(record, status="failed", error=reason, seconds=seconds, updated=_now()))
+        return self._settle(replace(record, status="failed", error=reason, seconds=seconds, updated=_now()), None)
+
+    def _settle(self, record: Record, publish: Callable[[], object] | None) -> Record:
+        with self._errors(), self._transaction():
+            known = self.find(record.path)
+            if known is None or known.owner != self.owner.token:
+                raise LeaseLostError(f"{record.name} was taken over by another process; its result counts")
+            if publish is not None:
+                publish()
+            return self._write(record)
 
     def _write(self, record: Record) -> Record:
         names = Record.__slots__
         columns, places = ", ".join(names), ", ".join("?" * len(names))
-        with self._errors(), self._database:
-            self._database.execute(
-                f"INSERT OR REPLACE INTO photos ({columns}) VALUES ({places})",
-                [getattr(record, name) for name in names],
-            )
+        self._database.execute(
+            f"INSERT OR REPLACE INTO photos ({columns}) VALUES ({places})", [getattr(record, name) for name in names]
+        )
         return record
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, with the lock taken at once: nobody else reads what is about to change."""
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
 
     def _free_folder(self, stem: str) -> str:
         with self._errors():

@@ -17,6 +17,7 @@ from editkit import __version__
 from editkit.direction import Direction
 from editkit.edits import Edit
 from editkit.files import write_text
+from editkit.photo import image_to_uint8
 from projector.manifest import PAGE, Record
 from projector.result import Stop
 from projector.search import measure
@@ -47,6 +48,7 @@ def photo_report(job: Job, outcome: Outcome, *, name: str, files: Sequence[str])
         "edit_note": job.note,
         "edit_change": _finite(changed),
         "zero_edit_is_identity": outcome.zero_edit_is_identity,
+        "paste": {"how": job.paste, "zero_edit_error": zero_edit_error(job, outcome)},
         "method": found.method,
         "steps": len(found.history),
         "losses": _finite(found.history[-1].losses) if found.history else {},
@@ -57,6 +59,14 @@ def photo_report(job: Job, outcome: Outcome, *, name: str, files: Sequence[str])
         "versions": {"editkit": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "files": list(files),
     }
+
+
+def zero_edit_error(job: Job, outcome: Outcome) -> dict[str, float]:
+    """What pasting back costs where nothing is edited, on the photo's 8-bit pixels: mean and largest, of 255."""
+    inverted, photo = outcome.found.image.clamp(-1, 1), outcome.face.photo.image
+    pasted = outcome.face.paste_back(inverted, inverted=inverted if job.paste == "difference" else None)
+    off = (image_to_uint8(pasted).int() - image_to_uint8(photo).int()).abs()
+    return {"mean": round(float(off.float().mean()), 4), "max": float(off.max())}
 
 
 def report_text(report: dict[str, Any]) -> str:
@@ -71,7 +81,7 @@ def write_page(folder: Path, records: Iterable[Record]) -> Path:
 
 
 def page(records: Sequence[Record]) -> str:
-    """The page: one file without scripts that asks nothing of any network; pictures are found beside it."""
+    """The page: one file that asks nothing of any network; pictures lie beside it, a few lines sort the table."""
     done = [record for record in records if record.status == "done"]
     failed = [record for record in records if record.status == "failed"]
     pending = [record for record in records if record.status == "pending"]
@@ -80,7 +90,10 @@ def page(records: Sequence[Record]) -> str:
     parts = [f"<p>{', '.join(counts)}{_mean_psnr(done)}.</p>"]
     if done:
         titles = ("photo", "aligned", "inverted", "edited", "PSNR", "SSIM", "perceptual", "seconds", "search", "edit")
-        head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+        head = "".join(
+            f'<th scope="col">{title}</th>' if title in titles[1:4] else f'<th scope="col" class="sort">{title}</th>'
+            for title in titles
+        )
         rows = "\n".join(_done_row(record) for record in done)
         parts.append(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>')
         parts.append(f"<p>{METRICS}. The report of a photo names its perceptual distance.</p>")
@@ -92,7 +105,7 @@ def page(records: Sequence[Record]) -> str:
             reason = "stopped while it was worked on; run the same command again"
             lines = "".join(f"<li><b>{escape(one.name)}</b>: {escape(one.error or reason)}</li>" for one in some)
             parts.append(f"<h2>{title}</h2><ul>{lines}</ul>")
-    return _PAGE.format(style=_STYLE, body="\n".join(parts), version=escape(__version__))
+    return _PAGE.format(style=_STYLE, script=_SCRIPT, body="\n".join(parts), version=escape(__version__))
 
 
 def _done_row(record: Record) -> str:
@@ -139,10 +152,31 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: middle; }
 th { background: var(--soft); }
+th.sort { cursor: pointer; }
+th[aria-sort=ascending]::after { content: " \\25b2"; }
+th[aria-sort=descending]::after { content: " \\25bc"; }
 .number { font-variant-numeric: tabular-nums; text-align: right; }
 img { border-radius: 4px; display: block; height: 160px; max-width: none; object-fit: contain; width: 160px; }
 footer { color: GrayText; margin-top: 2rem; }
 @media (prefers-color-scheme: dark) { :root { --line: #4a4a4a; --soft: #262626; } }
+""".strip()
+
+_SCRIPT = """
+for (const head of document.querySelectorAll("th.sort")) {
+  head.tabIndex = 0;
+  const sort = () => {
+    const up = head.getAttribute("aria-sort") !== "ascending", body = head.closest("table").tBodies[0];
+    const key = row => row.cells[head.cellIndex].textContent, number = row => parseFloat(key(row));
+    const numeric = [...body.rows].every(row => key(row) === "–" || !isNaN(key(row)));
+    const order = (a, b) => numeric ? (isNaN(number(a)) ? 1e9 : number(a)) - (isNaN(number(b)) ? 1e9 : number(b))
+      : key(a).localeCompare(key(b));
+    body.append(...[...body.rows].sort((a, b) => up ? order(a, b) : order(b, a)));
+    for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  };
+  head.addEventListener("click", sort);
+  head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+}
 """.strip()
 
 _PAGE = """<!doctype html>
@@ -159,6 +193,9 @@ _PAGE = """<!doctype html>
 <h1>Projected photos</h1>
 {body}
 <footer>editkit {version}</footer>
+<script>
+{script}
+</script>
 </body>
 </html>
 """

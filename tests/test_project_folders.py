@@ -6,11 +6,14 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
-from project_fixtures import G, checkpoint, home, make_photo, photo, project, rows, warmth
+from PIL import Image
+from project_fixtures import G, checkpoint, home, make_photo, photo, pixels, project, rows, warmth
 
 from projector import folder
-from projector.folder import photos_in
+from projector.cli import time_left
+from projector.sources import Source, photos_in
 
 
 def test_a_folder_is_worked_through_and_gone_on_with(project, tmp_path: Path, capsys) -> None:
@@ -32,11 +35,12 @@ def test_a_folder_is_worked_through_and_gone_on_with(project, tmp_path: Path, ca
     assert "&lt;b&gt;&amp;.png" in page and "<b>&" not in page and 'src="%3Cb%3E%26/aligned.png"' in page
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
-    assert project(photos, "--json") == 1  # the failed one is tried again, and nothing else
-    said = json.loads(capsys.readouterr().out)
-    assert sorted((entry["photo"], entry["skipped"]) for entry in said["photos"]) == [
-        ("broken.jpg", False), ("me.png", True), ("trip/<b>&.png", True), ("trip/me.jpg", True)
-    ]  # fmt: skip
+    for options, again in (([], False), (["--retry-failed"], True)):  # the failed one when asked to, and nothing else
+        assert project(photos, "--json", *options) == 1
+        said = json.loads(capsys.readouterr().out)
+        assert sorted((entry["photo"], entry["skipped"]) for entry in said["photos"]) == [
+            ("broken.jpg", not again), ("me.png", True), ("trip/<b>&.png", True), ("trip/me.jpg", True)
+        ]  # fmt: skip
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.json")} == before
 
     make_photo(tmp_path / "good.jpg", seed=4).replace(bad)
@@ -78,6 +82,37 @@ def test_an_unexpected_error_in_one_photo_does_not_end_the_run(project, tmp_path
     assert found["a.png"]["error"] == "ZeroDivisionError: division by zero" and found["b.png"]["status"] == "done"
 
 
+def test_a_photo_that_changes_while_it_is_read_fails_and_is_done_later(project, tmp_path: Path, monkeypatch) -> None:
+    make_photo(tmp_path / "photos" / "a.png")
+    make_photo(tmp_path / "photos" / "b.png")
+    read = Source.read
+
+    def growing(self):
+        photo = read(self)
+        if self.path.stem == "a":
+            with self.path.open("ab") as file:  # somebody is still copying it
+                file.write(b"more")
+        else:
+            (tmp_path / "photos" / "b.png").unlink()  # and this one has gone
+        return photo
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Source, "read", growing)
+        assert project(tmp_path / "photos") == 1
+    found = rows(tmp_path / "out")
+    assert all("changed while it was read" in found[name]["error"] for name in ("a.png", "b.png"))
+    assert project(tmp_path / "photos") == 0  # its file is another one now, so that no --retry-failed is needed
+    assert rows(tmp_path / "out")["a.png"]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("worked", "photos", "told"),
+    [([10.0], 0, ""), ([10.0, 20.0], 4, "; about 60 s left"), ([1e9] + [60.0] * 10, 7, "; about 7 min left")],
+)
+def test_the_time_that_is_left(worked: list[float], photos: int, told: str) -> None:
+    assert time_left(worked, photos) == told
+
+
 def test_photos_are_found_in_sub_folders(tmp_path: Path) -> None:
     for name in ("b.JPG", "a/c.png", "a/.hidden.png", ".cache/d.png", "old/e.png", "out/f.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -85,3 +120,24 @@ def test_photos_are_found_in_sub_folders(tmp_path: Path) -> None:
     (tmp_path / "old" / "manifest.sqlite").touch()  # an earlier run's output
     found = [path.relative_to(tmp_path).as_posix() for path in photos_in(tmp_path, skip=tmp_path / "out")]
     assert found == ["a/c.png", "b.JPG"]
+
+
+def test_a_photo_turned_by_exif_and_one_smaller_than_the_network(project, tmp_path: Path) -> None:
+    stored = Image.open(make_photo(tmp_path / "x.png", seed=3, side=64)).crop((0, 0, 64, 40))
+    turned, exif = tmp_path / "photos" / "turned.png", Image.Exif()
+    turned.parent.mkdir()
+    exif[0x0112] = 6  # to be turned clockwise
+    stored.save(turned, exif=exif)
+    make_photo(tmp_path / "photos" / "small.png", seed=4, side=20)  # the network has 32 pixels
+    assert project(tmp_path / "photos", "--edit", "none") == 0
+    upright = stored.transpose(Image.Transpose.ROTATE_270)
+    assert (pixels(tmp_path / "out" / "turned" / "pasted.png") == np.asarray(upright)).all()  # no edit: no bit changes
+    assert pixels(tmp_path / "out" / "small" / "pasted.png").shape == (20, 20, 3)
+
+
+@pytest.mark.parametrize("way", ["difference", "replace"])
+def test_the_error_of_no_edit_is_reported(project, photo: Path, tmp_path: Path, way: str) -> None:
+    assert project(photo, "--paste", way, "--edit", "none") == 0
+    told = json.loads((tmp_path / "out" / "me" / "report.json").read_text())["paste"]
+    same = (pixels(tmp_path / "out" / "me" / "pasted.png") == pixels(photo)).all()
+    assert told["how"] == way and same == (way == "difference") == (told["zero_edit_error"]["max"] == 0)
