@@ -174,7 +174,7 @@ class ProjectedDiscriminator(nn.Module):
         if images.shape[1] == 1:
             return backbone(images.expand(-1, 3, -1, -1))
         found = [backbone(images[:, :3])]
-        found += [backbone(x.expand(-1, 3, -1, -1)) for x in images[:, 3:].split(1, 1)]
+        found += [backbone(x.expand(-1, 3, -1, -1)) for x in images.split(1, 1)[3:]]
         return [torch.cat(parts, 1) for parts in zip(*found, strict=True)]
 
     def forward(self, image: Tensor, c: Tensor | None = None) -> Tensor:

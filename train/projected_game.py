@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,8 +42,9 @@ class Projected(Game):
         del penalise
         if not play:
             return {}
-        fake, _ = self.generate(batch, update_emas=True)
-        fake_logits = self.judge(fake.detach(), batch.label, batch, role="fake")
+        with torch.no_grad():
+            fake, _ = self.generate(batch, update_emas=True)
+        fake_logits = self.judge(fake, batch.label, batch, role="fake")
         fake_loss = _summed(F.relu(1 + fake_logits))
         fake_loss.mean().mul(gain).backward()
         logits = self.judge(_real(batch).detach(), batch.real_label, batch, role="real")
