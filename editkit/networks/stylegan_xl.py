@@ -144,10 +144,11 @@ class ClassMapping(nn.Module):
         rand_embedding: bool = False,
     ) -> None:
         super().__init__()
-        del w_avg_beta, rand_embedding  # of training: how the means were gathered, where the embedding came from
+        del rand_embedding  # of training: where the embedding came from
         if num_layers < 1 or min(z_dim, c_dim, w_dim, embed_dim) < 1:
             raise ValueError(f"dimensions and layers must be above 0, got {z_dim}, {c_dim}, {w_dim}, {embed_dim}")
         self.z_dim, self.c_dim, self.w_dim, self.num_ws, self.num_layers = z_dim, c_dim, w_dim, num_ws, num_layers
+        self.w_avg_beta = w_avg_beta
         self.embed = nn.Embedding(c_dim, embed_dim)
         self.embed_proj = FullyConnectedLayer(embed_dim, z_dim, activation="lrelu")
         for index in range(num_layers):
@@ -163,12 +164,14 @@ class ClassMapping(nn.Module):
         *,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
+        update_emas: bool = False,
     ) -> Tensor:
         """``z`` [N, z_dim] and labels ``c`` [N, c_dim] (the largest entry counts) to ``ws`` [N, num_ws, w_dim].
 
         Args:
             truncation_psi: 1 leaves w as it is, 0 gives the mean of the sample's class.
             truncation_cutoff: number of leading layers to truncate; None truncates all.
+            update_emas: moves the means of the batch's classes.
         """
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise ValueError(f"z must be [N, {self.z_dim}], got {tuple(z.shape)}")
@@ -180,6 +183,10 @@ class ClassMapping(nn.Module):
         x = torch.cat([normalize_2nd_moment(z), normalize_2nd_moment(embedded)], dim=1)
         for index in range(self.num_layers):
             x = getattr(self, f"fc{index}")(x)
+        if update_emas:
+            for index in classes.unique():
+                mean = x.detach()[classes == index].mean(0)
+                self.w_avg[index] = mean.lerp(self.w_avg[index].to(x.dtype), self.w_avg_beta).to(self.w_avg.dtype)
         ws = x[:, None].repeat(1, self.num_ws, 1)
         if truncation_psi != 1:
             means = self.w_avg[classes, None].to(x.dtype)  # [N, 1, w_dim]
