@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from editkit import __version__
+from editkit import __version__, safetensors_format
 from editkit.errors import EditkitError, SchemaError
 from editkit.files import write_bytes
+from editkit.safetensors_format import SafetensorError
 
 METADATA_KEY = "editkit"
 
@@ -29,7 +28,7 @@ def write_tensors(
     full = {"schema": schema, "kind": kind, "written_by": __version__, **header}
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(full, allow_nan=False, sort_keys=True)
-    write_bytes(path, safetensors.torch.save(ready, metadata={METADATA_KEY: text}))
+    write_bytes(path, safetensors_format.save(ready, {METADATA_KEY: text}))
 
 
 def read_tensors(
@@ -51,7 +50,7 @@ def read_tensors(
         reason = problem.strerror or problem
         raise error(f"{file}: cannot be read ({reason}); check its permissions, or copy it elsewhere") from problem
     try:
-        tensors = safetensors.torch.load(data)
+        tensors = safetensors_format.load(data)
         # The layout of safetensors: 8 bytes little-endian length, then a JSON header.
         length = int.from_bytes(data[:8], "little")
         text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(METADATA_KEY)

@@ -1,11 +1,11 @@
-"""``editkit train WHAT``: one sub-command for each thing that is trained here."""
+"""``editkit train``: a generator for pictures of your own; ``editkit train WHAT``: the small networks of the package."""
 
 from __future__ import annotations
 
 import argparse
 
 from editkit.command import add_command
-from train import landmarks_cli, scorers_cli, starter_cli
+from train import landmarks_cli, run_cli, scorers_cli, starter_cli
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -13,13 +13,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = add_command(
         subparsers,
         "train",
-        "train a generator, or the small networks that the package bundles",
+        "train a generator on your own pictures, or the small networks that the package bundles",
         examples=[
-            ("editkit train starter --data faces128_train.zip --minutes 30", "half an hour of the CPU recipe; resumes"),
-            ("editkit train scorers --data faces128_train.zip --out features.safetensors", "the perceptual network"),
-            ("editkit train landmarks --data faces128_train.zip --out landmarks.safetensors", "the aligner's network"),
+            *run_cli.EXAMPLES,
+            ("editkit train starter --data faces128_train.zip --minutes 30", "the bundled generator's CPU recipe"),
         ],
     )
-    kinds = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    run_cli.add_options(parser)
+    kinds = parser.add_subparsers(dest="what", metavar="WHAT", title="instead of a generator (optional)")
     for module in (starter_cli, scorers_cli, landmarks_cli):
         module.register(kinds)

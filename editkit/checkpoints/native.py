@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from editkit import __version__
 from editkit.checkpoints.header import METADATA_KEY, SCHEMA, complete, read_header
 from editkit.errors import CheckpointError
 from editkit.files import atomic_path
+from editkit.safetensors_format import SafetensorError, load_file, save_file
 
 __all__ = ["Checkpoint", "halve", "read_checkpoint", "read_header", "weights_id", "write_checkpoint"]
 
@@ -66,7 +65,7 @@ def write_checkpoint(
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the header holds what JSON cannot ({error})") from error
     with atomic_path(path) as temporary:
-        save_file(ready, temporary, metadata={METADATA_KEY: text})
+        save_file(ready, temporary, {METADATA_KEY: text})
     return full
 
 
@@ -84,8 +83,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, verify: bool = False) -> Ch
     path = Path(path)
     header = read_header(path)
     try:
-        with safe_open(path, framework="pt", device="cpu") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+        tensors = load_file(path)
     except (SafetensorError, OSError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: damaged or cut short ({reason}); get it again") from error

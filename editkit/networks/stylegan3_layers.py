@@ -138,7 +138,7 @@ class SynthesisLayer(nn.Module):
         if g.use_fp16 and x.device.type == "cuda" and x.dtype != torch.float64:
             x = x.half()
         if update_emas:
-            magnitude = x.detach().float().square().mean()
+            magnitude = x.detach().float().square().mean().to(self.magnitude_ema.dtype)
             self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, self.magnitude_ema_beta))
         input_gain = self.magnitude_ema.to(styles.dtype).rsqrt()
         if g.is_torgb:

@@ -1,0 +1,249 @@
+"""The loop around ``Training``: data in, steps, snapshots, logs; goes back after a divergence, and stops in good order."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editkit.errors import UsageError
+from train.dataset import ImageDataset
+from train.dataset_loader import load_batches
+from train.metrics.frechet import FeatureStatistics, frechet_distance, statistics
+from train.snapshots import Folder, samples, video, write_generator
+from train.training import DivergedError, Training
+
+log = logging.getLogger(__name__)
+
+METRICS = ("fd_pixels", "fd_faces", "none")
+GIVE_UP_AFTER = 5  # rollbacks without a snapshot between them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """How long and how often; none of it changes what a step does.
+
+    Attributes:
+        images: to see in all; minutes: of this call, or None.
+        snapshot_images: between snapshots, also at the end; snapshot_minutes: or after this long.
+        report_steps: between lines of the log.
+        metric: "fd_pixels" (Frechet distance of 8 x 8 thumbnails: no network needed), "fd_faces", or "none";
+            metric_samples: pictures on each side.
+        workers: processes that decode, see ``load_batches``.
+        video: at the end of each snapshot, where PyAV is installed.
+        name, domain, alignment, class_names: of the generator, for its file.
+    """
+
+    images: int = 25_000_000
+    minutes: float | None = None
+    snapshot_images: int = 200_000
+    snapshot_minutes: float = 15.0
+    report_steps: int = 50
+    metric: str = "fd_pixels"
+    metric_samples: int = 1000
+    workers: int | None = None
+    video: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise UsageError(f"no metric is called {self.metric!r}; there are {', '.join(METRICS)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """Why a run ended: "done", "time" or "interrupted"; and what was measured last and best, where it was."""
+
+    why: str
+    seen: int
+    metric: float | None
+    best: float | None
+
+
+def run(
+    training: Training,
+    dataset: ImageDataset,
+    folder: Folder | None,
+    options: RunOptions,
+    *,
+    say: Callable[[str], object] = log.info,
+) -> Ended:
+    """Trains until ``options`` end it. ``folder`` is of the leading process; others have None.
+
+    Ctrl-C and SIGTERM end the current step, write a snapshot and return.
+
+    Raises:
+        DivergedError: it went wrong again and again from the same snapshot.
+        OutputError: a snapshot cannot be written; the one before is as it was.
+    """
+    world, c = training.world, training.config
+    measure = _metric(dataset, options) if folder is not None else None
+    good, failures = copy.deepcopy(training.state_dict()), 0
+    facts = dict(options.facts)
+    started, first = time.monotonic(), training.seen
+    deadline = None if options.minutes is None else started + 60 * options.minutes
+    last_time, last_seen = started, training.seen
+    value: float | None = None
+    sums: dict[str, list[float]] = {}
+
+    def snapshot() -> None:
+        nonlocal value, good, last_time, last_seen, failures
+        if folder is not None:
+            value = _measured(training, measure, folder, facts)
+            folder.save(training, facts)
+            if options.video:
+                video(training, folder.samples / "walk.mp4")
+        good, failures = copy.deepcopy(training.state_dict()), 0
+        last_time, last_seen = time.monotonic(), training.seen
+        world.wait()
+
+    batches = _batches(training, dataset, options)
+    with _signals() as stopped:
+        why = "done"
+        while training.seen < options.images:
+            if world.any(stopped.is_set()):
+                why = "interrupted"
+                break
+            if world.any(deadline is not None and time.monotonic() >= deadline):
+                why = "time"
+                break
+            try:
+                report = training.step(next(batches))
+            except DivergedError as error:
+                failures += 1
+                if failures > GIVE_UP_AFTER:
+                    raise DivergedError(
+                        f"{error}, {failures} times from the same snapshot; lower the learning rate or raise gamma"
+                    ) from error
+                log.warning("%s: back to %d images, with other noise", error, good["seen"])
+                rollbacks = training.rollbacks + 1
+                training.load_state_dict(copy.deepcopy(good))
+                training.rollbacks = rollbacks
+                batches = _batches(training, dataset, options)
+                continue
+            for name, number in report.items():
+                sums.setdefault(name, []).append(number)
+            if (training.seen // c.batch) % options.report_steps == 0 and folder is not None:
+                means = {name: sum(numbers) / len(numbers) for name, numbers in sums.items()}
+                sums = {}
+                rate = (training.seen - first) / max(time.monotonic() - started, 1e-9)
+                folder.note({"images": training.seen, "images_per_second": round(rate, 3), **means})
+                say(_line(training, options, rate, means, deadline))
+            due = training.seen - last_seen >= options.snapshot_images
+            if world.any(due or time.monotonic() - last_time >= 60 * options.snapshot_minutes):
+                snapshot()
+        if training.seen != last_seen or first == training.seen:
+            snapshot()
+    return Ended(why=why, seen=training.seen, metric=value, best=facts.get("best"))
+
+
+def _batches(training: Training, dataset: ImageDataset, options: RunOptions) -> Iterator[Any]:
+    return load_batches(
+        dataset,
+        batch=training.config.batch,
+        seed=training.config.seed,
+        start=training.seen,
+        rank=training.world.rank,
+        world=training.world.size,
+        workers=options.workers,
+    )
+
+
+Metric = Callable[[Training], float]
+
+
+def _metric(dataset: ImageDataset, options: RunOptions) -> Metric | None:
+    """The metric with its real side at hand; None where it is off, or cannot be had: then it says so."""
+    if options.metric == "none":
+        return None
+    count = max(2, min(options.metric_samples, len(dataset)))
+    picked = torch.linspace(0, len(dataset) - 1, count).long().unique().tolist()
+    from editkit.photo import image_from_uint8
+
+    real = torch.cat([image_from_uint8(dataset.__getitems__(picked[i : i + 64]).images) for i in range(0, count, 64)])
+    features = thumbnails
+    if options.metric == "fd_faces":
+        try:
+            from editkit.perceptual import Bundled
+
+            network = Bundled()
+        except Exception as error:
+            log.warning("no fd_faces: %s; snapshots are kept without a metric", error)
+            return None
+
+        def features(images: Tensor) -> Tensor:
+            with torch.no_grad():
+                return torch.cat([network.features(part) for part in images.split(64)])
+
+    wanted: FeatureStatistics = statistics(features(real))
+
+    def measure(training: Training) -> float:
+        made = samples(training, count, seed=1_000_000).clamp(-1, 1)
+        return frechet_distance(wanted, statistics(features(made)))
+
+    return measure
+
+
+def thumbnails(images: Tensor) -> Tensor:
+    """Pictures [N, C, R, R] as vectors of 8 x 8 means, [N, 64 C]."""
+    return torch.nn.functional.adaptive_avg_pool2d(images, 8).flatten(1)
+
+
+def _measured(training: Training, measure: Metric | None, folder: Folder, facts: dict[str, Any]) -> float | None:
+    if measure is None:
+        return None
+    value = measure(training)
+    folder.note({"images": training.seen, "metric": value})
+    if facts.get("best") is None or value < facts["best"]:
+        facts["best"] = value
+        write_generator(folder.path / "best.safetensors", training, facts | {"metric": value})
+    return value
+
+
+def _line(
+    training: Training, options: RunOptions, rate: float, means: Mapping[str, float], deadline: float | None
+) -> str:
+    left = (options.images - training.seen) / max(rate, 1e-9)
+    if deadline is not None:
+        left = min(left, deadline - time.monotonic())
+    shown = [name for name in ("loss/G", "loss/D", "penalty/r1", "augment/strength") if name in means]
+    numbers = ", ".join(f"{name} {means[name]:.3g}" for name in shown)
+    return f"{training.seen:,} images, {rate:.1f} a second, {_duration(left)} left: {numbers}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = max(0, round(seconds / 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes < 48 * 60 else f"{minutes // 1440} days"
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; a second Ctrl-C ends at once. Outside the main thread: none."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def note(number: int, frame: object) -> None:
+        if stopped.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stopped.set()
+        log.warning("stopping after this step; the snapshot is written first")
+
+    kept = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

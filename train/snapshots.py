@@ -1,0 +1,202 @@
+"""What a run keeps in its folder.
+
+    state.safetensors            everything for an exact resume; state-previous.safetensors the one before
+    transport.safetensors        a small copy in half precision without optimisers: declared lossy
+    generator.safetensors        the averaged generator: ``editkit project --generator`` and everything else opens it
+    discriminator.safetensors    for fine-tuning onto other pictures (``--from``)
+    best.safetensors             the generator with the lowest metric so far
+    samples/NNNNNNNNN.png        a grid of the same samples at every snapshot, and a short video of the last
+    log.jsonl                    a line every few steps; the same to TensorBoard where it is installed
+
+A snapshot is written under another name first, so that a full disk or a kill leaves the one before as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editkit.checkpoints.native import write_checkpoint
+from editkit.errors import CheckpointError, OutputError, SchemaError
+from editkit.files import ensure_folder
+from editkit.photo import write_image
+from editkit.rendering import image_grid
+from editkit.seeds import z_from_seeds
+from train.state_file import load_state, load_transport, save_state, save_transport
+from train.training import Training
+
+log = logging.getLogger(__name__)
+
+STATE, PREVIOUS, NEW = "state.safetensors", "state-previous.safetensors", "state-new.safetensors"
+GRID = 32  # samples
+
+
+class Folder:
+    """The folder of one run; see the module's text for its files. Raises OutputError where it cannot be written."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = ensure_folder(path)
+        self.samples = ensure_folder(self.path / "samples")
+        self._board: Any = None
+
+    def save(self, training: Training, facts: Mapping[str, Any], *, kept: int = 20) -> None:
+        """State, networks and grid; of the grids the last ``kept`` and the first stay. Raises OutputError."""
+        save_state(self.path / NEW, training.state_dict() | {"facts": dict(facts)})
+        if (self.path / STATE).is_file():
+            os.replace(self.path / STATE, self.path / PREVIOUS)
+        os.replace(self.path / NEW, self.path / STATE)
+        save_transport(self.path / "transport.safetensors", training.state_dict())
+        write_generator(self.path / "generator.safetensors", training, facts)
+        write_discriminator(self.path / "discriminator.safetensors", training, facts)
+        write_image(self.samples / f"{training.seen:09d}.png", grid(training))
+        for old in sorted(self.samples.glob("*.png"))[1:-kept]:
+            old.unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that can be read; None where there is none. A damaged one is named, and passed over.
+
+        Raises CheckpointError where there are states and none can be read.
+        """
+        found = [self.path / name for name in (NEW, STATE, PREVIOUS) if (self.path / name).is_file()]
+        for path in found:
+            try:
+                return load_state(path)
+            except (CheckpointError, SchemaError) as error:
+                log.warning("%s; going back to the snapshot before", error)
+        if found:
+            raise CheckpointError(f"no snapshot in {self.path} can be read; choose another --out to begin anew")
+        return None
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Add a line to the log, and to TensorBoard. A log that cannot be written stops nothing."""
+        try:
+            with (self.path / "log.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(dict(record)) + "\n")
+        except OSError as error:
+            log.warning("%s: %s; training goes on without it", self.path / "log.jsonl", error)
+        board = self._tensorboard()
+        if board:
+            for name, value in record.items():
+                if isinstance(value, float) and "images" in record:
+                    board.add_scalar(name, value, record["images"])
+
+    def forget_after(self, seen: int) -> None:
+        """Drop log lines of images after ``seen``: a killed run had gone on after its last snapshot."""
+        path = self.path / "log.jsonl"
+        if not path.is_file():
+            return
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _images(line) <= seen]
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def _tensorboard(self) -> Any:
+        if self._board is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._board = SummaryWriter(str(self.path / "tensorboard"))  # type: ignore[no-untyped-call]
+            except ImportError:
+                log.debug("tensorboard is not installed: curves are in log.jsonl alone")
+                self._board = False
+        return self._board
+
+
+def lossy(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A transport copy, to go on from without optimisers. Raises CheckpointError."""
+    return load_transport(path)
+
+
+def write_generator(path: Path, training: Training, facts: Mapping[str, Any]) -> None:
+    """The averaged generator as a native checkpoint. Raises OutputError."""
+    c = training.config
+    header: dict[str, Any] = {
+        "kind": c.kind,
+        "arguments": c.generator,
+        "name": str(facts.get("name", "trained")),
+        "domain": facts.get("domain"),
+        "alignment": facts.get("alignment", "centre"),
+        "training": {"images": training.seen, "config": c.to_json(), "facts": dict(facts)},
+    }
+    if facts.get("class_names"):
+        header["class_names"] = list(facts["class_names"])
+    tensors = training.average.state_dict()
+    if c.generator["c_dim"] == 0:
+        tensors["mapping.w_avg"] = _settled_w_avg(training)
+    write_checkpoint(path, tensors, header)
+
+
+def write_discriminator(path: Path, training: Training, facts: Mapping[str, Any]) -> None:
+    """The discriminator as a native checkpoint. Raises OutputError."""
+    c = training.config
+    header = {
+        "kind": "discriminator",
+        "arguments": c.discriminator,
+        "name": f"{facts.get('name', 'trained')}-discriminator",
+        "training": {"images": training.seen},
+    }
+    write_checkpoint(path, training.discriminator.state_dict(), header)
+
+
+def samples(training: Training, count: int, *, seed: int = 0, batch: int = 16) -> Tensor:
+    """Untruncated pictures of the averaged generator, [count, C, R, R] in [-1, 1] on the CPU."""
+    network, c = training.average, training.config
+    device = training.world.device
+    z = z_from_seeds(range(seed, seed + count), c.generator["z_dim"])
+    label = None
+    if c.generator["c_dim"]:
+        label = torch.eye(c.generator["c_dim"])[torch.arange(count) % c.generator["c_dim"]]
+    made = []
+    with torch.no_grad():
+        for start in range(0, count, batch):
+            part = slice(start, start + batch)
+            ws = network.mapping(z[part].to(device), None if label is None else label[part].to(device))
+            options = {"noise_mode": "const"} if c.kind == "stylegan2" else {}
+            made.append(network.synthesis(ws, **options).float().cpu())
+    return torch.cat(made)
+
+
+def grid(training: Training) -> Tensor:
+    """The first samples, as a picture [3, H, W]."""
+    pictures = samples(training, GRID)[:, :3].clamp(-1, 1)
+    return image_grid(pictures.expand(-1, 3, -1, -1), columns=8)
+
+
+def video(training: Training, path: Path, *, frames: int = 48) -> bool:
+    """A walk through four samples and back; False where the packages for it are not there."""
+    try:
+        from editkit.generator import load_generator
+        from editkit.rendered_path import render_path
+        from editkit.sampling import sample_w
+        from editkit.video import write_video
+
+        G = load_generator(path.parent.parent / "generator.safetensors", device=str(training.world.device))
+        write_video(path, render_path(G, sample_w(G, range(4)), frames=frames, loop=True), fps=24)
+    except (ImportError, OutputError) as error:
+        log.info("no video of the samples: %s", error)
+        return False
+    except Exception as error:  # a video is a courtesy: it never ends a training
+        log.warning("no video of the samples: %s", error)
+        return False
+    return True
+
+
+def _settled_w_avg(training: Training) -> Tensor:
+    """The mean of w over the prior: the running one of a training lags behind the weights."""
+    network = training.average
+    stream = torch.Generator().manual_seed(0)
+    z = torch.randn(4096, training.config.generator["z_dim"], generator=stream).to(training.world.device)
+    with torch.no_grad():
+        return torch.as_tensor(network.mapping(z)[:, 0].mean(0))
+
+
+def _images(line: str) -> int:
+    try:
+        return int(json.loads(line).get("images", 0))
+    except (ValueError, AttributeError, TypeError):
+        return 2**62  # a line that was cut

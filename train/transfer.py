@@ -1,0 +1,109 @@
+"""Going on from somebody's networks: a checkpoint's weights in a new training, checked tensor by tensor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from editkit.checkpoints.native import read_checkpoint
+from editkit.errors import CheckpointError
+from train.training import Training
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Begun:
+    """Networks to begin from: kind and constructor arguments of the generator, its weights, and a discriminator's."""
+
+    kind: str
+    arguments: dict[str, Any]
+    generator: Mapping[str, Tensor]
+    discriminator_arguments: dict[str, Any] | None
+    discriminator: Mapping[str, Tensor] | None
+    source: str
+
+
+def read_networks(path: str | os.PathLike[str]) -> Begun:
+    """A native generator (with ``discriminator.safetensors`` beside it, if there is one) or an official .pkl.
+
+    Raises CheckpointError: missing, damaged, or without a generator.
+    """
+    path = Path(path)
+    if path.suffix == ".pkl":
+        from editkit.checkpoints.official import import_official
+
+        found = import_official(path)
+        if "G_ema" not in found:
+            raise CheckpointError(f"{path} holds no generator (G_ema) to begin from")
+        G, D = found["G_ema"], found.get("D")
+        return Begun(
+            kind=G.kind, arguments=dict(G.arguments), generator=G.tensors, source=path.name,
+            discriminator_arguments=None if D is None else dict(D.arguments),
+            discriminator=None if D is None else D.tensors,
+        )  # fmt: skip
+    checkpoint = read_checkpoint(path)
+    if checkpoint.header["kind"] == "discriminator":
+        raise CheckpointError(f"{path} is a discriminator; begin from the generator, and leave it beside that file")
+    beside = path.with_name("discriminator.safetensors")
+    judge = read_checkpoint(beside) if beside.is_file() else None
+    return Begun(
+        kind=checkpoint.header["kind"],
+        arguments=dict(checkpoint.header["arguments"]),
+        generator=checkpoint.tensors,
+        discriminator_arguments=None if judge is None else dict(judge.header["arguments"]),
+        discriminator=None if judge is None else judge.tensors,
+        source=path.name,
+    )
+
+
+_REMEDY = {
+    "img_resolution": "--resolution {there}",
+    "img_channels": "pictures with {there} channels (`editkit dataset build --channels {there}`)",
+    "c_dim": "--cond with data of {there} classes, or none where that is 0",
+}
+
+
+def check_shapes(begun: Begun, *, resolution: int, channels: int, c_dim: int) -> None:
+    """Raises CheckpointError where the data do not go with the networks, naming the option that mends it."""
+    here = {"img_resolution": resolution, "img_channels": channels, "c_dim": c_dim}
+    default = {"img_channels": 3, "c_dim": 0}
+    for name, value in here.items():
+        there = begun.arguments.get(name, default.get(name))
+        if there != value:
+            raise CheckpointError(
+                f"{begun.source} has {name} {there}, the data {value}; give {_REMEDY[name].format(there=there)}"
+            )
+
+
+def load_networks(training: Training, begun: Begun) -> list[str]:
+    """Puts the weights into a new training; the lines say what was taken.
+
+    Raises CheckpointError naming every tensor whose shape differs.
+    """
+    _load(training.generator, begun.generator, begun.source)
+    training.average.load_state_dict(training.generator.state_dict())
+    lines = [f"generator: all weights of {begun.source}"]
+    if begun.discriminator is None:
+        return [*lines, "discriminator: begins anew; there is none beside the generator, so expect a slow start"]
+    _load(training.discriminator, begun.discriminator, f"the discriminator of {begun.source}")
+    return [*lines, "discriminator: all weights"]
+
+
+def _load(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    own = network.state_dict()
+    lost = sorted(own.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - own.keys())
+    bad = [
+        f"{name} is {list(tensors[name].shape)} there and {list(value.shape)} here"
+        for name, value in own.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    bad += [f"{name} is not there" for name in lost] + [f"{name} is there alone" for name in extra]
+    if bad:
+        shown = "; ".join(bad[:8]) + (f"; and {len(bad) - 8} more" if len(bad) > 8 else "")
+        raise CheckpointError(f"{source} does not fit: {shown}; leave --recipe out to take its own architecture")
+    network.load_state_dict({name: value.float() for name, value in tensors.items()})

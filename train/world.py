@@ -1,0 +1,79 @@
+"""The processes of a run: one, or those that ``torchrun`` has started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from editkit.device import resolve_device
+from editkit.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """``rank`` of ``size`` processes, and this one's ``device``."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces tensors, in place, by their mean over all processes; the sums have one order, so all get one."""
+        found = list(tensors)
+        if self.size == 1 or not found:
+            return
+        flat = torch.cat([tensor.reshape(-1).to(torch.float32) for tensor in found])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for tensor, part in zip(found, flat.split([tensor.numel() for tensor in found]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def total(self, tensor: Tensor) -> None:
+        """Replaces a tensor by its sum over all processes."""
+        if self.size > 1:
+            moved = tensor.to(self.device)
+            dist.all_reduce(moved)
+            tensor.copy_(moved)
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` holds in some process."""
+        found = torch.tensor([float(flag)])
+        self.total(found)
+        return bool(found[0] > 0)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def join(device: str = "auto") -> World:
+    """This process's place: alone, or as ``torchrun`` says (RANK, WORLD_SIZE, LOCAL_RANK), over NCCL or Gloo."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    where = resolve_device(device)
+    if size == 1:
+        return World(device=where)
+    if where.type == "cuda":
+        where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(where)
+    elif where.type != "cpu":
+        raise UsageError(f"several processes run on cuda or cpu, not on {where.type}; start one, or give --device cpu")
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    return World(rank=dist.get_rank(), size=dist.get_world_size(), device=where)
+
+
+def leave() -> None:
+    """Ends what ``join`` began."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
