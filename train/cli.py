@@ -1,4 +1,4 @@
-"""``editkit train``: a generator for pictures of your own; ``editkit train WHAT``: the small networks of the package."""
+"""``editkit train``: a generator for your own pictures; ``editkit train WHAT``: the small networks of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop around ``Training``: data in, steps, snapshots, logs; goes back after a divergence, and stops in good order."""
+"""The loop around ``Training``: data, steps, snapshots, logs; back after a divergence, and a stop in good order."""
 
 from __future__ import annotations
 

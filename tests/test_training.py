@@ -1,0 +1,138 @@
+"""The step: what a batch gives does not depend on how it is split, a resume is exact, and a divergence is noticed."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from editkit.errors import UsageError
+from train.config import RECIPES, TrainConfig, preset
+from train.dataset import Batch
+from train.training import DivergedError, Training, arranged
+
+
+def pictures(config: TrainConfig, *, count: int | None = None) -> Batch:
+    """Any pictures: noise."""
+    count = count or config.batch
+    shape = (count, config.resolution, config.resolution, config.generator["img_channels"])
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    labels = torch.eye(max(config.generator["c_dim"], 1))[torch.arange(count) % max(config.generator["c_dim"], 1)]
+    return Batch(images, labels if config.generator["c_dim"] else torch.zeros(count, 0))
+
+
+SMALL = {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8}
+DISCRIMINATOR = {"channel_base": 128, "channel_max": 8}
+
+
+def small(recipe: str = "tiny", **changes) -> TrainConfig:
+    networks = {"generator": SMALL, "discriminator": DISCRIMINATOR}
+    return preset(recipe, **({"resolution": 16, "batch": 8} | networks | changes))
+
+
+def same(first: dict, second: dict) -> bool:
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
+
+
+def close(first: Training, second: Training, *, tolerance: float) -> bool:
+    """Every weight, running mean and average, to ``tolerance`` of its tensor's largest value."""
+    for name in ("generator", "discriminator", "average"):
+        others = getattr(second, name).state_dict()
+        for key, value in getattr(first, name).state_dict().items():
+            if value.is_floating_point():
+                size = value.abs().max().clamp(min=1e-3)
+                if not float((value - others[key]).abs().max() / size) < tolerance:
+                    return False
+    return True
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_steps(recipe: str) -> None:
+    changes = {"generator": SMALL | ({"num_layers": 4} if recipe != "stylegan2" else {})}
+    config = small(recipe, augment="ada", strength=0.5, batch=4, c_dim=2, **changes)
+    training = Training(config)
+    before = copy.deepcopy(training.generator.state_dict())
+    report = training.step(pictures(config))
+    assert training.seen == 4 and report["loss/G"] > 0 and "penalty/r1" in report
+    assert not same(before, training.generator.state_dict())
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+def test_published_settings() -> None:
+    t, r = preset("stylegan3-t", resolution=256), preset("stylegan3-r", resolution=256)
+    assert (t.lr, t.lr_discriminator, t.penalty_every, t.average_images) == (0.0025, 0.002, 16, 10_000)
+    assert t.gamma == pytest.approx(0.4096) and t.augment == "ada" and t.target == 0.6
+    assert r.generator["conv_kernel"] == 1 and r.generator["channel_max"] == 1024 and r.blur_sigma == 10
+    two = preset("stylegan2", resolution=256)
+    assert (two.path_length, two.path_every, two.style_mixing) == (2.0, 4, 0.9)
+
+
+def test_a_resume_is_exact() -> None:
+    config = small(augment="ada", strength=0.3, penalty_every=2)
+    through = Training(config)
+    for _ in range(5):
+        through.step(pictures(config))
+    first = Training(config)
+    for _ in range(2):
+        first.step(pictures(config))
+    state = copy.deepcopy(first.state_dict())
+    torch.rand(3)  # the stream of torch plays no part
+    second = Training(config)
+    second.load_state_dict(state)
+    for _ in range(3):
+        second.step(pictures(config))
+    assert same(through.state_dict(), second.state_dict())
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "non-saturating"])
+def test_parts_of_a_batch_add_up(loss: str) -> None:
+    """A batch of eight in one part and in two: the styles' normalisation alone sees the part (StyleGAN2 has none)."""
+    options = {"loss": loss, "penalty_every": 1, "path_length": 0.0, "style_mixing": 0.5}
+    changes = {"generator": SMALL | {"use_noise": False}, "average_ramp": None}
+    whole, parts = (
+        Training(small("stylegan2", micro_batch=size, **options, **changes)) for size in (8, 4)
+    )
+    for training in (whole, parts):
+        training.step(pictures(training.config))
+    assert close(whole, parts, tolerance=2e-3)
+    other = Training(small("stylegan2", seed=1, **options, **changes))
+    assert not close(whole, other, tolerance=2e-3)
+
+
+def test_groups_are_of_consecutive_samples() -> None:
+    order = arranged(8).reshape(4, 2)  # minibatch standard deviation compares a column
+    assert sorted(order[:, 0].tolist()) == [0, 1, 2, 3] and sorted(order[:, 1].tolist()) == [4, 5, 6, 7]
+    assert arranged(6).tolist() == list(range(6))
+
+
+def test_a_divergence_is_noticed_in_losses_and_gradients() -> None:
+    config = small()
+    training = Training(config)
+    with torch.no_grad():
+        training.discriminator.b4.out.weight.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="at 0 images"):
+        training.step(pictures(config))
+    assert training.seen == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"loss": "hinge"}, "loss is one of"),
+        ({"augment_preset": "glitter"}, "glitter"),
+        ({"batch": 12, "micro_batch": 8}, "multiple"),
+        ({"batch": 12, "micro_batch": 6}, "multiple of 4"),
+        ({"strength": 1.5}, "0 to 1"),
+        ({"resolution": 24}, "--resolution"),
+        ({"recipe": "stylegan4"}, "stylegan4"),
+    ],
+)
+def test_bad_settings(changes: dict, text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        small(**changes)
