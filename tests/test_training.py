@@ -95,9 +95,7 @@ def test_parts_of_a_batch_add_up(loss: str) -> None:
     """A batch of eight in one part and in two: the styles' normalisation alone sees the part (StyleGAN2 has none)."""
     options = {"loss": loss, "penalty_every": 1, "path_length": 0.0, "style_mixing": 0.5}
     changes = {"generator": SMALL | {"use_noise": False}, "average_ramp": None}
-    whole, parts = (
-        Training(small("stylegan2", micro_batch=size, **options, **changes)) for size in (8, 4)
-    )
+    whole, parts = (Training(small("stylegan2", micro_batch=size, **options, **changes)) for size in (8, 4))
     for training in (whole, parts):
         training.step(pictures(training.config))
     assert close(whole, parts, tolerance=2e-3)

@@ -162,7 +162,8 @@ _PRESETS: Mapping[str, _Preset] = {
             "channel_base": 1024, "channel_max": 32, "num_layers": 6, "margin_size": 4,
         },
         discriminator={"channel_base": 1024, "channel_max": 32, "num_fp16_res": 0, "conv_clamp": None},
-        options={"loss": "relativistic", "penalty_every": 1, "average_ramp": 0.1, "augment": "none", "clip": 10.0},
+        options={"loss": "relativistic", "penalty_every": 1, "average_ramp": 0.1, "augment": "none", "clip": 10.0,
+                 "lr": 0.004, "lr_discriminator": 0.004},
     ),
 }  # fmt: skip
 

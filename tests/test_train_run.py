@@ -1,0 +1,260 @@
+"""``editkit train --data`` as people run it: it learns, stops, is killed, goes on exactly, alone and as two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_training import close, same
+from toy_pictures import write_toys
+
+from editkit import errors
+from editkit.cli import main
+from train.config import TrainConfig
+from train.dataset import open_dataset
+from train.metrics.frechet import frechet_distance, statistics
+from train.run import thumbnails
+from train.snapshots import Folder, samples
+from train.state_file import load_state
+from train.training import Training
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMON = ("--recipe", "tiny", "--batch", "8", "--snapshot-every", "0.016", "--metric", "none", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toys(tmp_path_factory.mktemp("data") / "toys")
+
+
+@pytest.fixture(scope="module")
+def trained(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 800 pictures."""
+    out = tmp_path_factory.mktemp("runs") / "toys"
+    options = ["--recipe", "tiny", "--batch", "16", "--kimg", "0.8", "--snapshot-every", "0.4", "--gamma", "0.3"]
+    assert main(["train", "--data", str(toys), "--out", str(out), "--quiet", *options]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def through(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 pictures without an interruption."""
+    out = tmp_path_factory.mktemp("runs") / "through"
+    assert start(toys, out).wait(120) == 0
+    return out
+
+
+def start(toys: Path, out: Path, *options: str, kimg: str = "0.064", ranks: int = 1) -> subprocess.Popen:
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", "0"] if ranks > 1 else []
+    if ranks > 1:
+        launch = [*launch[:-2], "--standalone"]
+    command = [sys.executable, *launch, "-m", "train", "--data", str(toys), "--out", str(out), "--kimg", kimg]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, *COMMON, "--device", "cpu", *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen, *, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def state_of(out: Path) -> dict:
+    state = load_state(out / "state.safetensors")
+    state.pop("facts")
+    return state
+
+
+def test_it_learns_and_the_distance_halves(toys: Path, trained: Path) -> None:
+    data = open_dataset(toys)
+    real = statistics(thumbnails(data.__getitems__(range(256)).images.permute(0, 3, 1, 2) / 127.5 - 1))
+    state = load_state(trained / "state.safetensors")
+    fresh = Training(TrainConfig.from_json(state["config"]))
+    before = frechet_distance(real, statistics(thumbnails(samples(fresh, 256))))
+    fresh.load_state_dict(state)
+    after = frechet_distance(real, statistics(thumbnails(samples(fresh, 256))))
+    assert after < before / 2
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert any("metric" in line for line in lines) and any("loss/D" in line for line in lines)
+    assert len(list((trained / "samples").glob("*.png"))) == 2
+    with Image.open(trained / "samples" / "000000800.png") as sheet:
+        assert np.asarray(sheet).std() > 10
+
+
+def test_the_projector_opens_what_was_trained(trained: Path, toys: Path, tmp_path: Path) -> None:
+    for name in ("generator.safetensors", "best.safetensors"):
+        assert main(["info", str(trained / name), "--quiet"]) == 0
+    photo = str(next(toys.glob("*.png")))
+    options = ["--align", "centre", "--steps", "3", "--generator", str(trained / "generator.safetensors")]
+    code = main(["project", photo, "--out", str(tmp_path / "out"), "--quiet", *options])
+    assert code == 0 and list((tmp_path / "out").rglob("inverted.png"))
+
+
+def test_killed_and_resumed_equals_uninterrupted(toys: Path, through: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = start(toys, out, kimg="10")
+    wait_for(out / "state-previous.safetensors", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    seen = load_state(out / "state.safetensors")["seen"] if (out / "state.safetensors").exists() else 0
+    if seen > 64:
+        pytest.fail(f"the kill came late, at {seen} images")
+    assert start(toys, out).wait(120) == 0
+    assert same(state_of(through), state_of(out))
+
+
+def test_terminated_it_keeps_everything(toys: Path, through: Path, tmp_path: Path) -> None:
+    """No snapshot was due: what is there was written because of the signal."""
+    out = tmp_path / "stopped"
+    process = start(toys, out, "--snapshot-every", "1000", kimg="10")
+    while "device" not in process.stdout.readline():  # the plan; training begins
+        assert process.poll() is None, process.stderr.read()
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    seen = load_state(out / "state.safetensors")["seen"]
+    assert seen % 8 == 0 and not (out / "state-previous.safetensors").exists()
+    if seen < 64:
+        assert start(toys, out).wait(120) == 0
+        assert same(state_of(through), state_of(out))
+
+
+def test_two_processes_give_what_one_gives(toys: Path, through: Path, tmp_path: Path) -> None:
+    """Also where one of them is killed: its partner ends too, and the next start goes on from the last snapshot."""
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    assert start(toys, alone, "--micro-batch", "4").wait(120) == 0
+    process = start(toys, two, "--micro-batch", "4", ranks=2, kimg="10")
+    wait_for(two / "state.safetensors", process)
+    workers = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    assert process.wait(60) != 0
+    seen = load_state(two / "state.safetensors")["seen"]
+    assert 0 < seen <= 64
+    assert start(toys, two, "--micro-batch", "4", ranks=2).wait(120) == 0
+    found = []
+    for out in (alone, two):
+        state = load_state(out / "state.safetensors")
+        training = Training(TrainConfig.from_json(state["config"]))
+        training.load_state_dict(state)
+        assert training.seen == 64
+        found.append(training)
+    assert close(*found, tolerance=1e-3)
+
+
+def test_other_options_are_refused_by_name(toys: Path, through: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["train", "--data", str(toys), "--out", str(through), *COMMON, "--gamma", "7", "--lr", "0.1"])
+    assert code == 2
+    text = capsys.readouterr().err
+    assert "gamma: 1.0 and now 7.0" in text and "lr: " in text and "another --out" in text
+
+
+def test_a_damaged_snapshot_falls_back(through: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Folder(tmp_path)
+    data = (through / "state.safetensors").read_bytes()
+    (tmp_path / "state-previous.safetensors").write_bytes(data)
+    (tmp_path / "state.safetensors").write_bytes(data[: len(data) // 2])
+    state = folder.load()
+    assert state is not None and state["seen"] == 64 and "snapshot before" in caplog.text
+    (tmp_path / "state-previous.safetensors").write_bytes(b"")
+    with pytest.raises(errors.CheckpointError, match="no snapshot"):
+        folder.load()
+
+
+def test_a_full_disk_leaves_the_snapshot_before(through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder(tmp_path)
+    state = load_state(through / "state.safetensors")
+    training = Training(TrainConfig.from_json(state["config"]))
+    folder.save(training, {})
+    before = (tmp_path / "state.safetensors").read_bytes()
+    training.load_state_dict(state)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(errors.OutputError, match="space"):
+        folder.save(training, {})
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob(".*")) == []
+
+
+def test_fine_tuning_begins_from_the_weights(toys: Path, trained: Path, tmp_path: Path) -> None:
+    source = str(trained / "generator.safetensors")
+    options = ["--out", str(tmp_path / "tuned"), "--from", source, "--freeze-d", "2", "--kimg", "0.008", "--quiet"]
+    assert main(["train", "--data", str(toys), *COMMON, *options]) == 0
+    tuned = load_state(tmp_path / "tuned" / "state.safetensors")
+    first = load_state(trained / "state.safetensors")
+    assert same(tuned["config"]["generator"], first["config"]["generator"])
+    moved = {k: not torch.equal(v, first["discriminator"][k]) for k, v in tuned["discriminator"].items()}
+    assert not moved["b16.fromrgb.weight"] and not moved["b16.conv0.weight"] and moved["b4.out.weight"]
+    near = [float((v - first["average"][k]).abs().max()) for k, v in tuned["generator"].items() if k.endswith("weight")]
+    assert max(near) < 0.1
+
+
+def test_mismatches_name_the_option(toys: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source = str(trained / "generator.safetensors")
+    code = main(["train", "--data", str(toys), "--out", str(tmp_path), "--from", source, "--resolution", "32"])
+    assert code == 1 and "--resolution 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", ["empty", "one", "mixed", "lost"])
+def test_bad_data(case: str, toys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    wanted, options = {"empty": "no pictures", "one": "one picture", "mixed": "mixed sizes", "lost": "labels"}[case], []
+    if case != "empty":
+        (data / "a.png").write_bytes((toys / "0000.png").read_bytes())
+    if case == "mixed":
+        Image.new("RGB", (20, 20)).save(data / "b.png")
+    if case == "lost":
+        (data / "b.png").write_bytes((toys / "0001.png").read_bytes())
+        (data / "dataset.json").write_text(json.dumps({"labels": [["a.png", 0], ["gone.png", 1]]}))
+        options = ["--cond"]
+    code = main(["train", "--data", str(data), "--out", str(tmp_path / "out"), *COMMON, *options])
+    assert code in (1, 2) and wanted in capsys.readouterr().err
+
+
+def test_a_dry_run_says_the_plan_and_writes_nothing(
+    toys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--data", str(toys), "--out", str(tmp_path / "no"), *COMMON, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "256 pictures" in text and "s for a thousand images" in text and "GiB" in text
+    assert not (tmp_path / "no").exists()
+
+
+def test_it_needs_torch_numpy_and_pillow_alone(toys: Path, tmp_path: Path) -> None:
+    """From a checkout that is not installed, with everything else of ours hidden."""
+    hidden = ("safetensors", "numba", "sklearn", "scipy", "lpips", "torchvision", "gradio", "skimage", "av", "triton")
+    program = (
+        "import sys\n"
+        f"for name in {hidden!r}: sys.modules[name] = None\n"
+        "from editkit.cli import main\n"
+        f"sys.exit(main(['train', '--data', {str(toys)!r}, '--out', {str(tmp_path / 'bare')!r}, "
+        f"'--kimg', '0.008', *{COMMON!r}]))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bare" / "generator.safetensors").is_file()
