@@ -1,4 +1,4 @@
-"""``editkit train --data`` as people run it: it learns, stops, is killed, goes on exactly, alone and as two processes."""
+"""``editkit train --data`` as people run it: it learns, stops, is killed, and goes on exactly, alone and in two."""
 
 from __future__ import annotations
 
