@@ -32,5 +32,7 @@ class FeatureMap:
         size = places.new_tensor([width, height])
         grid = (places / self.resolution - 0.5) * (2 * self.rate) / size  # -1 and 1 are the outer edges of the map
         flat = grid.reshape(len(places), 1, -1, 2)
-        found = F.grid_sample(self.values.to(places.dtype), flat, mode="bilinear", padding_mode="border", align_corners=False)
+        found = F.grid_sample(
+            self.values.to(places.dtype), flat, mode="bilinear", padding_mode="border", align_corners=False
+        )
         return found[:, :, 0].transpose(1, 2).reshape(*places.shape[:-1], -1)

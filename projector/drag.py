@@ -115,7 +115,7 @@ def drag(
         stop = DragStop.CANCELLED
     if run.arrived:
         stop = DragStop.REACHED
-    best = run.best.cpu()
+    best = run.best.to("cpu")
 
     def picture() -> Tensor:
         with torch.no_grad():
@@ -260,7 +260,9 @@ def _pairs(points: Sequence[tuple[Point, Point]], resolution: int) -> Tensor:
     inside = (pairs >= 0) & (pairs <= resolution)  # false for NaN
     if not bool(inside.all()):
         x, y = pairs[~inside.all(2)][0].tolist()
-        raise UsageError(f"the point ({x:g}, {y:g}) is outside the picture, which is 0 to {resolution} pixels both ways")
+        raise UsageError(
+            f"the point ({x:g}, {y:g}) is outside the picture, which is 0 to {resolution} pixels both ways"
+        )
     return pairs
 
 
