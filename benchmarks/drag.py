@@ -25,7 +25,7 @@ from torch import Tensor
 
 import editkit
 from editkit.sampling import sample_w
-from projector.drag import Drag, drag
+from projector.dragging import Drag, drag
 
 HALF = 4  # a patch is 9 x 9 pixels
 REACH = 10
@@ -33,7 +33,7 @@ NEAR = 2.0
 
 
 def corner_strength(image: Tensor) -> Tensor:
-    """[R, R], the smaller eigenvalue of the structure tensor of the grey picture over 5 x 5 pixels (Shi, Tomasi 1994)."""
+    """[R, R], the smaller eigenvalue of the structure tensor of the grey picture over 5 x 5 (Shi, Tomasi 1994)."""
     grey = F.pad(image.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     dx = (grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2]) / 2
     dy = (grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]) / 2
@@ -121,13 +121,12 @@ def main() -> None:
         print(" ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
     count, done = len(rows), [row["off"] <= NEAR for row in rows]
     told = [row["reached"] for row in rows]
-    print(
-        f"within {NEAR:g} px in the picture: {sum(done)} of {count}; median off {sorted(r['off'] for r in rows)[count // 2]:.2f}"
-    )
-    print(f"said to have arrived: {sum(told)}, of which the judge agrees in {sum(a and b for a, b in zip(told, done))}")
-    print(
-        f"undragged: handle found {sum(r['still_found'] for r in rows)}, success {sum(r['still_off'] <= NEAR for r in rows)}"
-    )
+    off = sorted(row["off"] for row in rows)[count // 2]
+    agreed = sum(a and b for a, b in zip(told, done))
+    found, chance = sum(row["still_found"] for row in rows), sum(row["still_off"] <= NEAR for row in rows)
+    print(f"within {NEAR:g} px in the picture: {sum(done)} of {count}; median off {off:.2f}")
+    print(f"said to have arrived: {sum(told)}, of which the judge agrees in {agreed}")
+    print(f"undragged: handle found {found}, success {chance}")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from projector.drag import Drag, drag
+    from projector.dragging import Drag, drag
     from projector.drag_result import DragResult, DragStep, DragStop
     from projector.optimise import Optimise
     from projector.result import ProjectionResult, Step, Stop
@@ -33,11 +33,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Drag": "projector.drag",
+    "Drag": "projector.dragging",
     "DragResult": "projector.drag_result",
     "DragStep": "projector.drag_result",
     "DragStop": "projector.drag_result",
-    "drag": "projector.drag",
+    "drag": "projector.dragging",
     "Optimise": "projector.optimise",
     "ProjectionResult": "projector.result",
     "Step": "projector.result",

@@ -13,6 +13,7 @@ from editkit.option_types import accept_negative_values, add_generator_options, 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from editkit.transform import Transform
     from projector.drag_result import DragStep
 
 PICTURE, LATENT, ANIMATION = "dragged.png", "latent.safetensors", "drag.gif"
@@ -25,8 +26,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "drag",
         "pull points of a picture to where they should be",
         description="Pull points of the picture of a latent to where they should be. Points are X,Y in pixels of the "
-        f"generator's\npicture, from its top-left corner. --out gets {PICTURE}, {LATENT} and {ANIMATION}.\nExit code 1: "
-        "a handle did not arrive; the nearest that was found is written all the same.",
+        f"generator's\npicture, from its top-left corner. --out gets {PICTURE}, {LATENT} and {ANIMATION}.\nExit "
+        "code 1: a handle did not arrive; the nearest that was found is written all the same.",
         examples=[
             ("editkit drag out/astronaut --from 32,40 --to 32,44 --out pulled", "one point, four pixels down"),
             ("editkit drag me.safetensors --from 20,30 --to 18,30 --from 44,30 --to 46,30 --out wide", "two points"),
@@ -62,13 +63,13 @@ def run(args: argparse.Namespace) -> int:
     from editkit.photo import write_image
     from editkit.rendering import render
     from editkit.video import write_video
-    from projector.drag import Drag, drag
+    from projector.dragging import Drag, drag
 
     if len(args.handles) != len(args.targets):
         raise UsageError(f"every --from needs its --to, got {len(args.handles)} and {len(args.targets)}")
     path = latent_path(args.latent)
     held = one_of(path, args.sample)
-    if held.transform is not None and not held.transform.is_identity:
+    if held.transform is not None and not moves_nothing(held.transform):
         raise UsageError(f"{path} is of a picture that was moved or turned; drag one that was not")
     G = load_generator(args.generator, device=args.device)
     given = {name: getattr(args, name) for name in ("steps", "lr") if getattr(args, name) is not None}
@@ -101,6 +102,13 @@ def run(args: argparse.Namespace) -> int:
         output.put("stop", result.stop.value)
         output.put("steps", result.steps)
     return 0 if all(result.reached) else 1
+
+
+def moves_nothing(transform: Transform) -> bool:
+    """Whether it is the identity, exactly."""
+    import torch
+
+    return torch.equal(transform.matrix, torch.eye(3).to(transform.matrix).expand_as(transform.matrix))
 
 
 def read_mask(path: Path) -> Tensor:

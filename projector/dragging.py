@@ -38,7 +38,7 @@ class Drag:
     Attributes:
         steps: at most.
         lr: of Adam, in units of w.
-        layer: whose features lead, see ``NetworkGenerator.features``; None: the first as fine as half the picture.
+        layer: whose features lead, see ``NetworkGenerator.features``; None: the one in the middle.
         rows: how many rows of W+ move, from the first; None: all that the features depend on.
         radius: r1, of the patch round a handle that is pushed; None: 3 at 64 pixels, and in proportion.
         search: r2, how far round its last position a handle is looked for; None: 3 at 64 pixels, and in proportion.
@@ -48,7 +48,7 @@ class Drag:
     """
 
     steps: int = 120
-    lr: float = 0.02
+    lr: float = 0.03
     layer: int | None = None
     rows: int | None = None
     radius: float | None = None
@@ -157,7 +157,7 @@ class _Dragging:
         unit = G.spec.resolution / 64
         self.patch = _disc(options.radius or 3 * unit, unit).to(G.device)  # [K, 2]
         self.window = _disc(options.search or 3 * unit, unit / 2).to(G.device)  # [M, 2]
-        self.mark = _disc(1.5 * unit, unit).to(G.device)  # [J, 2]
+        self.mark = _disc(3 * unit, unit).to(G.device)  # [J, 2]
         with torch.no_grad():
             self.map = G.features(self.start, self.layer)
             self.before = self.map
@@ -240,8 +240,8 @@ def _depth(G: NetworkGenerator, options: Drag) -> tuple[int, int]:
     """The layer, and how many rows move."""
     depths = G.feature_rows
     layer = options.layer
-    if layer is None:
-        layer = min(2, len(depths) - 1)
+    if layer is None:  # about half of the layers that shape the picture: not the coarsest, nor those of colour alone
+        layer = len(depths) // 2
     if not 0 <= layer < len(depths):
         raise UsageError(f"{G.spec.name!r} has features at layers 0 to {len(depths) - 1}, got {layer}")
     rows = depths[layer] if options.rows is None else options.rows
