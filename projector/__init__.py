@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from projector.dragging import Drag, drag
     from projector.drag_result import DragResult, DragStep, DragStop
+    from projector.dragging import Drag, drag
     from projector.optimise import Optimise
     from projector.result import ProjectionResult, Step, Stop
     from projector.search import project
