@@ -2,8 +2,9 @@
 
 Source: Pan et al. 2023, "Drag Your GAN: Interactive Point-based Manipulation on the Generative Image Manifold"; motion
 supervision: equation 1, point tracking: equation 2. Departures: positions have fractions of a pixel, in the search of
-the tracker too; a step supervises at most the distance that is left; a handle's features are those of a few places
-round it, not of one; features are read at their own sampling rate, not resized to the picture.
+the tracker too; a step supervises at most the distance that is left; a handle's features are those of a patch
+round it, not of one place, and of the last layer, since those of the layer that leads run ahead of the picture;
+features are read at their own sampling rate, not resized to the picture.
 
 Convention: points are (x, y) in pixels of the picture, the origin at the top-left corner of the top-left pixel.
 """
@@ -148,6 +149,7 @@ class _Dragging:
         self.G, self.options = G, options
         self.start = _checked(G, latent).to(G.device).detach()
         self.layer, rows = _depth(G, options)
+        self.last = len(G.feature_rows) - 1
         pairs = _pairs(points, G.spec.resolution).to(G.device)  # [P, 2, 2]
         self.handles, self.targets = pairs[None, :, 0], pairs[None, :, 1]
         codes = self.start.tensor
@@ -159,10 +161,9 @@ class _Dragging:
         self.window = _disc(options.search or 3 * unit, unit / 2).to(G.device)  # [M, 2]
         self.mark = _disc(3 * unit, unit).to(G.device)  # [J, 2]
         with torch.no_grad():
-            self.map = G.features(self.start, self.layer)
-            self.before = self.map
-            self.wanted = self._marks(self.map, self.handles[:, :, None])  # [1, P, 1, J * C]
-        self.held = _outside(mask, G.spec.resolution, self.map)
+            self.before = G.features(self.start, self.layer)
+            self.wanted = self._marks(G.features(self.start, self.last), self.handles[:, :, None])  # [1, P, 1, J * C]
+        self.held = _outside(mask, G.spec.resolution, self.before)
         self.index = self.best_index = 0
         self.positions = [self.handles[0]]
         self.best, self.best_distances = self.start, self.distances
@@ -205,7 +206,7 @@ class _Dragging:
         self.optimizer.step()
         self.index += 1
         with torch.no_grad():
-            self._track(self.G.features(self._latent(), self.layer))
+            self._track(self.G.features(self._latent(), self.last))
         self.positions.append(self.handles[0])
         if self.distances.max() < self.best_distances.max():
             self.best, self.best_distances, self.best_index = self._latent(), self.distances, self.index
