@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.edit is None and args.recipe is None and args.translate is args.rotate is args.scale is None:
         raise UsageError("say what to change: --edit NAME=STRENGTH, --recipe FILE or a placement; --edit none for none")
     path = latent_path(args.latent)
-    held = _one_of(path, args.sample)
+    held = one_of(path, args.sample)
     face = None if args.photo is None else _original(args.photo, held, path)
     with Output(args) as output:
         G = load_generator(args.generator, device=args.device)
@@ -117,7 +117,7 @@ def latent_path(path: Path) -> Path:
     raise LatentError(f"{path} holds no {NAME}, folders in it do; give one of them: {shown}")
 
 
-def _one_of(path: Path, sample: int | None) -> LatentFile:
+def one_of(path: Path, sample: int | None) -> LatentFile:
     """One code, and its placement. Raises LatentError, SchemaError, or UsageError where it must be chosen."""
     from editkit.latent_file import read_latent
 

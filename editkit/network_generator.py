@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from editkit.errors import LatentError, UsageError
+from editkit.feature_map import FeatureMap
 from editkit.latent import Latent, Space
 from editkit.layers import check_widths
 from editkit.networks.stylegan2_layers import NOISE_MODES
@@ -128,6 +129,26 @@ class NetworkGenerator:
             check_widths({name: codes.shape[1] for name, codes in styles.items()}, synthesis.style_widths())
             return synthesis.from_styles(styles, **options)
         return synthesis(latent.tensor.to(self.device), **options)
+
+    @property
+    def feature_rows(self) -> list[int]:
+        """For each layer that ``features`` takes, how many rows of W+ it depends on, counted from the first."""
+        return self._network.synthesis.feature_rows()
+
+    def features(self, latent: Latent, layer: int) -> FeatureMap:
+        """What ``layer`` makes of a latent in w or w+, before the picture: of StyleGAN3 and -XL a layer, of StyleGAN2
+        a block, both from 0 on; differentiable. Later layers are not computed. The stored transform and noise hold.
+
+        Raises:
+            LatentError, GeneratorMismatchError: as ``synthesize``.
+            UsageError: there is no such layer.
+        """
+        latent.require("w", "w+").check(self._spec)
+        count = len(self.feature_rows)
+        if not 0 <= layer < count:
+            raise UsageError(f"{self._spec.name!r} has features at layers 0 to {count - 1}, got {layer}")
+        values, rate = self._network.synthesis.features(latent.tensor.to(self.device), layer)
+        return FeatureMap(values=values, rate=rate, resolution=self._spec.resolution)
 
     def _refuse_transform(self, transform: Transform | None) -> None:
         if transform is None:

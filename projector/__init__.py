@@ -13,13 +13,31 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from projector.drag_result import DragResult, DragStep, DragStop
+    from projector.dragging import Drag, drag
     from projector.optimise import Optimise
     from projector.result import ProjectionResult, Step, Stop
     from projector.search import project
 
-__all__ = ["Optimise", "ProjectionResult", "Step", "Stop", "project"]
+__all__ = [
+    "Drag",
+    "DragResult",
+    "DragStep",
+    "DragStop",
+    "Optimise",
+    "ProjectionResult",
+    "Step",
+    "Stop",
+    "drag",
+    "project",
+]
 
 _HOMES = {
+    "Drag": "projector.dragging",
+    "DragResult": "projector.drag_result",
+    "DragStep": "projector.drag_result",
+    "DragStop": "projector.drag_result",
+    "drag": "projector.dragging",
     "Optimise": "projector.optimise",
     "ProjectionResult": "projector.result",
     "Step": "projector.result",

@@ -107,6 +107,20 @@ class SynthesisNetwork(nn.Module):
             x, image = getattr(self, f"b{resolution}")(x, image, own, noise_mode=noise_mode, fused=fused)
         return image  # type: ignore[return-value]  # the last block always has ToRGB
 
+    def feature_rows(self) -> list[int]:
+        """For each block, how many rows of ws its features depend on: ToRGB takes no part."""
+        return [2 * index + 1 for index in range(len(self.block_resolutions))]
+
+    def features(self, ws: Tensor, layer: int) -> tuple[Tensor, float]:
+        """What block ``layer`` (0 for the first) makes of ``ws``: [N, C, r, r], and r; stored noise maps."""
+        styles, x = self.styles(ws), None
+        for resolution in self.block_resolutions[: layer + 1]:
+            prefix = f"b{resolution}."
+            own = {name.removeprefix(prefix): styles[name] for name in self.rows if name.startswith(prefix)}
+            own.pop("torgb", None)
+            x, _ = getattr(self, f"b{resolution}")(x, None, own, noise_mode="const", fused=False)
+        return x, float(self.block_resolutions[layer])  # type: ignore[return-value]  # there is a first block
+
     def forward(self, ws: Tensor, *, noise_mode: str = "const", fused: bool = False) -> Tensor:
         """``ws`` [N, num_ws, w_dim] to images [N, img_channels, R, R]; options as in ``from_styles``."""
         return self.from_styles(self.styles(ws), noise_mode=noise_mode, fused=fused)

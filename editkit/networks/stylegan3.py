@@ -122,6 +122,10 @@ class SynthesisNetwork(nn.Module):
         """The layers in order, ToRGB last."""
         return [getattr(self, name) for name in self.layer_names]
 
+    def feature_rows(self) -> list[int]:
+        """For each layer that has features (all but ToRGB), how many rows of ws they depend on."""
+        return [index + 2 for index in range(len(self.layer_names) - 1)]
+
     def couple_styles(self, coupled: bool) -> None:
         """Whether styles are normalised over the whole batch (as published networks were trained) or a sample."""
         for layer in self.layers():
@@ -149,6 +153,14 @@ class SynthesisNetwork(nn.Module):
         for layer, name in zip(self.layers(), self.layer_names, strict=True):
             x = layer(x, styles[name], update_emas=update_emas)
         return x.to(styles["input"].dtype) * self.output_scale
+
+    def features(self, ws: Tensor, layer: int) -> tuple[Tensor, float]:
+        """What ``layer`` (0 for the first) makes of ``ws``: [N, C, S, S], and its sampling rate; later layers rest."""
+        styles = self.styles(ws)
+        x = self.input(styles["input"])
+        for name in self.layer_names[: layer + 1]:
+            x = getattr(self, name)(x, styles[name])
+        return x, getattr(self, self.layer_names[layer]).geometry.out_sampling_rate
 
     def forward(self, ws: Tensor, *, transform: Tensor | None = None, update_emas: bool = False) -> Tensor:
         """``ws`` [N, num_ws, w_dim] to images [N, img_channels, R, R]; ``transform`` as in ``from_styles``."""

@@ -1,0 +1,139 @@
+"""Dragging: features by place, the search, what it refuses and what it admits, and the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from linear_generator import LinearGenerator
+from PIL import Image
+
+import projector
+from editkit import cli
+from editkit.errors import LatentError, UsageError
+from editkit.feature_map import FeatureMap
+from editkit.generator import NetworkGenerator, load_generator, random_generator
+from editkit.latent import Latent
+from editkit.sampling import sample_w
+from projector import Drag, DragStop
+
+
+@pytest.fixture(scope="module")
+def G() -> NetworkGenerator:
+    return load_generator(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def latent(G: NetworkGenerator) -> Latent:
+    return sample_w(G, [1], truncation_psi=0.7)
+
+
+def test_places_are_read_through_margins_and_rates() -> None:
+    y, x = torch.meshgrid(torch.arange(40) + 0.5, torch.arange(40) + 0.5, indexing="ij")
+    places = torch.stack([x - 20, y - 20]) / 32 + 0.5  # where each sample is, in image widths: 4 beyond on every side
+    features = FeatureMap(values=places[None] * 64, rate=32.0, resolution=64)
+    asked = torch.tensor([[[0.0, 0.0], [64.0, 64.0], [10.3, 51.7]]])
+    assert torch.allclose(features.at(asked), asked, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["stylegan3", "stylegan2", "stylegan_xl"])
+def test_features_depend_on_the_first_rows_and_no_others(kind: str) -> None:
+    G = random_generator(seed=1, kind=kind)
+    latent = sample_w(G, [0], classes=0 if G.spec.c_dim else None).as_w_plus()
+    for layer, rows in enumerate(G.feature_rows):
+        codes = latent.tensor.clone().requires_grad_()
+        values = G.features(replace(latent, codes=codes), layer).values
+        (gradient,) = torch.autograd.grad(values.square().sum(), codes)
+        felt = (gradient[0].abs().amax(1) > 0).tolist()
+        begin = 0 if kind == "stylegan2" else 1  # placement is learned: a fresh network's does not depend on w yet
+        assert felt[begin:] == [row < rows for row in range(begin, G.spec.num_ws)]
+    with pytest.raises(UsageError, match=rf"features at layers 0 to {len(G.feature_rows) - 1}, got 99"):
+        G.features(latent, 99)
+
+
+def test_a_short_move_arrives(G: NetworkGenerator, latent: Latent) -> None:
+    before, seen = latent.tensor.clone(), []
+    result = projector.drag(G, latent, [((32.0, 32.0), (34.0, 32.0))], on_step=seen.append)
+    assert result.stop is DragStop.REACHED and result.reached == (True,) and result.distances[0] <= 0.5
+    assert len(seen) == result.steps and result.positions.shape == (result.steps + 1, 1, 2)
+    assert torch.equal(latent.tensor, before) and torch.equal(result.latent.tensor[:, 5:], before[:, 5:])
+    with torch.no_grad():
+        assert torch.equal(G.synthesize(result.latent), result.image)
+
+
+def test_it_says_when_it_does_not_arrive(G: NetworkGenerator, latent: Latent) -> None:
+    far = [((20.0, 20.0), (60.0, 60.0))]
+    result = projector.drag(G, latent, far, options=Drag(steps=3))
+    assert result.stop is DragStop.MAX_STEPS and result.reached == (False,) and result.distances[0] > 40
+    result = projector.drag(G, latent, far, options=Drag(lr=1e-9, patience=2))
+    assert result.stop is DragStop.STALLED and result.steps == 2 and result.best_step == 0
+    result = projector.drag(G, latent, far, on_step=lambda step: False)
+    assert result.stop is DragStop.CANCELLED and result.steps == 1
+
+
+def test_what_the_mask_leaves_out_is_held(G: NetworkGenerator, latent: Latent) -> None:
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[20:44, 20:44] = True
+    points = [((32.0, 32.0), (40.0, 32.0))]
+    options, start = Drag(steps=10, patience=0), G.features(latent, 3)
+    corner = torch.tensor([[[4.0, 4.0], [60.0, 4.0], [4.0, 60.0], [60.0, 60.0]]])
+    moved = []
+    for given in (None, mask):
+        ended = []
+        projector.drag(G, latent, points, mask=given, options=options, on_step=lambda s, e=ended: e.append(s.latent))
+        moved.append(float((G.features(ended[-1], 3).at(corner) - start.at(corner)).abs().mean()))
+    assert moved[1] < 0.8 * moved[0]
+
+
+def test_refusals(G: NetworkGenerator, latent: Latent) -> None:
+    good = [((32.0, 32.0), (34.0, 32.0))]
+    for points, what in (
+        ([((32.0, 32.0), (65.0, 32.0))], r"\(65, 32\) is outside the picture, which is 0 to 64"),
+        ([((float("nan"), 1.0), (2.0, 2.0))], "outside the picture"),
+        ([], "one at least"),
+        ([(1.0, 2.0)], "pairs"),
+    ):
+        with pytest.raises(UsageError, match=what):
+            projector.drag(G, latent, points)
+    with pytest.raises(UsageError, match=r"the mask is \[64, 64\] here, as the picture, got \[32, 64\]"):
+        projector.drag(G, latent, good, mask=torch.ones(32, 64))
+    with pytest.raises(UsageError, match="features at layers 0 to 5, got 6"):
+        projector.drag(G, latent, good, options=Drag(layer=6))
+    with pytest.raises(UsageError, match="rows=6"):
+        projector.drag(G, latent, good, options=Drag(rows=6))
+    with pytest.raises(LatentError, match="one picture is dragged at a time, got 2"):
+        projector.drag(G, sample_w(G, [0, 1]), good)
+    linear = LinearGenerator()
+    with pytest.raises(UsageError, match="does not give its features"):
+        projector.drag(linear, linear.map(torch.zeros(1, 4)), good)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="lr is a number above 0"):
+        Drag(lr=0)
+
+
+def test_the_command(latent: Latent, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    latent.save(tmp_path / "me.safetensors")
+    out, mask = tmp_path / "out", tmp_path / "mask.png"
+    Image.new("L", (64, 64), 255).save(mask)
+    words = [
+        "drag",
+        str(tmp_path / "me.safetensors"),
+        "--from",
+        "32,32",
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        "--json",
+    ]
+    assert cli.main([*words, "--to", "33,32", "--mask", str(mask)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["stop"] == "reached" and told["reached"] == [True]
+    assert Latent.load(out / "latent.safetensors").space == "w+"
+    assert Image.open(out / "dragged.png").size == (64, 64) and Image.open(out / "drag.gif").n_frames >= 2
+    assert cli.main([*words, "--to", "60,60", "--steps", "1"]) == 1  # written all the same
+    Image.new("L", (32, 32), 255).save(mask)
+    assert cli.main([*words, "--to", "33,32", "--mask", str(mask)]) == 2
+    assert cli.main([*words, "--to", "33,32", "--to", "34,32"]) == 2
