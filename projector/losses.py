@@ -26,9 +26,9 @@ class Weights:
     """
 
     pixel: float = 10.0
-    perceptual: float = 0.1
-    spread: float = 0.002
-    prior: float = 0.0005
+    perceptual: float = 0.3
+    spread: float = 0.05
+    prior: float = 0.001
     scales: int = 3
 
 
