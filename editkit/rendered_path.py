@@ -92,8 +92,9 @@ def render_path(
         loop: the path goes on to the first keyframe, whose frame is not repeated.
         durations: of the segments, in any unit; even by default.
         motion: a movement on top of the keyframes' placements.
-        label, truncation_psi, truncation_cutoff: of latents in z, see ``Generator.map``: a label [c_dim], [1, c_dim] or
-            one a keyframe [K, c_dim], then interpolated.
+        label: of latents in z: ``[c_dim]``, ``[1, c_dim]`` or one a keyframe ``[K, c_dim]``, then interpolated.
+        truncation_psi: of latents in z, see ``Generator.map``.
+        truncation_cutoff: likewise.
         batch: frames rendered at a time.
         on_progress: called with (done, total) frames after each batch.
 

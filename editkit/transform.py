@@ -85,7 +85,7 @@ class Transform:
         return found
 
     def tolist(self) -> list[list[list[float]]]:
-        """Nested lists [N][3][3], for JSON."""
+        """Nested lists `[N][3][3]`, for JSON."""
         return self.matrix.detach().cpu().double().tolist()
 
     def __matmul__(self, first: Transform) -> Transform:

@@ -1,0 +1,79 @@
+"""The documentation builds without a warning, and its tutorials do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (DOCS / "tutorials" / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder to work in: me.jpg, and photos/ with crops of it."""
+    import skimage.data  # its pictures ship in the wheel
+
+    portrait = Image.fromarray(skimage.data.astronaut())
+    portrait.save(tmp_path / "me.jpg", quality=95)
+    (tmp_path / "photos").mkdir()
+    for i in range(2):
+        portrait.crop((16 * i, 0, 448 + 16 * i, 448)).save(tmp_path / "photos" / f"{i}.jpg", quality=95)
+    return tmp_path
+
+
+def run(words: list[str], folder: Path) -> str:
+    done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def commands(page: str) -> list[list[str]]:
+    return [shlex.split(line) for block in blocks(page, "bash") for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_warnings(tmp_path: Path) -> None:
+    run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")], ROOT)
+    pages = {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")}
+    built = {path.parent.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("index.html")}
+    assert {page for page in pages if page.name != "index"} <= built
+
+
+@pytest.mark.slow
+def test_the_python_tutorial_runs(photos: Path) -> None:
+    (code,) = blocks("python.md", "python")
+    run([sys.executable, "-c", code], photos)
+    for name in ("turned.png", "pasted.png", "change.gif"):
+        with Image.open(photos / name) as picture:
+            picture.verify()
+    assert (photos / "me.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "made"),
+    [
+        ("commands.md", ["out/astronaut/edited.png", "bright.png", "album/report.html", "faces/grid.png", "walk.gif"]),
+        ("training.md", ["mine.zip", "runs/mine/generator.safetensors", "samples/seed0003.png"]),
+    ],
+)
+def test_the_commands_of_a_tutorial_run(page: str, made: list[str], photos: Path) -> None:
+    for words in commands(page):
+        assert words[0] == "editkit"
+        run([sys.executable, "-m", *words], photos)
+    missing = [name for name in made if not (photos / name).is_file()]
+    assert not missing, f"{page} promises {missing}"
