@@ -17,6 +17,7 @@ from torch import Tensor
 from directions import attributes, image_statistics
 from directions.attributes import Scorer
 from directions.methods import Progress
+from directions.spaces import in_space
 from editkit.direction import Direction
 from editkit.edits import Edit, apply_edits
 from editkit.errors import DirectionError
@@ -178,7 +179,7 @@ def measure(
     steps = sorted(set(torch.linspace(low, high, 5).tolist() if strengths is None else map(float, strengths)))
     if len(steps) < 2 or samples < 1:
         raise DirectionError(f"measuring needs two strengths and a sample, got {len(steps)} and {samples}")
-    latents = sample_latents(G, samples=samples, seed=seed, classes=classes)
+    latents = in_space(G, sample_latents(G, samples=samples, seed=seed, classes=classes), direction)
     rows: list[dict[str, Tensor]] = []
     for done, strength in enumerate(steps, start=1):
         rows.append(_scored(G, apply_edits(latents, Edit(direction, strength)), scorers, batch))
