@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from directions.boundary import LinearSVM
     from directions.catalog import load, names, resolve
+    from directions.labels import Labelled
     from directions.methods import find
 
-__all__ = ["find", "load", "names", "resolve"]
+__all__ = ["Labelled", "LinearSVM", "find", "load", "names", "resolve"]
 
 _HOMES = {
+    "Labelled": "directions.labels",
+    "LinearSVM": "directions.boundary",
     "find": "directions.methods",
     "load": "directions.catalog",
     "names": "directions.catalog",

@@ -1,15 +1,18 @@
-"""A bank of labelled samples: what every score says of a generator's own pictures, by seed.
+"""A bank of labelled samples: what scorers say of a generator's own pictures, by seed.
 
 A bank keeps seeds and scores only; latents come from the seeds again, which takes a thousandth of the time of the
-pictures. Labelling goes on where it stopped. File: safetensors, ``<score>`` float32 [N] each, sample i of seed
-``seed + i``; header {generator, seed, samples}.
+pictures. Labelling goes on where it stopped, after Ctrl-C or a killed process alike.
+
+File: safetensors, ``<score>`` float [N] each, sample i of seed ``seed + i``; header {generator, seed, identities}. A
+score whose scorer has changed since (``Scorer.identity``) is labelled again.
 """
 
 from __future__ import annotations
 
 import importlib.resources
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,7 @@ from editkit.errors import DirectionError, GeneratorMismatchError
 from editkit.files import ensure_folder, user_folder
 from editkit.labels import Classes
 from editkit.latent import Latent
+from editkit.locks import locked
 from editkit.rendering import render
 from editkit.sampling import sample_w
 from editkit.tensorfile import read_tensors, write_tensors
@@ -31,63 +35,121 @@ if TYPE_CHECKING:
     from editkit.generator import Generator
 
 SCHEMA = 1
-_KEEP_EVERY = 512  # samples between two writes
+SAMPLES = 10_000
+"""How many samples are labelled where nothing else is asked for."""
+_KEEP_EVERY = 256  # samples between two writes
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SampleBank:
-    """Scores of the seeds ``seed`` to ``seed + len(bank) - 1`` of one generator.
+    """Scores of samples of one generator. Some scores may be of more samples than others.
 
     Attributes:
         generator: its id.
-        seed: of the first sample.
-        scores: name -> float32 [N].
+        seed: of the first sample; sample i has ``seed + i``.
+        scores: name -> float32 [N], finite.
+        identities: name -> ``Scorer.identity`` of the scorer that gave them.
     """
 
     generator: str
     seed: int
     scores: Mapping[str, Tensor]
+    identities: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise DirectionError(f"a sample bank's seed is a whole number from 0 on, got {self.seed!r}")
+        for name, values in self.scores.items():
+            if not isinstance(values, Tensor) or values.ndim != 1 or not values.is_floating_point():
+                raise DirectionError(f"the scores of {name!r} in a sample bank are floating point, one a sample")
+            check_scores(name, values)
+            if not isinstance(self.identities.get(name), str):
+                raise DirectionError(f"a sample bank does not say which scorer gave {name!r}; label it again")
 
     def __len__(self) -> int:
+        """Samples that all scores are known of."""
         return min((len(values) for values in self.scores.values()), default=0)
 
     def latents(self, G: Generator, *, count: int | None = None, classes: Classes | None = None) -> Latent:
-        """The first ``count`` samples (all by default) in w."""
+        """The first ``count`` samples (all by default) in w. Raises GeneratorMismatchError."""
         self.check(G)
         return sample_w(G, range(self.seed, self.seed + (len(self) if count is None else count)), classes=classes)
 
     def check(self, G: Generator) -> SampleBank:
-        """Self, if it is of ``G`` or its parent. Raises GeneratorMismatchError."""
-        if self.generator not in (G.spec.id, G.spec.parent_id):
+        """Self, if it is of ``G``. Raises GeneratorMismatchError: another one's pictures score otherwise."""
+        if self.generator != G.spec.id:
             raise GeneratorMismatchError(
-                f"this bank was labelled on generator {self.generator[:12]}, not on {G.spec.name!r}, "
-                f"{G.spec.id[:12]}; label its own samples with `editkit directions label`"
+                f"this sample bank was labelled on generator {self.generator[:12]}, not on {G.spec.name!r}, "
+                f"{G.spec.id[:12]}; give another file name, and its own samples are labelled"
             )
         return self
 
-    def save(self, path: Path) -> None:
-        """Write a safetensors file. Raises OutputError."""
-        header = {"generator": self.generator, "seed": self.seed, "samples": len(self)}
-        write_tensors(path, dict(self.scores), kind="sample bank", schema=SCHEMA, header=header)
+    def of(self, scorers: Sequence[Scorer]) -> SampleBank:
+        """The scores that these scorers, unchanged, have given."""
+        same = [each.name for each in scorers if self.identities.get(each.name) == each.identity]
+        return SampleBank(
+            generator=self.generator,
+            seed=self.seed,
+            scores={name: self.scores[name] for name in same},
+            identities={name: self.identities[name] for name in same},
+        )
+
+    def merged(self, other: SampleBank) -> SampleBank:
+        """Both together; where both know a score, the one of more samples, self's at a draw.
+
+        Raises DirectionError for other seeds, GeneratorMismatchError for another generator.
+        """
+        if other.generator != self.generator:
+            raise GeneratorMismatchError(
+                f"sample banks of generators {self.generator[:12]} and {other.generator[:12]} do not go together"
+            )
+        if other.seed != self.seed:
+            raise DirectionError(
+                f"sample banks from seed {self.seed} and from seed {other.seed} do not go together; keep two files"
+            )
+        longer = {name: v for name, v in other.scores.items() if len(v) > len(self.scores.get(name, ()))}
+        identities = {name: other.identities[name] for name in longer}
+        return SampleBank(
+            generator=self.generator,
+            seed=self.seed,
+            scores={**self.scores, **longer},
+            identities={**self.identities, **identities},
+        )
+
+    def save(self, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write a safetensors file, whole or not at all. Raises OutputError."""
+        header = {"generator": self.generator, "seed": self.seed, "identities": dict(self.identities)}
+        tensors = {name: values.to(dtype) for name, values in self.scores.items()}
+        write_tensors(path, tensors, kind="sample bank", schema=SCHEMA, header=header)
 
     @classmethod
     def load(cls, path: Path) -> SampleBank:
-        """Read what ``save`` wrote. Raises DirectionError: missing, damaged, NaN; SchemaError: too new."""
+        """Read what ``save`` wrote.
+
+        Raises DirectionError: missing, damaged, of another kind, or with NaN; SchemaError: too new.
+        """
         tensors, header = read_tensors(path, kind="sample bank", schema=SCHEMA, error=DirectionError)
-        generator, seed = header.get("generator"), header.get("seed")
-        if not isinstance(generator, str) or not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise DirectionError(f"{path}: this sample bank does not say its generator and first seed; make it again")
-        for name, values in tensors.items():
-            if values.ndim != 1 or not values.is_floating_point() or not bool(torch.isfinite(values).all()):
-                raise DirectionError(f"{path}: the scores of {name!r} are not finite numbers, one a sample")
-        return cls(generator=generator, seed=seed, scores={name: values.float() for name, values in tensors.items()})
+        generator, identities = header.get("generator"), header.get("identities")
+        if not isinstance(generator, str) or not isinstance(identities, dict):
+            raise DirectionError(f"{path}: this sample bank does not say its generator and scorers; remove it")
+        try:
+            return cls(
+                generator=generator,
+                seed=header.get("seed"),  # type: ignore[arg-type]  # checked when made
+                scores={name: v.float() if v.is_floating_point() else v for name, v in tensors.items()},
+                identities=identities,
+            )
+        except DirectionError as problem:
+            raise DirectionError(f"{path}: {problem}") from problem
 
 
 def labelled(
     G: Generator,
     scorers: Sequence[Scorer],
     *,
-    samples: int = 10_000,
+    samples: int = SAMPLES,
     seed: int = 0,
     classes: Classes | None = None,
     batch: int = 32,
@@ -96,27 +158,39 @@ def labelled(
 ) -> SampleBank:
     """Scores of ``samples`` samples by all ``scorers``: kept ones are used, what is missing is rendered and kept.
 
-    Ctrl-C loses at most the last few hundred; the next call goes on.
+    Whatever ends it loses at most the last few hundred; the next call goes on. Scores that are known of all samples
+    cost nothing, so the bank that comes with the package makes this immediate.
 
     Args:
-        scorers: see ``directions.attributes``; a scorer is known by its name.
+        scorers: see ``directions.attributes``; one is known by its ``identity``.
         samples, seed: of the seeds ``seed`` and up.
         classes: of a conditional generator, see ``editkit.labels``; by default each seed draws its own. Banks of chosen
             classes are not kept.
+        batch: pictures at once.
         path: the file; by default the user's own for this generator, begun from the one that came with the package.
         on_progress: called with (done, total) samples.
 
     Raises:
-        DirectionError: no samples asked for, a scorer that gives NaN, or a damaged file.
+        DirectionError: no samples asked for, a scorer that gives NaN, or a file that is damaged or of other seeds.
+        GeneratorMismatchError: a file of another generator.
         OutputError: the file cannot be written.
     """
     if samples < 1:
-        raise DirectionError(f"a bank needs at least one sample, got {samples}")
-    names = [each.name for each in scorers]
-    kept = _known(G, seed, path) if classes is None else SampleBank(generator=G.spec.id, seed=seed, scores={})
-    scores = {name: values for name, values in kept.scores.items()}
-    where = path or user_bank(G.spec.id)
-    done = min(len(scores.get(name, ())) for name in names) if names else 0
+        raise DirectionError(f"a sample bank needs at least one sample, got {samples}")
+    if not scorers:
+        raise DirectionError("a sample bank needs a scorer")
+    where = path or user_bank(G.spec.id, seed)
+    begun = _known(G, seed, path, scorers) if classes is None else _empty(G, seed)
+    scores = dict(begun.scores)
+    identities = {each.name: each.identity for each in scorers}
+    done = first = min(min(len(scores.get(name, ())) for name in identities), samples)
+    if 0 < done < samples:
+        log.info("%d of %d samples are labelled already", done, samples)
+
+    def keep() -> None:
+        if classes is None:
+            _keep(SampleBank(generator=G.spec.id, seed=seed, scores=scores, identities=identities), where)
+
     unsaved = 0
     try:
         while done < samples:
@@ -126,19 +200,21 @@ def labelled(
             found = attributes.label(render(G, latents, batch=batch), missing)
             for name, values in found.items():
                 check_scores(name, values)
-                begun = scores.get(name, torch.zeros(0))[:done]
-                scores[name] = torch.cat([begun, values.float()])
-            unsaved += stop - done
-            done = stop
+            for name, values in found.items():
+                scores[name] = torch.cat([scores.get(name, torch.zeros(0))[:done], values.float()])
+            done, unsaved = stop, unsaved + stop - done
             if on_progress is not None:
                 on_progress(done, samples)
-            if unsaved >= _KEEP_EVERY and done < samples and classes is None:
-                _save(G, seed, scores, where)
+            if unsaved >= _KEEP_EVERY:
+                keep()
                 unsaved = 0
     finally:
-        if unsaved and classes is None:
-            _save(G, seed, scores, where)
-    return SampleBank(generator=G.spec.id, seed=seed, scores={name: scores[name][:samples] for name in names})
+        if unsaved:
+            keep()
+    if done == first and on_progress is not None:
+        on_progress(samples, samples)
+    cut = {name: scores[name][:samples] for name in identities}
+    return SampleBank(generator=G.spec.id, seed=seed, scores=cut, identities=identities)
 
 
 def check_scores(name: str, values: Tensor) -> None:
@@ -152,26 +228,40 @@ def bundled_bank(generator: str) -> Path:
     return Path(str(importlib.resources.files("directions"))) / "bundled" / f"{generator[:12]}.bank.safetensors"
 
 
-def user_bank(generator: str) -> Path:
-    """Where the user's own bank of a generator is kept."""
-    return user_folder() / "banks" / f"{generator[:12]}.safetensors"
+def user_bank(generator: str, seed: int = 0) -> Path:
+    """Where the user's own bank of a generator is kept: a file for each first seed."""
+    return user_folder() / "banks" / f"{generator[:12]}-{seed}.safetensors"
 
 
-def _known(G: Generator, seed: int, path: Path | None) -> SampleBank:
-    """What is kept of these seeds; of several files the longer scores."""
-    scores: dict[str, Tensor] = {}
-    for file in (user_bank(G.spec.id), bundled_bank(G.spec.id)) if path is None else (path,):
-        if not file.is_file():
-            continue
-        kept = SampleBank.load(file)
-        if kept.generator != G.spec.id or kept.seed != seed:
-            continue
-        for name, values in kept.scores.items():
-            if len(values) > len(scores.get(name, ())):
-                scores[name] = values
-    return SampleBank(generator=G.spec.id, seed=seed, scores=scores)
+def _empty(G: Generator, seed: int) -> SampleBank:
+    return SampleBank(generator=G.spec.id, seed=seed, scores={}, identities={})
 
 
-def _save(G: Generator, seed: int, scores: Mapping[str, Tensor], path: Path) -> None:
+def _known(G: Generator, seed: int, path: Path | None, scorers: Sequence[Scorer]) -> SampleBank:
+    """What is kept of these seeds and scorers; the package's own bank is looked at unless the file was chosen."""
+    known, own = _empty(G, seed), path or user_bank(G.spec.id, seed)
+    if own.is_file():
+        known = known.merged(_readable(own).check(G).of(scorers))
+    shipped = bundled_bank(G.spec.id)
+    if path is None and shipped.is_file():
+        bundled = SampleBank.load(shipped)
+        if bundled.generator == G.spec.id and bundled.seed == seed:
+            known = known.merged(bundled.of(scorers))
+    return known
+
+
+def _readable(path: Path) -> SampleBank:
+    try:
+        return SampleBank.load(path)
+    except DirectionError as problem:
+        raise DirectionError(f"{problem}; remove it to label again") from problem
+
+
+def _keep(found: SampleBank, path: Path) -> None:
+    """Write what was found together with what others have kept there meanwhile."""
     ensure_folder(path.parent)
-    SampleBank(generator=G.spec.id, seed=seed, scores=scores).save(path)
+    with locked(path.with_name(path.name + ".lock")):
+        kept = SampleBank.load(path) if path.is_file() else found
+        stale = [name for name, one in found.identities.items() if kept.identities.get(name, one) != one]
+        scores = {name: values for name, values in kept.scores.items() if name not in stale}
+        found.merged(replace(kept, scores=scores)).save(path)

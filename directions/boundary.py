@@ -2,8 +2,8 @@
 
 Shen et al. 2020, "Interpreting the Latent Space of GANs for Semantic Face Editing" (InterFaceGAN), section 2.2: the
 normal of the hyperplane that separates the extremes of a score is the direction along which it changes. In W, in some
-rows of W+, and in StyleSpace. Departures: features are standardised before the fit; where there are fewer samples than
-dimensions the fit is in the samples' own principal components, as in the other dimensions nothing was seen.
+rows of W+, and in StyleSpace. Departures: features are standardised before the fit, and the machine is so strongly
+regularised that with fewer samples than dimensions it becomes the difference of the two means.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from directions import score
+from directions import attributes
 from directions.attributes import Scorer
-from directions.bank import labelled
-from directions.calibration import calibrated, reachable
+from directions.bank import SAMPLES, labelled
+from directions.calibration import calibrated, known_baseline, reachable
 from directions.labels import Labelled
 from directions.methods import Progress
 from directions.spaces import Space, Where, assembled, features
@@ -41,9 +41,10 @@ class LinearSVM:
     """The method for ``directions.find``: one direction for one scorer, or for labels of your own.
 
     Attributes:
-        scorer: what to look for; or
-        labels: latents with numbers from anywhere, see ``directions.labels.Labelled``. With a scorer of the same name as
-            well, units are calibrated by it; else a unit is one standard deviation of the boundary's own score.
+        scorer: what to look for, or the name of a built-in scorer; or
+        labels: latents with numbers from anywhere, see ``directions.labels.Labelled``. With a scorer as well, units are
+            calibrated by it; else a unit is one standard deviation of the boundary's own score.
+        name: of the direction; the scorer's or the labels' by default.
         space, layers: where, see ``directions.spaces.Where``.
         samples: to label where there are no labels, with a bank that is kept (``directions.bank``); seed: of the first.
         share: of the samples at each end that are used; the middle says little about the direction.
@@ -51,38 +52,45 @@ class LinearSVM:
         validation: share of those that is held out for the accuracy.
         regularisation: C of the support-vector machine over standardised features.
         pattern: edit along what changes with the score among samples (covariance times the normal; Haufe et al. 2014,
-            equation 6) instead of along the normal, which also goes where no samples are.
+            equation 6) instead of along the normal. The normal leaks less onto other scores.
         classes: of a conditional generator, see ``editkit.labels``.
     """
 
-    scorer: Scorer | None = None
+    scorer: Scorer | str | None = None
     labels: Labelled | None = None
+    name: str | None = None
     space: Space = "w"
     layers: tuple[int, ...] | tuple[str, ...] | None = None
-    samples: int = 10_000
+    samples: int = SAMPLES
     seed: int = 0
     share: float = 0.1
     margin: float | None = None
     validation: float = 0.3
     regularisation: float = 1e-3
-    pattern: bool = True
+    pattern: bool = False
     classes: Classes | None = None
 
     def __post_init__(self) -> None:
         if self.scorer is None and self.labels is None:
             raise DirectionError("LinearSVM needs a scorer, or labels")
+        if isinstance(self.scorer, str):
+            object.__setattr__(self, "scorer", attributes.scorer(self.scorer))
+        Where(space=self.space, layers=self.layers)
         if not 0 < self.share <= 0.5:
             raise DirectionError(f"share is above 0 and at most 0.5, got {self.share}")
+        if self.margin is not None and not (self.margin > 0 and math.isfinite(self.margin)):
+            raise DirectionError(f"margin is a positive number of standard deviations, got {self.margin}")
         if not 0 < self.validation < 1:
             raise DirectionError(f"validation is between 0 and 1, got {self.validation}")
         if not (self.regularisation > 0 and math.isfinite(self.regularisation)):
             raise DirectionError(f"regularisation is a positive number, got {self.regularisation}")
 
     def find(self, G: Generator, *, on_progress: Progress | None = None) -> tuple[Direction, ...]:
-        """One direction, named for its score. ``scores`` has accuracy with its interval, and the balance.
+        """One direction; its ``scores`` have held-out accuracy with its 95 % interval, and the balance of classes.
 
         Raises:
-            DirectionError: too few samples at an end, or only one side.
+            DirectionError: too few samples at an end, only one side, NaN, or nothing that tells the sides apart.
+            GeneratorMismatchError: labels of another generator's latents.
         """
         where = Where(space=self.space, layers=self.layers)
         labels = self.labels or self._labelled(G, on_progress)
@@ -91,20 +99,21 @@ class LinearSVM:
             G,
             fitted.vector,
             where,
-            name=labels.name,
+            name=self.name or labels.name,
             unit=f"one standard deviation of the boundary's score for {labels.name}",
             method="linear svm",
             reference=f"{labels.source}; {REFERENCE}",
             scores=fitted.scores,
         )
-        high = reachable(G, direction, classes=self.classes)
-        if self.scorer is None:
+        if not isinstance(self.scorer, Scorer):
+            high = reachable(G, direction, classes=self.classes)
             return (replace(direction, strength=(-high, high)),)
-        against = score.baseline(G, [self.scorer], classes=self.classes)
+        count = min(self.samples, 512)
+        against = known_baseline(G, [self.scorer], samples=count, seed=self.seed, classes=self.classes)
         return (calibrated(G, direction, self.scorer, against=against, classes=self.classes),)
 
     def _labelled(self, G: Generator, on_progress: Progress | None) -> Labelled:
-        assert self.scorer is not None
+        assert isinstance(self.scorer, Scorer)
         bank = labelled(
             G, [self.scorer], samples=self.samples, seed=self.seed, classes=self.classes, on_progress=on_progress
         )
@@ -118,7 +127,8 @@ class Boundary:
     Attributes:
         vector: [D], the edit of one standard deviation of the boundary's score, towards more.
         normal: [D], and offset: the side of x is the sign of normal . x + offset.
-        scores: accuracy on held-out samples with its 95 % interval, and the share of positive samples.
+        scores: ``accuracy`` on ``held_out`` samples with its 95 % interval, ``balanced_accuracy`` (mean over the two
+            sides), ``positive_share`` of the samples used, and ``separability``, see ``separability``.
     """
 
     vector: Tensor
@@ -133,24 +143,32 @@ def fit(x: Tensor, labels: Labelled, options: LinearSVM) -> Boundary:
 
     chosen, sides = ends(labels, share=options.share, margin=options.margin)
     train, held = _parts(sides, options.validation)
-    mean, axes = _coordinates(x[chosen][train])
-    known = (x - mean) @ axes
-    machine = LinearSVC(C=options.regularisation, dual=len(train) < axes.shape[1], class_weight="balanced", tol=1e-5)
+    if len(train) < x.shape[1]:
+        log.warning("%s: %d samples to learn from in %d dimensions; label more for a better direction",
+                    labels.name, len(train), x.shape[1])  # fmt: skip
+    mean, spread = x[chosen][train].mean(0), x[chosen][train].std(0)
+    scale = 1 / spread.clamp(min=max(1e-6 * float(spread.max()), 1e-30))
+    known = (x - mean) * scale
+    machine = LinearSVC(C=options.regularisation, dual=len(train) < x.shape[1], class_weight="balanced", tol=1e-5)
     machine.set_params(max_iter=20_000, random_state=0)
     machine.fit(known[chosen][train].numpy(), sides[train].numpy())
     weights, bias = torch.from_numpy(machine.coef_[0]).double(), float(machine.intercept_[0])
     right = (known[chosen][held] @ weights + bias > 0) == (sides[held] > 0)
     low, high = wilson(int(right.sum()), len(right))
-    spread = (known @ weights).std()
-    if not float(spread) > 0:
-        raise DirectionError(f"the boundary for {labels.name!r} is flat: nothing in these latents tells its sides apart")
-    normal = axes @ weights
+    reach = (known @ weights).std()
+    if not float(reach) > 0:
+        raise DirectionError(
+            f"the boundary for {labels.name!r} is flat: nothing in these latents tells its sides apart"
+        )
+    normal = scale * weights
     along = (x - mean).T @ ((known @ weights) - (known @ weights).mean()) / (len(x) - 1) if options.pattern else normal
-    vector = along * (spread / (along @ normal))  # moves the boundary's score by one standard deviation
+    vector = along * (reach / (along @ normal))  # moves the boundary's score by one standard deviation
     scores = {
         "accuracy": round(float(right.double().mean()), 4),
         "accuracy_low": round(low, 4),
         "accuracy_high": round(high, 4),
+        "balanced_accuracy": round(sum(float(right[sides[held] == s].double().mean()) for s in (1, -1)) / 2, 4),
+        "separability": round(separability(sides[held], right), 4),
         "held_out": float(len(right)),
         "positive_share": round(float((sides > 0).double().mean()), 4),
     }
@@ -174,9 +192,9 @@ def ends(labels: Labelled, *, share: float, margin: float | None = None) -> tupl
         order = values.argsort(stable=True)
         above, below = torch.zeros(len(values), dtype=torch.bool), torch.zeros(len(values), dtype=torch.bool)
         above[order[-count:]], below[order[:count]] = True, True
-        middle = values.median()
-        above &= values > middle  # many equal values may reach over the middle
-        below &= values < middle
+        if values[order[-count]] <= values[order[count - 1]]:  # equal values on both sides belong to neither
+            above &= values > values[order[count - 1]]
+            below &= values < values[order[-count]]
     few = min(int(above.sum()), int(below.sum()))
     if few < _LEAST:
         raise DirectionError(
@@ -189,6 +207,20 @@ def ends(labels: Labelled, *, share: float, margin: float | None = None) -> tupl
     chosen = torch.cat([above.nonzero()[:, 0], below.nonzero()[:, 0]])
     sides = torch.cat([torch.ones(int(above.sum())), -torch.ones(int(below.sum()))])
     return chosen, sides
+
+
+def separability(sides: Tensor, right: Tensor) -> float:
+    """exp H(Y|X) for true sides Y and the boundary's X, in nats: 1 where X tells Y, 2 where it says nothing.
+
+    Karras et al. 2019, section 4.2, with labels of both sides counting the same.
+    """
+    joint = torch.zeros(2, 2, dtype=torch.float64)  # [Y, X]
+    for row, side in enumerate((1, -1)):
+        share = float(right[sides == side].double().mean())
+        joint[row, row], joint[row, 1 - row] = share / 2, (1 - share) / 2
+    said = joint.sum(0, keepdim=True).expand(2, 2)
+    seen = joint > 0
+    return math.exp(-float((joint[seen] * (joint[seen] / said[seen]).log()).sum()))
 
 
 def wilson(successes: int, count: int, *, z: float = 1.96) -> tuple[float, float]:
@@ -211,15 +243,3 @@ def _parts(sides: Tensor, validation: float) -> tuple[Tensor, Tensor]:
         held.append(members[:count])
         train.append(members[count:])
     return torch.cat(train), torch.cat(held)
-
-
-def _coordinates(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [D] and axes [D, K] after which features are standardised: all of them, or the components that were seen."""
-    mean, spread = x.mean(0), x.std(0)
-    if len(x) > 2 * x.shape[1]:
-        return mean, torch.diag(1 / spread.clamp(min=1e-9 * float(spread.max()) or 1.0))
-    _, values, rows = torch.linalg.svd(x - mean, full_matrices=False)
-    count = max(1, min(int((values > 1e-6 * values[0]).sum()), len(x) // 4))
-    log.info("%d samples in %d dimensions: fitted in their first %d components", len(x), x.shape[1], count)
-    return mean, rows[:count].T / (values[:count] / math.sqrt(max(1, len(x) - 1)))
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from directions.attributes import Scorer
-from directions.score import Baseline, measure
+from directions.bank import labelled
+from directions.score import Baseline, baseline_of, measure
 from directions.spaces import style_widths, styles
 from editkit.direction import Direction
 from editkit.errors import DirectionError
@@ -44,13 +46,20 @@ def length(G: Generator, direction: Direction, *, samples: int = 512, classes: C
     return math.sqrt(float(moved_rows.square().sum(1).mean()) / max(float(spread), 1e-300))
 
 
+def known_baseline(
+    G: Generator, scorers: Sequence[Scorer], *, samples: int = 512, seed: int = 0, classes: Classes | None = None
+) -> Baseline:
+    """What effects are measured against, from the sample bank where it knows these scores. Raises DirectionError."""
+    return baseline_of(G, labelled(G, scorers, samples=samples, seed=seed, classes=classes).scores)
+
+
 def calibrated(
     G: Generator,
     direction: Direction,
     scorer: Scorer,
     *,
     against: Baseline,
-    samples: int = 48,
+    samples: int = 32,
     classes: Classes | None = None,
     rounds: int = 2,
 ) -> Direction:
@@ -73,7 +82,7 @@ def calibrated(
             samples=samples,
             seed=_SEED,
             classes=classes,
-            strengths=(-high, 0.0, high),
+            strengths=(-high, high),
         )
         effect = seen.effects[scorer.name]
         if abs(effect) * REACH / length(G, scaled, classes=classes) < 0.05:
@@ -106,7 +115,7 @@ def layer_ranges(G: Generator, *, space: str = "w") -> list[Sequence[int] | Sequ
     for parts in (2, 3):
         if len(names) >= parts:
             edges = [len(names) * i // parts for i in range(parts + 1)]
-            found += [names[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+            found += [names[a:b] for a, b in itertools.pairwise(edges)]
             if parts == 3:
                 found += [names[: edges[2]], names[edges[1] :]]
     return found

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from directions.bank import SampleBank
-from editkit.errors import DirectionError, LatentError
+from editkit.errors import DirectionError, GeneratorMismatchError, LatentError
 from editkit.labels import Classes
 from editkit.latent import Latent, concatenate
+from editkit.latent_file import NAME as PROJECTED
 from editkit.latent_file import read_latent
 from editkit.sampling import sample_w
 
@@ -50,8 +51,10 @@ class Labelled:
         if scores.shape != (len(self.latents),):
             raise DirectionError(f"{len(self.latents)} latents need as many labels, got {list(scores.shape)}")
         if not bool(torch.isfinite(scores).all()):
-            raise DirectionError(f"labels of {self.name!r} hold NaN or infinite values; mend or leave out these samples")
-        if float(scores.std()) <= 1e-6 * max(1.0, float(scores.abs().mean())) if len(scores) > 1 else True:
+            raise DirectionError(
+                f"labels of {self.name!r} hold NaN or infinite values; mend or leave out these samples"
+            )
+        if len(scores) < 2 or float(scores.std()) <= 1e-6 * max(1.0, float(scores.abs().mean())):
             raise DirectionError(f"all labels of {self.name!r} are the same; a direction needs both sides")
         object.__setattr__(self, "scores", scores)
 
@@ -78,17 +81,19 @@ class Labelled:
     ) -> Labelled:
         """A table with a ``seed`` or a ``latent`` column (a file, relative to the table), and one of numbers.
 
-        The column of numbers is ``name``, or the only other one. Empty labels are left out.
+        The column of numbers is ``name``, or the only other one. Empty labels are left out. A column ``generator``
+        may hold the id (or its first digits) of the generator whose pictures were labelled: it is checked.
 
         Raises:
-            DirectionError: no such table or column, something that is not a number, or seeds that are none.
-            GeneratorMismatchError, LatentError: a latent of another generator, or damaged.
+            DirectionError: no such table or column, something that is not a number, or a seed labelled in two ways.
+            GeneratorMismatchError, LatentError: labels or a latent of another generator, or damaged.
+            UsageError: a seed out of range.
         """
         table = Path(path)
         rows = _table(table)
         columns = list(rows[0])
         by = next((column for column in ("seed", "latent") if column in columns), None)
-        others = [column for column in columns if column not in ("seed", "latent")]
+        others = [column for column in columns if column not in ("seed", "latent", "generator")]
         if by is None or not others or (name is None and len(others) > 1) or (name is not None and name not in others):
             raise DirectionError(
                 f"{table} needs a column 'seed' or 'latent', and one of numbers{f' called {name!r}' if name else ''}; "
@@ -99,8 +104,11 @@ class Labelled:
         scores = [_number(row[column], table, number) for number, row in kept]
         if not kept:
             raise DirectionError(f"{table} has no label in column {column!r}")
+        for number, row in kept:
+            _check_generator(G, row.get("generator"), table, number)
         if by == "seed":
             seeds = [_seed(row[by], table, number) for number, row in kept]
+            _check_agreement(seeds, scores, table)
             latents = sample_w(G, seeds, classes=classes)
         else:
             latents = _read(G, [table.parent / (row[by] or "") for _, row in kept], single=True)
@@ -110,6 +118,7 @@ class Labelled:
     def from_folders(cls, G: Generator, with_it: str | Path, without: str | Path, *, name: str) -> Labelled:
         """Latents of two folders: label 1 for those in ``with_it``, 0 for those in ``without``, sub-folders included.
 
+        Where `editkit project` wrote a folder its ``latent.safetensors`` count, else every .safetensors there is.
         Raises DirectionError where a folder holds no latents; GeneratorMismatchError for those of another generator.
         """
         sides = [_read(G, _latent_files(Path(folder))) for folder in (with_it, without)]
@@ -143,16 +152,34 @@ def _seed(text: str | None, path: Path, line: int) -> int:
         raise DirectionError(f"{path}, line {line}: a seed is an integer, got {text!r}") from None
 
 
+def _check_agreement(seeds: list[int], scores: list[float], path: Path) -> None:
+    first: dict[int, float] = {}
+    for seed, score in zip(seeds, scores, strict=True):
+        if first.setdefault(seed, score) != score:
+            raise DirectionError(f"{path}: seed {seed} is labelled {first[seed]:g} and {score:g}; keep one of them")
+
+
+def _check_generator(G: Generator, text: str | None, path: Path, line: int) -> None:
+    told = (text or "").strip().lower()
+    known = [identity for identity in (G.spec.id, G.spec.parent_id) if identity]
+    if told and not any(identity.startswith(told) for identity in known):
+        raise GeneratorMismatchError(
+            f"{path}, line {line}: this label is of generator {told[:12]}, not of {G.spec.name!r}, {G.spec.id[:12]}; "
+            "load the generator whose pictures were labelled"
+        )
+
+
 def _latent_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DirectionError(f"{folder} is not a folder; give one of projected photos")
     found = sorted(path for path in folder.rglob("*.safetensors") if path.is_file())
+    projected = [path for path in found if path.name == PROJECTED]
     if not found:
         raise DirectionError(
             f"{folder} holds no latents (.safetensors); project its photos first: "
-            f"editkit project {folder} --out {folder.name}-latents"
+            f"editkit project {folder} --out {folder.name}-latents, and give that folder"
         )
-    return found
+    return projected or found
 
 
 def _read(G: Generator, paths: Iterable[Path], *, single: bool = False) -> Latent:

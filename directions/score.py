@@ -129,9 +129,15 @@ def baseline(
     """
     if samples < 2:
         raise DirectionError(f"a standard deviation needs at least 2 samples, got {samples}")
-    scores = _scored(G, sample_latents(G, samples=samples, seed=seed, classes=classes), scorers, batch)
-    mean = {name: float(values.mean()) for name, values in scores.items()}
-    deviation = {name: float(values.std()) for name, values in scores.items()}
+    return baseline_of(G, _scored(G, sample_latents(G, samples=samples, seed=seed, classes=classes), scorers, batch))
+
+
+def baseline_of(G: Generator, scores: Mapping[str, Tensor]) -> Baseline:
+    """The baseline of scores [N] of unedited samples of ``G``, by name. Raises DirectionError where none varies."""
+    samples = min(len(values) for values in scores.values())
+    doubles = {name: values.double() for name, values in scores.items()}
+    mean = {name: float(values.mean()) for name, values in doubles.items()}
+    deviation = {name: float(values.std()) for name, values in doubles.items()}
     # Below a millionth of its size a score is constant up to rounding, and dividing by that would call noise an effect.
     kept = [name for name in scores if deviation[name] > 1e-6 * max(1.0, abs(mean[name]))]
     if not kept:
