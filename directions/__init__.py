@@ -13,11 +13,11 @@ from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
     from directions.boundary import LinearSVM
-    from directions.catalog import load, names, resolve
+    from directions.catalog import load, names, offered, resolve
     from directions.labels import Labelled
     from directions.methods import find
 
-__all__ = ["Labelled", "LinearSVM", "find", "load", "names", "resolve"]
+__all__ = ["Labelled", "LinearSVM", "find", "load", "names", "offered", "resolve"]
 
 _HOMES = {
     "Labelled": "directions.labels",
@@ -25,6 +25,7 @@ _HOMES = {
     "find": "directions.methods",
     "load": "directions.catalog",
     "names": "directions.catalog",
+    "offered": "directions.catalog",
     "resolve": "directions.catalog",
 }
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SAMPLES = 10_000
 """How many samples are labelled where nothing else is asked for."""
+BUNDLED_SUFFIX = ".bank.safetensors"
 _KEEP_EVERY = 256  # samples between two writes
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def labelled(
     if not scorers:
         raise DirectionError("a sample bank needs a scorer")
     where = path or user_bank(G.spec.id, seed)
-    begun = _known(G, seed, path, scorers) if classes is None else _empty(G, seed)
+    begun = known(G, scorers, seed=seed, path=path) if classes is None else _empty(G, seed)
     scores = dict(begun.scores)
     identities = {each.name: each.identity for each in scorers}
     done = first = min(min(len(scores.get(name, ())) for name in identities), samples)
@@ -217,6 +218,22 @@ def labelled(
     return SampleBank(generator=G.spec.id, seed=seed, scores=cut, identities=identities)
 
 
+def known(G: Generator, scorers: Sequence[Scorer], *, seed: int = 0, path: Path | None = None) -> SampleBank:
+    """What is kept of these seeds and scorers; the package's own bank is looked at unless the file was chosen.
+
+    Nothing is labelled; the bank may be empty. Raises as ``labelled``.
+    """
+    found, own = _empty(G, seed), path or user_bank(G.spec.id, seed)
+    if own.is_file():
+        found = found.merged(_readable(own).check(G).of(scorers))
+    shipped = bundled_bank(G.spec.id)
+    if path is None and shipped.is_file():
+        bundled = SampleBank.load(shipped)
+        if bundled.generator == G.spec.id and bundled.seed == seed:
+            found = found.merged(bundled.of(scorers))
+    return found
+
+
 def check_scores(name: str, values: Tensor) -> None:
     """Raises DirectionError for NaN or infinite scores."""
     if not bool(torch.isfinite(values).all()):
@@ -225,7 +242,7 @@ def check_scores(name: str, values: Tensor) -> None:
 
 def bundled_bank(generator: str) -> Path:
     """Where the bank that comes with the package lies, if there is one for the generator of that id."""
-    return Path(str(importlib.resources.files("directions"))) / "bundled" / f"{generator[:12]}.bank.safetensors"
+    return Path(str(importlib.resources.files("directions"))) / "bundled" / f"{generator[:12]}{BUNDLED_SUFFIX}"
 
 
 def user_bank(generator: str, seed: int = 0) -> Path:
@@ -235,19 +252,6 @@ def user_bank(generator: str, seed: int = 0) -> Path:
 
 def _empty(G: Generator, seed: int) -> SampleBank:
     return SampleBank(generator=G.spec.id, seed=seed, scores={}, identities={})
-
-
-def _known(G: Generator, seed: int, path: Path | None, scorers: Sequence[Scorer]) -> SampleBank:
-    """What is kept of these seeds and scorers; the package's own bank is looked at unless the file was chosen."""
-    known, own = _empty(G, seed), path or user_bank(G.spec.id, seed)
-    if own.is_file():
-        known = known.merged(_readable(own).check(G).of(scorers))
-    shipped = bundled_bank(G.spec.id)
-    if path is None and shipped.is_file():
-        bundled = SampleBank.load(shipped)
-        if bundled.generator == G.spec.id and bundled.seed == seed:
-            known = known.merged(bundled.of(scorers))
-    return known
 
 
 def _readable(path: Path) -> SampleBank:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from directions.attributes import Scorer
-from directions.bank import labelled
+from directions.bank import known, labelled
 from directions.score import Baseline, baseline_of, measure
 from directions.spaces import style_widths, styles
 from editkit.direction import Direction
@@ -49,7 +49,12 @@ def length(G: Generator, direction: Direction, *, samples: int = 512, classes: C
 def known_baseline(
     G: Generator, scorers: Sequence[Scorer], *, samples: int = 512, seed: int = 0, classes: Classes | None = None
 ) -> Baseline:
-    """What effects are measured against, from the sample bank where it knows these scores. Raises DirectionError."""
+    """What effects are measured against: all that the sample bank knows of these scores, at least ``samples``.
+
+    What is missing is labelled. Raises DirectionError.
+    """
+    there = {} if classes is not None else known(G, scorers, seed=seed).scores
+    samples = max(samples, min(len(there.get(each.name, ())) for each in scorers))
     return baseline_of(G, labelled(G, scorers, samples=samples, seed=seed, classes=classes).scores)
 
 
@@ -90,15 +95,21 @@ def calibrated(
                 f"{direction.name!r} moves {scorer.name} by less than a twentieth of a standard deviation; "
                 "it was not found on these samples: try more of them, or another space"
             )
-        vector = scaled.vector
-        moved = {k: v / effect for k, v in vector.items()} if isinstance(vector, dict) else vector / effect
-        scaled = replace(scaled, vector=moved)
+        scaled = times(scaled, 1 / effect)
         high = reachable(G, scaled, classes=classes)
     return replace(
         scaled,
         strength=(-high, high),
         unit=f"one standard deviation of {scorer.name} over the generator's samples",
     )
+
+
+def times(direction: Direction, factor: float) -> Direction:
+    """``direction`` with ``factor`` times its vector; its range in units stays as it is."""
+    vector = direction.vector
+    if isinstance(vector, torch.Tensor):
+        return replace(direction, vector=factor * vector)
+    return replace(direction, vector={layer: factor * part for layer, part in vector.items()})
 
 
 def reachable(G: Generator, direction: Direction, *, classes: Classes | None = None) -> float:

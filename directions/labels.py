@@ -10,6 +10,7 @@ Photos of your own are projected first (`editkit project PHOTOS --out smiling`):
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,7 @@ def _seed(text: str | None, path: Path, line: int) -> int:
 def _check_agreement(seeds: list[int], scores: list[float], path: Path) -> None:
     first: dict[int, float] = {}
     for seed, score in zip(seeds, scores, strict=True):
-        if first.setdefault(seed, score) != score:
+        if first.setdefault(seed, score) != score and not math.isnan(score):  # NaN is refused for what it is
             raise DirectionError(f"{path}: seed {seed} is labelled {first[seed]:g} and {score:g}; keep one of them")
 
 

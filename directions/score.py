@@ -95,15 +95,21 @@ class Measurement:
 
 
 def default_scorers(*, faces: bool = True) -> tuple[Scorer, ...]:
-    """The scores that bundled directions are measured by: image statistics and, for faces, what the network reads.
+    """The scores that directions are judged by: image statistics and, for faces, what the network reads.
 
     Where the feature network's weights are not at hand, the statistics alone.
     """
-    statistics = (image_statistics.brightness, image_statistics.contrast)
-    colours = (image_statistics.warmth, image_statistics.saturation)
+    statistics = (image_statistics.brightness, image_statistics.contrast, image_statistics.sharpness)
+    colours = (image_statistics.warmth, image_statistics.saturation, image_statistics.background)
     face = (attributes.age, attributes.gender_presentation, attributes.yaw, attributes.smile_width)
-    at_hand = faces and bundled_weights().is_file()
-    return tuple(make() for make in (*statistics, *colours, *(face if at_hand else ())))
+    return tuple(make() for make in (*statistics, *colours, *(face if _read_faces(faces) else ())))
+
+
+def all_scorers(*, faces: bool = True) -> tuple[Scorer, ...]:
+    """Those of ``default_scorers`` and every other built-in one: what a shipped sample bank knows."""
+    first = default_scorers(faces=faces)
+    made = {**image_statistics.BUILT_IN, **(attributes.BUILT_IN if _read_faces(faces) else {})}
+    return first + tuple(make() for name, make in made.items() if name not in {each.name for each in first})
 
 
 def sample_latents(G: Generator, *, samples: int, seed: int = 0, classes: Classes | None = None) -> Latent:
@@ -208,6 +214,10 @@ def propose_name(measurement: Measurement) -> tuple[str, int]:
     """The score that the direction moves most, and the sign of the strength that gives more of it."""
     target = measurement.target
     return target, 1 if measurement.effects[target] >= 0 else -1
+
+
+def _read_faces(faces: bool) -> bool:
+    return faces and bundled_weights().is_file()
 
 
 def _scored(G: Generator, latents: Latent, scorers: Sequence[Scorer], batch: int) -> dict[str, Tensor]:
