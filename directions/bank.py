@@ -226,12 +226,13 @@ def known(G: Generator, scorers: Sequence[Scorer], *, seed: int = 0, path: Path 
     found, own = _empty(G, seed), path or user_bank(G.spec.id, seed)
     if own.is_file():
         found = found.merged(_readable(own).check(G).of(scorers))
-    shipped = bundled_bank(G.spec.id)
-    if path is None and shipped.is_file():
-        bundled = SampleBank.load(shipped)
-        if bundled.generator == G.spec.id and bundled.seed == seed:
-            found = found.merged(bundled.of(scorers))
-    return found
+    return found.merged(_shipped(G, scorers, seed)) if path is None else found
+
+
+def usual_samples(G: Generator, scorers: Sequence[Scorer], *, seed: int = 0) -> int:
+    """How many samples to take where nobody says: all of the shipped bank, so that nothing is labelled, or 10,000."""
+    shipped = _shipped(G, scorers, seed).scores
+    return min(len(shipped.get(each.name, ())) for each in scorers) or SAMPLES
 
 
 def check_scores(name: str, values: Tensor) -> None:
@@ -252,6 +253,13 @@ def user_bank(generator: str, seed: int = 0) -> Path:
 
 def _empty(G: Generator, seed: int) -> SampleBank:
     return SampleBank(generator=G.spec.id, seed=seed, scores={}, identities={})
+
+
+def _shipped(G: Generator, scorers: Sequence[Scorer], seed: int) -> SampleBank:
+    """What the bank that comes with the package says of these seeds and scorers."""
+    path = bundled_bank(G.spec.id)
+    found = SampleBank.load(path) if path.is_file() else _empty(G, seed)
+    return found.of(scorers) if found.generator == G.spec.id and found.seed == seed else _empty(G, seed)
 
 
 def _readable(path: Path) -> SampleBank:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from directions import attributes
 from directions.attributes import Scorer
-from directions.bank import SAMPLES, labelled
+from directions.bank import labelled, usual_samples
 from directions.calibration import calibrated, known_baseline, reachable
 from directions.labels import Labelled
 from directions.methods import Progress
@@ -46,7 +46,8 @@ class LinearSVM:
             calibrated by it; else a unit is one standard deviation of the boundary's own score.
         name: of the direction; the scorer's or the labels' by default.
         space, layers: where, see ``directions.spaces.Where``.
-        samples: to label where there are no labels, with a bank that is kept (``directions.bank``); seed: of the first.
+        samples: to label where there are no labels, with a bank that is kept (``directions.bank``); by default those of
+            the bank that comes with the package, or 10,000. seed: of the first.
         share: of the samples at each end that are used; the middle says little about the direction.
         margin: instead of ``share``: samples at least this many standard deviations from the mean.
         validation: share of those that is held out for the accuracy.
@@ -61,7 +62,7 @@ class LinearSVM:
     name: str | None = None
     space: Space = "w"
     layers: tuple[int, ...] | tuple[str, ...] | None = None
-    samples: int = SAMPLES
+    samples: int | None = None
     seed: int = 0
     share: float = 0.1
     margin: float | None = None
@@ -108,16 +109,24 @@ class LinearSVM:
         if not isinstance(self.scorer, Scorer):
             high = reachable(G, direction, classes=self.classes)
             return (replace(direction, strength=(-high, high)),)
-        count = min(self.samples, 512)
+        count = min(self._samples(G, self.scorer), 512)
         against = known_baseline(G, [self.scorer], samples=count, seed=self.seed, classes=self.classes)
         return (calibrated(G, direction, self.scorer, against=against, classes=self.classes),)
 
     def _labelled(self, G: Generator, on_progress: Progress | None) -> Labelled:
         assert isinstance(self.scorer, Scorer)
         bank = labelled(
-            G, [self.scorer], samples=self.samples, seed=self.seed, classes=self.classes, on_progress=on_progress
+            G,
+            [self.scorer],
+            samples=self._samples(G, self.scorer),
+            seed=self.seed,
+            classes=self.classes,
+            on_progress=on_progress,
         )
         return Labelled.from_bank(G, bank, self.scorer.name, classes=self.classes)
+
+    def _samples(self, G: Generator, scorer: Scorer) -> int:
+        return usual_samples(G, [scorer], seed=self.seed) if self.samples is None else self.samples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """The rebuild step of a generator's bundled directions: from nothing to files named for what they do.
 
 1. A sample bank (``directions.bank``) is labelled, and kept beside the directions: seeds and scores.
-2. Candidates: the boundary of every score (``directions.boundary``) and the first principal components of W
+2. Candidates: the boundary of every score (``directions.boundary``) and, if asked for, principal components of W
    (``directions.ganspace``), each limited to an early, a middle and a late range of rows. Row 0 stays out: it drives
    the learned placement, which an edit of a photo should not move.
 3. Each is measured against every scorer, and for each score the combination is taken that moves it alone
@@ -64,7 +64,7 @@ def build(
     *,
     scorers: Sequence[Scorer] | None = None,
     bars: Bars | None = None,
-    count: int = 10,
+    count: int = 0,
     samples: int = 20_000,
     labels: int = 8000,
     screened: int = 24,
@@ -77,7 +77,7 @@ def build(
     Args:
         scorers: ``default_scorers()`` by default; the bank then knows ``all_scorers()``.
         bars: what to keep.
-        count: components of W to combine; samples: for these components.
+        count: components of W to combine as well; samples: for these components.
         labels: samples of the bank; those that are labelled already are not labelled again.
         screened: latents a candidate, and a correction, is measured on.
         confirmed: latents a direction is judged on.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from directions import find_cli, score_cli
 from editkit.command import Output, add_action, add_command
-from editkit.option_types import add_class_option
+from editkit.option_types import add_class_option, positive
 
 if TYPE_CHECKING:
     from editkit.direction import Direction
@@ -90,6 +90,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     build.add_argument(
         "--leakage", type=float, default=0.3, metavar="SHARE", help="largest effect on another score (default: 0.3)"
     )
+    build.add_argument("--labels", type=positive, default=8000, metavar="N", help="samples of the bank (default: 8000)")
+    build.add_argument(
+        "--components", type=int, default=0, metavar="N", help="of W, combined with the boundaries (default: 0)"
+    )
     build.add_argument("--sheet", type=Path, metavar="DIR", help="write a strip of each direction there")
 
 
@@ -157,7 +161,9 @@ def run_build(args: argparse.Namespace) -> int:
     with Output(args) as output:
         scorers = score.default_scorers(faces=_shows_faces(G))
         bars, report = bundle.Bars(leakage=args.leakage), output.counter("rendering")
-        made = bundle.build(G, scorers=scorers, bars=bars, root=args.out, on_progress=report)
+        made = bundle.build(
+            G, scorers=scorers, bars=bars, labels=args.labels, count=args.components, root=args.out, on_progress=report
+        )
         for one in made:
             name = one.direction.name
             output.say(f"{name:<22} to {one.direction.strength[1]:+.1f}  {find_cli.summary(one.judgement)}")

@@ -131,7 +131,8 @@ def assemble(candidates: Sequence[Direction], found: Combination, *, name: str, 
         vector=torch.einsum("c,crd->rd", found.weights.float(), stack(candidates)),
         strength=(-high, high),
         unit=f"one standard deviation of {name} over the generator's samples",
-        method="linear svm and ganspace, combined by measured effect",
+        method=f"{' and '.join(sorted({one.method for one in candidates}, reverse=True))}, combined by measured effect",
+        reference="Shen et al. 2020, section 2.2; combined: directions/combining.py",
         scores={},
     )
 

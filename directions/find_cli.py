@@ -43,7 +43,9 @@ EXAMPLES = [
 def add_options(find: argparse.ArgumentParser) -> None:
     """The options of all methods."""
     find.add_argument("--method", choices=tuple(METHODS), default="ganspace", help="how (default: ganspace, PCA of W)")
-    find.add_argument("--samples", type=positive, metavar="N", help="of W (default: 20000; to label for svm: 10000)")
+    find.add_argument(
+        "--samples", type=positive, metavar="N", help="of W (default: 20000; svm: the shipped ones, or 10000 to label)"
+    )
     find.add_argument("--seed", type=int, default=0, help="of the first sample (default: 0)")
     find.add_argument(
         "--layers", type=layer_list, metavar="ROWS", help="rows of W+, such as 1-4,7, or names in s (all)"
@@ -137,7 +139,6 @@ def _ganspace(args: argparse.Namespace, G: Generator) -> Sequence[tuple[Method, 
 
 def _svm(args: argparse.Namespace, G: Generator) -> Sequence[tuple[Method, str]]:
     """A method for each attribute, or for the labels."""
-    from directions.bank import SAMPLES
     from directions.boundary import LinearSVM
 
     labels = _labels(args, G)
@@ -152,7 +153,7 @@ def _svm(args: argparse.Namespace, G: Generator) -> Sequence[tuple[Method, str]]
             name=args.name,
             space=args.space or ("w+" if args.with_it is not None else "w"),
             layers=args.layers,
-            samples=SAMPLES if args.samples is None else args.samples,
+            samples=args.samples,
             seed=args.seed,
             share=args.share,
             margin=args.margin,

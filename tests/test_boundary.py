@@ -263,3 +263,15 @@ def test_separability_is_one_for_a_perfect_and_two_for_a_blind_boundary():
     assert boundary.separability(sides, ~torch.ones(20, dtype=torch.bool)) == pytest.approx(
         1.0
     )  # always wrong tells too
+
+
+def test_by_default_the_shipped_samples_are_taken(tmp_path, monkeypatch):
+    G = Painter()
+    monkeypatch.setattr(bank, "bundled_bank", lambda generator: tmp_path / "shipped.safetensors")
+    assert bank.usual_samples(G, [FIRST]) == 10_000
+    bank.labelled(G, [FIRST], samples=300, path=tmp_path / "shipped.safetensors")
+    assert bank.usual_samples(G, [FIRST]) == 300
+    assert bank.usual_samples(G, [FIRST, SECOND]) == bank.usual_samples(G, [FIRST], seed=1) == 10_000
+    G.batches.clear()
+    (found,) = LinearSVM(scorer=FIRST).find(G)
+    assert found.scores["held_out"] == 18 and sum(G.batches) == 128  # for the unit; nothing is labelled
