@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from directions.attributes import Scorer
 from directions.bank import BUNDLED_SUFFIX, SampleBank, labelled
@@ -27,15 +28,15 @@ from directions.bars import Bars
 from directions.calibration import MOST, times
 from directions.catalog import bundled_directions, folder_of, save
 from directions.combining import (
+    Combination,
     assemble,
     boundary_candidates,
-    combine,
     component_candidates,
-    corrected,
     gram_matrix,
+    search,
 )
 from directions.ganspace import components
-from directions.judging import Judgement, judge, kept
+from directions.judging import SAMPLES, Judgement, judge, kept
 from directions.methods import Progress
 from directions.score import all_scorers, baseline_of, default_scorers, measure
 from editkit.direction import Direction
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SCREEN_STRENGTHS = (-2.0, 2.0)
-_CORRECTIONS = 2
 _SCREEN_SEED, _CORRECTION_SEED = 200_000, 300_000
 
 
@@ -67,8 +67,8 @@ def build(
     count: int = 0,
     samples: int = 20_000,
     labels: int = 8000,
-    screened: int = 24,
-    confirmed: int = 64,
+    screened: int = 16,
+    confirmed: int = SAMPLES,
     root: Path | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Bundled, ...]:
@@ -115,18 +115,19 @@ def build(
     effects = torch.tensor(rows, dtype=torch.float64).T  # [scores, candidates]
     passed: list[Bundled] = []
     for index, target in enumerate(against.deviation):
-        combined = combine(effects, gram, index, bars=bars)
+
+        def measured(combination: Combination, target: str = target) -> Tensor:
+            made = assemble(candidates, combination, name=target, bars=bars, most=MOST)
+            return torch.tensor(moved(made, made.strength, _CORRECTION_SEED), dtype=torch.float64)
+
+        combined = search(effects, gram, index, measured, bars=bars)
         if combined is None:
             log.info("%s: out of reach", target)
-            continue
-        made = assemble(candidates, combined, name=target, bars=bars, most=MOST)
-        for _ in range(_CORRECTIONS):
-            seen = torch.tensor(moved(made, made.strength, _CORRECTION_SEED), dtype=torch.float64)
-            combined = corrected(combined, effects, gram, index, seen)
+        else:
             made = assemble(candidates, combined, name=target, bars=bars, most=MOST)
-        judgement = judge(G, made, scorers=scorers, against=against, target=target, bars=bars, samples=confirmed)
-        one = _judged(G, made, judgement, bars)
-        passed += [] if one is None else [one]
+            judgement = judge(G, made, scorers=scorers, against=against, target=target, bars=bars, samples=confirmed)
+            one = _judged(G, made, judgement, bars)
+            passed += [] if one is None else [one]
         report(labels + labels * (len(candidates) + index + 1) // steps, 2 * labels)
     if not passed:
         raise DirectionError(

@@ -8,7 +8,8 @@ What is measured of the combination is then fed back: c + (E^T E + ridge Q)^-1 E
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ from editkit.errors import DirectionError
 if TYPE_CHECKING:
     from editkit.generator import Generator
 
-_RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+_RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01)
+_CORRECTIONS = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,36 +48,49 @@ class Combination:
     ridge: float
 
 
-def combine(effects: Tensor, gram: Tensor, target: int, *, bars: Bars) -> Combination | None:
+def combine(effects: Tensor, gram: Tensor, target: int, *, bars: Bars, ridge: float) -> Combination | None:
     """The combination for one score, from E [scores, candidates] and Q [candidates, candidates].
 
-    Of the ridges the strongest is taken that predicts leakage within half of the bar (what is predicted is not what
-    will be measured), else the one that predicts the least. None where a unit is out of reach with all of them.
+    None where a unit is out of reach.
     """
     wanted = torch.zeros(len(effects), dtype=torch.float64)
     wanted[target] = 1.0
+    c = _solved(effects, gram, ridge, wanted)
+    effect = float(effects[target] @ c)
+    if effect <= 0:
+        return None
+    length = float((c @ gram @ c).clamp(min=0).sqrt()) / effect
+    return Combination(weights=c / effect, length=length, ridge=ridge) if length * bars.effect <= bars.reach else None
+
+
+def search(
+    effects: Tensor, gram: Tensor, target: int, measured: Callable[[Combination], Tensor], *, bars: Bars
+) -> Combination | None:
+    """The combination that leaks least as measured, over ridges from the strongest and corrections of each.
+
+    ``measured`` gives the effects [scores] of a combination's unit. The search ends where leakage is below half of the
+    bar: what is measured on other samples will differ. None where a unit is out of reach.
+    """
     best: tuple[float, Combination] | None = None
     for ridge in _RIDGES:
-        c = _solved(effects, gram, ridge, wanted)
-        predicted = effects @ c
-        effect = float(predicted[target])
-        if effect <= 0:
-            continue
-        length = float((c @ gram @ c).clamp(min=0).sqrt()) / effect
-        if not length * bars.effect <= bars.reach:
-            continue
-        others = predicted[torch.arange(len(predicted)) != target].abs()
-        leakage = float(others.max()) / effect if len(others) else 0.0
-        if best is None or leakage < best[0]:
-            best = leakage, Combination(weights=c / effect, length=length, ridge=ridge)
-        if leakage <= bars.leakage / 2:
-            break
+        found = combine(effects, gram, target, bars=bars, ridge=ridge)
+        for _ in range(1 + _CORRECTIONS):
+            if found is None or found.length * bars.effect > bars.reach:
+                break
+            seen = measured(found)
+            leakage = _leakage(seen, target)
+            if best is not None and leakage >= best[0]:
+                break
+            best = leakage, found
+            if leakage <= bars.leakage / 2:
+                return found
+            found = corrected(found, effects, gram, target, seen)
     return None if best is None else best[1]
 
 
 def corrected(found: Combination, effects: Tensor, gram: Tensor, target: int, measured: Tensor) -> Combination:
     """The combination after one correction by ``measured`` [scores], the effects of its unit."""
-    error = -measured
+    error = -measured.double()
     error[target] += 1.0
     weights = found.weights + _solved(effects, gram, found.ridge, error)
     return Combination(weights=weights, length=float((weights @ gram @ weights).clamp(min=0).sqrt()), ridge=found.ridge)
@@ -135,6 +150,13 @@ def assemble(candidates: Sequence[Direction], found: Combination, *, name: str, 
         reference="Shen et al. 2020, section 2.2; combined: directions/combining.py",
         scores={},
     )
+
+
+def _leakage(seen: Tensor, target: int) -> float:
+    """Largest other effect over that on the target; infinite where the target goes the wrong way."""
+    others = seen[torch.arange(len(seen)) != target].abs()
+    main = float(seen[target])
+    return (float(others.max()) if len(others) else 0.0) / main if main > 0 else math.inf
 
 
 def _solved(effects: Tensor, gram: Tensor, ridge: float, wanted: Tensor) -> Tensor:

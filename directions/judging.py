@@ -25,7 +25,7 @@ from editkit.rendering import render
 if TYPE_CHECKING:
     from editkit.generator import Generator
 
-SEED, SAMPLES = 100_000, 64
+SEED, SAMPLES = 100_000, 48
 """Seeds directions are judged on, apart from those that they are found on."""
 KEPT_SAMPLES = 16
 _LEAST_KNOWN = 1000  # samples in the bank from which separability is told

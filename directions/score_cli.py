@@ -29,7 +29,7 @@ def add_options(score: argparse.ArgumentParser) -> None:
         help="the score that it should move (default: that of its name, or the one it moves most): brightness, "
         "contrast, sharpness, warmth, saturation, background; of faces age, gender_presentation, yaw, smile_width",
     )
-    score.add_argument("--samples", type=positive, default=64, metavar="N", help="to edit (default: 64)")
+    score.add_argument("--samples", type=positive, default=48, metavar="N", help="to edit (default: 48)")
     score.add_argument("--seed", type=int, default=100_000, help="of the first (default: 100000)")
     score.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
     score.add_argument("--rows", type=positive, default=4, metavar="N", help="of the strip (default: 4)")

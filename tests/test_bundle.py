@@ -10,7 +10,7 @@ from directions import bank, bars, bundle, catalog
 from directions.attributes import Scorer
 from directions.bank import SampleBank
 from directions.bars import Bars
-from directions.combining import Combination, boundary_candidates, combine, corrected, gram_matrix, row_ranges
+from directions.combining import Combination, boundary_candidates, combine, corrected, gram_matrix, row_ranges, search
 from directions.judging import judge
 from editkit.direction import Direction
 from editkit.errors import DirectionError
@@ -84,11 +84,28 @@ def test_scores_that_go_together_cannot_pass(tmp_path):
 def test_reach_limits_how_far_an_edit_goes():
     gram = torch.eye(6, dtype=torch.float64) / 3
     effects = torch.tensor([[0.4, 0.4, 0.4, 0, 0, 0], [0, 0, 0, 0.1, 0.1, 0.1]], dtype=torch.float64)
-    found = combine(effects, gram, 0, bars=Bars(reach=3.0))
+    found = combine(effects, gram, 0, bars=Bars(reach=3.0), ridge=0.1)
     assert float(effects[0] @ found.weights) == pytest.approx(1)
     assert found.length == pytest.approx(1 / 1.2)  # 0.4 from each range of rows
-    assert combine(effects, gram, 1, bars=Bars(reach=3.0)) is None  # 0.3 a deviation: 0.9 within reach
-    assert combine(effects, gram, 1, bars=Bars(reach=3.5)) is not None
+    assert combine(effects, gram, 1, bars=Bars(reach=3.0), ridge=0.1) is None  # 0.3 a deviation: 0.9 within reach
+    assert combine(effects, gram, 1, bars=Bars(reach=3.5), ridge=0.1) is not None
+
+
+def test_the_search_follows_what_is_measured_and_not_what_is_predicted():
+    """Candidates seem to be clean, and are not: only a correction by what is measured of them helps."""
+    gram, seeming = torch.eye(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    true = torch.tensor([[1.0, 0.0], [0.5, 1.0]], dtype=torch.float64)
+    found = search(seeming, gram, 0, lambda one: true @ one.weights, bars=Bars())
+    effects = true @ found.weights
+    assert float(effects[1].abs() / effects[0]) < 0.15
+    assert search(seeming, gram, 0, lambda one: true @ one.weights, bars=Bars(reach=0.5)) is None
+
+
+def test_a_correction_that_makes_it_worse_is_not_taken():
+    gram, effects = torch.eye(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    seen = iter([torch.tensor([1.0, 0.4]), *[torch.tensor([0.1, 5.0])] * 20])
+    found = search(effects, gram, 0, lambda one: next(seen), bars=Bars())
+    assert found.weights.tolist() == pytest.approx([1.0, 0.0])
 
 
 def test_a_correction_removes_what_was_measured():
