@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from directions.catalog import load, names, resolve
+    from directions.boundary import LinearSVM
+    from directions.catalog import load, names, offered, resolve
+    from directions.labels import Labelled
     from directions.methods import find
 
-__all__ = ["find", "load", "names", "resolve"]
+__all__ = ["Labelled", "LinearSVM", "find", "load", "names", "offered", "resolve"]
 
 _HOMES = {
+    "Labelled": "directions.labels",
+    "LinearSVM": "directions.boundary",
     "find": "directions.methods",
     "load": "directions.catalog",
     "names": "directions.catalog",
+    "offered": "directions.catalog",
     "resolve": "directions.catalog",
 }
 

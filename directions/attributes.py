@@ -12,6 +12,8 @@ somebody is. Nothing here identifies anyone.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from editkit.errors import UsageError
 from editkit.networks.features import FaceAttributes, FeatureNetwork
-from editkit.perceptual import feature_network
+from editkit.perceptual import bundled_weights, feature_network
 
 _BATCH = 64
 
@@ -34,18 +36,30 @@ class Scorer:
         unit: what a score counts: "eye distances".
         measure: images [N, 3, R, R] in [-1, 1] -> scores [N].
         description: one sentence, with the sign's meaning.
+        face: for scorers of the feature network, what to read off its attributes: several share one pass then.
     """
 
     name: str
     unit: str
     measure: Callable[[Tensor], Tensor] = field(repr=False)
     description: str = ""
+    face: Callable[[FaceAttributes], Tensor] | None = field(default=None, repr=False)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Score images [N, 3, R, R] -> float32 [N]. Raises UsageError on another shape, in or out."""
+    @property
+    def identity(self) -> str:
+        """What its scores may be kept under: changes with name, unit, description and the network's weights."""
+        parts = [self.name, self.unit, self.description, _weights_digest() if self.face is not None else ""]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+    def __call__(self, images: Tensor, *, attributes: FaceAttributes | None = None) -> Tensor:
+        """Score images [N, 3, R, R] -> float32 [N]. Raises UsageError on another shape, in or out.
+
+        ``attributes`` of these images, where they are known already.
+        """
         if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
             raise UsageError(f"The scorer {self.name!r} needs images [N, 3, R, R], got {tuple(images.shape)}.")
-        scores = self.measure(images)
+        known = self.face is not None and attributes is not None
+        scores = self.face(attributes) if known else self.measure(images)  # type: ignore[misc, arg-type]
         if scores.shape != (len(images),):
             raise UsageError(f"The scorer {self.name!r} gave {tuple(scores.shape)}, one number an image is needed.")
         return scores.float()
@@ -110,10 +124,13 @@ BUILT_IN: dict[str, Callable[[], Scorer]] = {
 
 
 def scorer(name: str) -> Scorer:
-    """A built-in scorer by its name. Raises UsageError, listing the names, when there is none."""
-    if name not in BUILT_IN:
-        raise UsageError(f"No scorer is called {name!r}; there are {', '.join(BUILT_IN)}.")
-    return BUILT_IN[name]()
+    """A built-in scorer, of faces or of image statistics, by its name. Raises UsageError, listing the names."""
+    from directions import image_statistics  # whose scorers are of this module's type
+
+    known = {**BUILT_IN, **image_statistics.BUILT_IN}
+    if name not in known:
+        raise UsageError(f"No scorer is called {name!r}; there are {', '.join(known)}.")
+    return known[name]()
 
 
 def label(images: Tensor, scorers: Sequence[Scorer]) -> dict[str, Tensor]:
@@ -125,7 +142,8 @@ def label(images: Tensor, scorers: Sequence[Scorer]) -> dict[str, Tensor]:
     if not names or len(set(names)) < len(names):
         raise UsageError(f"Labelling needs scorers with different names, got {names or 'none'}.")
     with torch.no_grad():
-        return {each.name: each(images).double().cpu() for each in scorers}
+        found = face_attributes(images) if any(each.face is not None for each in scorers) else None
+        return {each.name: each(images, attributes=found).double().cpu() for each in scorers}
 
 
 def face_attributes(images: Tensor, *, network: FeatureNetwork | None = None) -> FaceAttributes:
@@ -141,7 +159,19 @@ def face_attributes(images: Tensor, *, network: FeatureNetwork | None = None) ->
 
 
 def _scorer(name: str, unit: str, read: Callable[[FaceAttributes], Tensor], description: str) -> Scorer:
-    return Scorer(name=name, unit=unit, measure=lambda images: read(face_attributes(images)), description=description)
+    return Scorer(
+        name=name,
+        unit=unit,
+        measure=lambda images: read(face_attributes(images)),
+        description=description,
+        face=read,
+    )
+
+
+@functools.cache
+def _weights_digest() -> str:
+    path = bundled_weights()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _eye_distance(found: FaceAttributes) -> Tensor:

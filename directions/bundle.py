@@ -1,17 +1,19 @@
 """The rebuild step of a generator's bundled directions: from nothing to files named for what they do.
 
-1. Principal components of W (``directions.ganspace``), each limited to an early, a middle and a late range of rows.
-   Row 0 stays out: it drives the learned placement, which an edit of a photo should not move.
-2. Each of these is measured against every scorer: a matrix E [scores, candidates] of effects.
-3. For each score the combination c of components that moves it by one standard deviation and the others by none, in
-   the linear approximation: minimise |E c - e_score|^2 + ridge |c|^2, |c| in standard deviations of W.
-4. Each combination is measured again, on other seeds and over its range; those that keep the bars are written, scaled
-   to one standard deviation of their score a unit.
+1. A sample bank (``directions.bank``) is labelled, and kept beside the directions: seeds and scores.
+2. Candidates: the boundary of every score (``directions.boundary``) and, if asked for, principal components of W
+   (``directions.ganspace``), each limited to an early, a middle and a late range of rows. Row 0 stays out: it drives
+   the learned placement, which an edit of a photo should not move.
+3. Each is measured against every scorer, and for each score the combination is taken that moves it alone
+   (``directions.combining``), corrected by what is measured of it.
+4. Each combination is judged on other seeds (``directions.judging``); those that pass the bars are written, a unit
+   being one standard deviation of its score.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +23,22 @@ import torch
 from torch import Tensor
 
 from directions.attributes import Scorer
+from directions.bank import BUNDLED_SUFFIX, SampleBank, labelled
+from directions.bars import Bars
+from directions.calibration import MOST, times
 from directions.catalog import bundled_directions, folder_of, save
-from directions.ganspace import Components, components, direction
+from directions.combining import (
+    Combination,
+    assemble,
+    boundary_candidates,
+    component_candidates,
+    gram_matrix,
+    search,
+)
+from directions.ganspace import components
+from directions.judging import SAMPLES, Judgement, judge, kept
 from directions.methods import Progress
-from directions.score import Measurement, baseline, default_scorers, measure
+from directions.score import all_scorers, baseline_of, default_scorers, measure
 from editkit.direction import Direction
 from editkit.errors import DirectionError
 
@@ -33,34 +47,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 _SCREEN_STRENGTHS = (-2.0, 2.0)
-_CONFIRM_SEED, _SCREEN_SEED = 300_000, 200_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bars:
-    """What a direction must keep to be bundled.
-
-    Attributes:
-        reach: how far from a sample an edit may go, in standard deviations of W (root mean square over edited rows).
-        effect: standard deviations of its score that it must move within that reach.
-        monotonicity: share of samples whose score goes the right way at every step.
-        leakage: largest effect on another score, as a share of its own.
-    """
-
-    reach: float = 3.0
-    effect: float = 1.0
-    monotonicity: float = 0.8
-    leakage: float = 0.6
+_SCREEN_SEED, _CORRECTION_SEED = 200_000, 300_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Bundled:
-    """A direction that was kept, with what was measured on fresh seeds per unit of it."""
+    """A direction that was kept, and how it was judged."""
 
     direction: Direction
-    measurement: Measurement
+    judgement: Judgement
 
 
 def build(
@@ -68,22 +64,23 @@ def build(
     *,
     scorers: Sequence[Scorer] | None = None,
     bars: Bars | None = None,
-    count: int = 20,
+    count: int = 0,
     samples: int = 20_000,
-    screened: int = 24,
-    confirmed: int = 64,
+    labels: int = 8000,
+    screened: int = 16,
+    confirmed: int = SAMPLES,
     root: Path | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Bundled, ...]:
-    """Find, judge and write the directions of ``G``; stale files of its folder go. Deterministic.
+    """Find, judge and write the directions of ``G`` and their sample bank; stale files go. Deterministic.
 
     Args:
-        scorers: ``default_scorers()`` by default.
+        scorers: ``default_scorers()`` by default; the bank then knows ``all_scorers()``.
         bars: what to keep.
-        count: components of W to combine.
-        samples: for the components.
-        screened: latents a candidate is screened on.
-        confirmed: latents a direction is confirmed on.
+        count: components of W to combine as well; samples: for these components.
+        labels: samples of the bank; those that are labelled already are not labelled again.
+        screened: latents a candidate, and a correction, is measured on.
+        confirmed: latents a direction is judged on.
         root: where the folder of the generator goes; the package's own bundle by default.
         on_progress: called with (done, total) pictures rendered so far, about.
 
@@ -91,103 +88,79 @@ def build(
         DirectionError: nothing keeps the bars, or a scorer fails.
         OutputError: nothing can be written.
     """
-    scorers, bars = default_scorers() if scorers is None else scorers, bars or Bars()
-    found = components(G, samples=max(samples, 2 * G.spec.w_dim), count=min(count, G.spec.w_dim))
-    against = baseline(G, scorers, samples=max(8 * screened, 256))
-    candidates, shares = _candidates(G, found)
-    total = len(candidates) * len(_SCREEN_STRENGTHS) * screened + len(against.deviation) * 5 * confirmed
+    faces = "face" in (G.spec.domain or "")
+    known = tuple(scorers or all_scorers(faces=faces))
+    scorers, bars, root = scorers or default_scorers(faces=faces), bars or Bars(), root or bundled_directions()
+    place = root / f"{G.spec.id[:12]}{BUNDLED_SUFFIX}"
+    report = on_progress or (lambda done, total: None)
+    bank = labelled(G, known, samples=labels, on_progress=lambda done, _: report(done, 2 * labels))
+    # As it will be read back, so that a rebuild on top of the bank that it wrote gives the same directions.
+    bank = replace(bank, scores={name: values.half().float() for name, values in bank.scores.items()})
+    against = baseline_of(G, {each.name: bank.scores[each.name] for each in scorers})
+    candidates = boundary_candidates(G, bank, scorers)
+    if count:
+        found = components(G, samples=max(samples, 2 * G.spec.w_dim), count=min(count, G.spec.w_dim))
+        candidates += component_candidates(G, found)
+    gram = gram_matrix(G, candidates, _deviation(G, bank))
+    steps = len(candidates) + len(against.deviation)
+
+    def moved(one: Direction, strengths: Sequence[float], seed: int) -> list[float]:
+        seen = measure(G, one, scorers, against=against, samples=screened, seed=seed, strengths=strengths)
+        return [seen.effects[name] for name in against.deviation]
+
     rows = []
     for done, candidate in enumerate(candidates, start=1):
-        seen = measure(
-            G, candidate, scorers, against=against, samples=screened, seed=_SCREEN_SEED, strengths=_SCREEN_STRENGTHS
-        )
-        rows.append([seen.effects[name] for name in against.deviation])
-        if on_progress is not None:
-            on_progress(done * len(_SCREEN_STRENGTHS) * screened, total)
+        rows.append(moved(candidate, _SCREEN_STRENGTHS, _SCREEN_SEED))
+        report(labels + labels * done // steps, 2 * labels)
     effects = torch.tensor(rows, dtype=torch.float64).T  # [scores, candidates]
-    kept = []
+    passed: list[Bundled] = []
     for index, target in enumerate(against.deviation):
-        combined = combine(effects, shares, index, bars=bars)
+
+        def measured(combination: Combination, target: str = target) -> Tensor:
+            made = assemble(candidates, combination, name=target, bars=bars, most=MOST)
+            return torch.tensor(moved(made, made.strength, _CORRECTION_SEED), dtype=torch.float64)
+
+        combined = search(effects, gram, index, measured, bars=bars)
         if combined is None:
             log.info("%s: out of reach", target)
         else:
-            made = _assembled(candidates, *combined, target=target, bars=bars)
-            seen = measure(G, made, scorers, against=against, samples=confirmed, seed=_CONFIRM_SEED)
-            if _keeps(bars, made, seen):
-                kept.append(Bundled(direction=replace(made, scores=seen.as_scores(target)), measurement=seen))
-        if on_progress is not None:
-            on_progress(total - (len(against.deviation) - index - 1) * 5 * confirmed, total)
-    if not kept:
+            made = assemble(candidates, combined, name=target, bars=bars, most=MOST)
+            judgement = judge(G, made, scorers=scorers, against=against, target=target, bars=bars, samples=confirmed)
+            one = _judged(G, made, judgement, bars)
+            passed += [] if one is None else [one]
+        report(labels + labels * (len(candidates) + index + 1) // steps, 2 * labels)
+    if not passed:
         raise DirectionError(
             f"no direction of {G.spec.name!r} moves a score by {bars.effect} standard deviations within the bars; "
             "train the generator longer, or allow more leakage"
         )
-    _write(G, [bundled.direction for bundled in kept], root or bundled_directions())
-    return tuple(kept)
+    _write(G, [bundled.direction for bundled in passed], root)
+    bank.save(place, dtype=torch.float16)
+    return tuple(passed)
 
 
-def combine(effects: Tensor, shares: Tensor, target: int, *, bars: Bars) -> tuple[Tensor, float] | None:
-    """The combination c [candidates] of length 1 for one score, and its predicted effect per unit of length.
+def _judged(G: Generator, made: Direction, found: Judgement, bars: Bars) -> Bundled | None:
+    """The direction with a unit of one standard deviation as judged, and its figures; None where it misses the bars.
 
-    ``effects`` is E [scores, candidates], ``shares`` [candidates] the share of edited rows that each candidate moves:
-    |c|^2 = sum of shares c^2. Of the ridges, the strongest that predicts leakage within the bars is taken, else the one
-    that predicts the least. None if none reaches the effect.
+    A longer vector over a shorter range makes the same pictures, so nothing needs to be measured again.
     """
-    wanted = torch.zeros(len(effects), dtype=torch.float64)
-    wanted[target] = 1.0
-    best: tuple[float, Tensor, float] | None = None
-    for ridge in _RIDGES:
-        c = torch.linalg.solve(effects.T @ effects + ridge * torch.diag(shares), effects.T @ wanted)
-        length = float((shares * c.square()).sum().sqrt())
-        if length <= 0:
-            continue
-        predicted = effects @ c / length
-        effect = float(predicted[target])
-        if effect * bars.reach < bars.effect:
-            continue
-        others = predicted[torch.arange(len(predicted)) != target].abs()
-        leakage = float(others.max()) / effect if len(others) else 0.0
-        if best is None or leakage < best[0]:
-            best = leakage, c / length, effect
-        if leakage <= bars.leakage / 2:  # half, as what is predicted is not what will be measured
-            break
-    return None if best is None else best[1:]
+    high = math.floor(100 * made.strength[1] * found.measurement.effects[found.target]) / 100
+    if high < 1:
+        log.info("%s: only %.2f standard deviations are in reach", made.name, high)
+        return None
+    scale = made.strength[1] / high
+    scaled = found.scaled(scale, bars)
+    log.info("%s: %s", made.name, "; ".join(scaled.failures) or "kept")
+    if scaled.failures:
+        return None
+    done = replace(times(made, scale), strength=(-high, high))
+    judgement = replace(scaled, kept=kept(G, done))
+    return Bundled(direction=judgement.applied(done), judgement=judgement)
 
 
-def _candidates(G: Generator, found: Components) -> tuple[list[Direction], Tensor]:
-    """Every component on the early, middle and late rows of 1 to num_ws - 1, and the share of these rows of each."""
-    rows = torch.arange(min(1, G.spec.num_ws - 1), G.spec.num_ws)
-    ranges = [part.tolist() for part in rows.tensor_split(3) if len(part)]
-    usable = [index for index in range(len(found)) if float(found.deviations[index] / found.deviations[0]) > 1e-6]
-    made = [direction(G, found, index, layers=layers) for index in usable for layers in ranges]
-    shares = [len(layers) / len(rows) for _ in usable for layers in ranges]
-    return made, torch.tensor(shares, dtype=torch.float64)
-
-
-def _assembled(
-    candidates: Sequence[Direction], weights: Tensor, effect: float, *, target: str, bars: Bars
-) -> Direction:
-    """The combination as a direction that moves ``target`` by one standard deviation a unit, as predicted."""
-    high = min(3.0, round(bars.reach * effect, 1))
-    stacked = torch.stack([candidate.named_tensors()["w+"] for candidate in candidates])  # [candidates, rows, w_dim]
-    return replace(
-        candidates[0],
-        name=target,
-        vector=torch.einsum("c,crd->rd", weights.float() / effect, stacked),
-        strength=(-high, high),
-        unit=f"one standard deviation of {target} over the generator's samples",
-        method="ganspace, components combined by measured effect",
-        scores={},
-    )
-
-
-def _keeps(bars: Bars, made: Direction, seen: Measurement) -> bool:
-    target, high = made.name, made.strength[1]
-    reached, monotone, leaked = seen.effects[target] * high, seen.monotonicity[target], seen.worst_leakage(target)
-    good = reached >= bars.effect and monotone >= bars.monotonicity and leaked <= bars.leakage
-    figures = f"{reached:.2f} sd at strength {high:g}, monotone on {monotone:.0%}, leakage {leaked:.2f}"
-    log.info("%s: %s, %s", target, "kept" if good else "dropped", figures)
-    return good
+def _deviation(G: Generator, bank: SampleBank) -> float:
+    """Root mean square distance of w from its mean."""
+    return math.sqrt(float(bank.latents(G, count=min(len(bank), 2000)).tensor[:, 0].double().var(0).sum()))
 
 
 def _write(G: Generator, made: Sequence[Direction], root: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from directions.bars import failures
 from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
 from editkit.errors import DirectionError, GeneratorMismatchError
@@ -26,6 +27,11 @@ _SUFFIX = ".safetensors"
 def names(G: Generator) -> tuple[str, ...]:
     """Names of the directions at hand for ``G``, sorted."""
     return tuple(sorted(find_files(G.spec)))
+
+
+def offered(G: Generator) -> tuple[str, ...]:
+    """Names of those that pass the bars (``directions.bars``), by the figures in their files: what a page offers."""
+    return tuple(name for name, path in sorted(find_files(G.spec).items()) if not failures(Direction.load(path)))
 
 
 def load(G: Generator, name: str) -> Direction:

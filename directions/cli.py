@@ -1,4 +1,4 @@
-"""``editkit directions``: list, show, find and rebuild directions."""
+"""``editkit directions``: list, show, find, score, export and rebuild directions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from directions import find_cli, score_cli
 from editkit.command import Output, add_action, add_command
-from editkit.option_types import add_class_option, number_list
+from editkit.option_types import add_class_option, positive
 
 if TYPE_CHECKING:
-    from directions.score import Measurement
     from editkit.direction import Direction
     from editkit.generator import Generator
     from editkit.labels import Classes
-
-METHODS = ("ganspace",)
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,7 +26,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[
             ("editkit directions list", "what is at hand for the default generator"),
             ("editkit directions show warmth --image warmth.png", "its figures, and a picture of what it does"),
-            ("editkit directions find --method ganspace --count 5", "make directions by PCA and keep them"),
+            ("editkit directions find --method svm --attribute age", "make one from a scorer, judge it and keep it"),
+            ("editkit directions score warmth --image warmth.png", "judge it on fresh samples"),
         ],
     )
     parser.set_defaults(run=run_list, generator=None, device="auto")  # without an action it lists
@@ -55,20 +54,31 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     find = _add(
         actions,
         "find",
-        "find directions, measure what they do and keep them",
-        run_find,
+        "find directions, judge what they do and keep them",
+        find_cli.run_find,
+        examples=find_cli.EXAMPLES,
+    )
+    find_cli.add_options(find)
+    score = _add(
+        actions,
+        "score",
+        "judge a direction: effect, leakage, monotonicity, what is kept",
+        score_cli.run_score,
+        examples=score_cli.EXAMPLES,
+    )
+    score_cli.add_options(score)
+    export = _add(
+        actions,
+        "export",
+        "write a direction to a file, to keep or to give away",
+        run_export,
         examples=[
-            ("editkit directions find --method ganspace --count 5", "the first five components of W"),
-            ("editkit directions find --method ganspace --layers 1-4 --out mine", "early rows only, kept in mine/"),
+            ("editkit directions export warmth --out warmth.safetensors", "with its figures, range and generator id"),
+            ("editkit directions export warmth --out warmth.npy", "the bare numbers, for other programs"),
         ],
     )
-    find.add_argument("--method", choices=METHODS, default=METHODS[0], help="how (default: ganspace, PCA of W)")
-    find.add_argument("--count", type=int, default=10, metavar="N", help="how many (default: 10)")
-    find.add_argument("--samples", type=int, default=20_000, metavar="N", help="of W (default: 20000)")
-    find.add_argument("--seed", type=int, default=0, help="of the first sample (default: 0)")
-    add_class_option(find)
-    find.add_argument("--layers", type=number_list, metavar="ROWS", help="rows of W+, such as 1-4,7 (default: all)")
-    find.add_argument("--out", type=Path, metavar="DIR", help="where to keep them (default: the user's own folder)")
+    export.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors, .npy or (in s) .npz")
     build = _add(
         actions,
         "build",
@@ -78,25 +88,31 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     build.add_argument("--out", type=Path, metavar="DIR", help="instead of the package's own folder")
     build.add_argument(
-        "--leakage", type=float, default=0.6, metavar="SHARE", help="largest effect on another score (default: 0.6)"
+        "--leakage", type=float, default=0.3, metavar="SHARE", help="largest effect on another score (default: 0.3)"
+    )
+    build.add_argument("--labels", type=positive, default=8000, metavar="N", help="samples of the bank (default: 8000)")
+    build.add_argument(
+        "--components", type=int, default=0, metavar="N", help="of W, combined with the boundaries (default: 0)"
     )
     build.add_argument("--sheet", type=Path, metavar="DIR", help="write a strip of each direction there")
 
 
 def run_list(args: argparse.Namespace) -> int:
-    """Names with range and what they were measured to do."""
-    from directions import catalog
+    """Names with range and unit, and which miss the bars."""
+    from directions import bars, catalog
     from editkit.direction import Direction
 
-    G = _generator(args)
+    G = load_asked(args)
     with Output(args) as output:
         output.put("generator", {"id": G.spec.id, "name": G.spec.name})
         rows = [Direction.load(path) for _, path in sorted(catalog.find_files(G.spec).items())]
-        output.put("directions", [row.header() for row in rows])
+        missed = [bars.failures(row) for row in rows]
+        output.put("directions", [{**r.header(), "offered": not m} for r, m in zip(rows, missed, strict=True)])
         if not rows:
             output.say(f"none for {G.spec.name}; make some with `editkit directions find`")
-        for row in rows:
-            output.say(f"{row.name:<22} {row.strength[0]:+.1f} to {row.strength[1]:+.1f}  {row.space:<2}  {row.unit}")
+        for row, failures in zip(rows, missed, strict=True):
+            line = f"{row.name:<22} {row.strength[0]:+.1f} to {row.strength[1]:+.1f}  {row.space:<2}  {row.unit}"
+            output.say(f"{line}{'' if not failures else f' (not offered: {failures[0]})'}")
     return 0
 
 
@@ -104,7 +120,7 @@ def run_show(args: argparse.Namespace) -> int:
     """Everything that is known of one direction, and a strip."""
     from directions import catalog
 
-    G = _generator(args)
+    G = load_asked(args)
     direction = catalog.load(G, args.name)
     with Output(args) as output:
         header = {**direction.header(), "touches_placement": direction.touches_placement}
@@ -115,37 +131,23 @@ def run_show(args: argparse.Namespace) -> int:
         for key, value in direction.scores.items():
             output.say(f"  {key:<24} {value:+.3f}")
         if args.image is not None:
-            _write_strip(G, direction, args.image, samples=args.samples, seed=args.seed, classes=args.label)
+            write_strip(G, direction, args.image, samples=args.samples, seed=args.seed, classes=args.label)
             output.put("image", args.image)
             output.say(f"wrote {args.image}")
     return 0
 
 
-def run_find(args: argparse.Namespace) -> int:
-    """Find directions, measure them, name what they do, keep them."""
-    from dataclasses import replace
+def run_export(args: argparse.Namespace) -> int:
+    """Write one direction to a file."""
+    from directions.export import write_direction
 
-    from directions import catalog, score
-    from directions.ganspace import GanSpace
-    from directions.methods import find
-
-    G = _generator(args)
+    G = load_asked(args)
+    direction = score_cli.asked(G, args.name)
     with Output(args) as output:
-        method = GanSpace(
-            count=args.count, samples=args.samples, seed=args.seed, layers=args.layers, classes=args.label
-        )
-        found = find(G, method, on_progress=output.counter("sampling"))
-        scorers = score.default_scorers(faces=_shows_faces(G))
-        against = score.baseline(G, scorers, classes=args.label)
-        kept = []
-        for direction in found:
-            seen = score.measure(G, direction, scorers, against=against, classes=args.label)
-            measured = replace(direction, scores={**direction.scores, **seen.as_scores()})
-            path = catalog.save(G, measured, folder=args.out)
-            kept.append({**measured.header(), "file": path, "does": score.propose_name(seen)[0]})
-            output.say(f"{direction.name:<12} {_summary(seen)}")
-            output.say(f"{'':<12} {path}")
-        output.put("directions", kept)
+        write_direction(args.out, direction)
+        output.put("name", direction.name)
+        output.put("file", args.out)
+        output.say(f"wrote {args.out}")
     return 0
 
 
@@ -155,16 +157,18 @@ def run_build(args: argparse.Namespace) -> int:
     from directions.catalog import bundled_directions, folder_of
     from editkit.files import ensure_folder
 
-    G = _generator(args)
+    G = load_asked(args)
     with Output(args) as output:
         scorers = score.default_scorers(faces=_shows_faces(G))
         bars, report = bundle.Bars(leakage=args.leakage), output.counter("rendering")
-        made = bundle.build(G, scorers=scorers, bars=bars, root=args.out, on_progress=report)
+        made = bundle.build(
+            G, scorers=scorers, bars=bars, labels=args.labels, count=args.components, root=args.out, on_progress=report
+        )
         for one in made:
             name = one.direction.name
-            output.say(f"{name:<22} to {one.direction.strength[1]:+.1f}  {_summary(one.measurement, name)}")
+            output.say(f"{name:<22} to {one.direction.strength[1]:+.1f}  {find_cli.summary(one.judgement)}")
             if args.sheet is not None:
-                _write_strip(G, one.direction, ensure_folder(args.sheet) / f"{name}.png", samples=6, seed=0)
+                write_strip(G, one.direction, ensure_folder(args.sheet) / f"{name}.png", samples=6, seed=0)
         output.put("directions", [one.direction.header() for one in made])
         place = folder_of(G.spec.id, args.out or bundled_directions())
         output.put("folder", place)
@@ -188,7 +192,8 @@ def _add(
     return parser
 
 
-def _generator(args: argparse.Namespace) -> Generator:
+def load_asked(args: argparse.Namespace) -> Generator:
+    """The generator that ``--generator`` names, on ``--device``."""
     from editkit.generator import load_generator
 
     return load_generator(args.generator, device=args.device)
@@ -198,17 +203,10 @@ def _shows_faces(G: Generator) -> bool:
     return "face" in (G.spec.domain or "")
 
 
-def _summary(seen: Measurement, target: str | None = None) -> str:
-    name = target or seen.target
-    return (
-        f"{name} {seen.effects[name]:+.2f} sd a unit, monotone on {seen.monotonicity[name]:.0%}, "
-        f"leakage {seen.worst_leakage(name):.2f}"
-    )
-
-
-def _write_strip(
+def write_strip(
     G: Generator, direction: Direction, path: Path, *, samples: int, seed: int, classes: Classes | None = None
 ) -> None:
+    """A strip of generated samples, see ``directions.strips``."""
     from directions.score import sample_latents
     from directions.strips import strip
     from editkit.photo import write_image

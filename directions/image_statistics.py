@@ -1,4 +1,4 @@
-"""Scorers that need no network: brightness, contrast, warmth, saturation and detail of a picture.
+"""Scorers that need no network: brightness, contrast, warmth, saturation, detail, sharpness and background.
 
 Convention: images are float32 [N, 3, R, R] in [-1, 1]; scores are in the same range's units unless said otherwise.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 from directions.attributes import Scorer
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_CORNER = 3 / 16  # side of the upper corners, in image widths: above the shoulders and beside the hair
 
 
 def brightness() -> Scorer:
@@ -44,18 +45,34 @@ def detail() -> Scorer:
     return _scorer("detail", _detail, "Mean absolute luma difference of neighbours; more is sharper or noisier.")
 
 
+def sharpness() -> Scorer:
+    """Logarithm of the Laplacian's standard deviation over that of luma: contrast and brightness cancel out."""
+    return _scorer(
+        "sharpness", _sharpness, "Fine over coarse luma differences; more is sharper or noisier.", unit="log 10"
+    )
+
+
+def background() -> Scorer:
+    """How much lighter the upper corners are than the middle of the picture, where an aligned face is."""
+    return _scorer("background", _background, "Luma of the upper corners minus that of the middle, where the face is.")
+
+
 BUILT_IN: dict[str, Callable[[], Scorer]] = {
     "brightness": brightness,
     "contrast": contrast,
     "warmth": warmth,
     "saturation": saturation,
     "detail": detail,
+    "sharpness": sharpness,
+    "background": background,
 }
 """Name -> the function that makes the scorer."""
 
 
-def _scorer(name: str, measure: Callable[[Tensor], Tensor], description: str) -> Scorer:
-    return Scorer(name=name, unit="image range [-1, 1]", measure=measure, description=description)
+def _scorer(
+    name: str, measure: Callable[[Tensor], Tensor], description: str, *, unit: str = "image range [-1, 1]"
+) -> Scorer:
+    return Scorer(name=name, unit=unit, measure=measure, description=description)
 
 
 def _luma(images: Tensor) -> Tensor:
@@ -68,3 +85,18 @@ def _detail(images: Tensor) -> Tensor:
     across = luma.diff(dim=2).abs().mean((1, 2))
     down = luma.diff(dim=1).abs().mean((1, 2))
     return 0.5 * (across + down)
+
+
+def _sharpness(images: Tensor) -> Tensor:
+    luma = _luma(images)
+    laplacian = (
+        4 * luma[:, 1:-1, 1:-1] - luma[:, :-2, 1:-1] - luma[:, 2:, 1:-1] - luma[:, 1:-1, :-2] - luma[:, 1:-1, 2:]
+    )
+    return torch.log10(laplacian.std((1, 2)).clamp(min=1e-6) / luma.std((1, 2)).clamp(min=1e-6))
+
+
+def _background(images: Tensor) -> Tensor:
+    luma = _luma(images)
+    side, quarter = max(1, round(_CORNER * luma.shape[2])), luma.shape[2] // 4
+    corners = torch.cat([luma[:, :side, :side], luma[:, :side, -side:]], dim=2).mean((1, 2))
+    return corners - luma[:, quarter : 3 * quarter, quarter : 3 * quarter].mean((1, 2))

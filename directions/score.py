@@ -17,6 +17,7 @@ from torch import Tensor
 from directions import attributes, image_statistics
 from directions.attributes import Scorer
 from directions.methods import Progress
+from directions.spaces import in_space
 from editkit.direction import Direction
 from editkit.edits import Edit, apply_edits
 from editkit.errors import DirectionError
@@ -94,15 +95,21 @@ class Measurement:
 
 
 def default_scorers(*, faces: bool = True) -> tuple[Scorer, ...]:
-    """The scores that bundled directions are measured by: image statistics and, for faces, what the network reads.
+    """The scores that directions are judged by: image statistics and, for faces, what the network reads.
 
     Where the feature network's weights are not at hand, the statistics alone.
     """
-    statistics = (image_statistics.brightness, image_statistics.contrast)
-    colours = (image_statistics.warmth, image_statistics.saturation)
+    statistics = (image_statistics.brightness, image_statistics.contrast, image_statistics.sharpness)
+    colours = (image_statistics.warmth, image_statistics.saturation, image_statistics.background)
     face = (attributes.age, attributes.gender_presentation, attributes.yaw, attributes.smile_width)
-    at_hand = faces and bundled_weights().is_file()
-    return tuple(make() for make in (*statistics, *colours, *(face if at_hand else ())))
+    return tuple(make() for make in (*statistics, *colours, *(face if _read_faces(faces) else ())))
+
+
+def all_scorers(*, faces: bool = True) -> tuple[Scorer, ...]:
+    """Those of ``default_scorers`` and every other built-in one: what a shipped sample bank knows."""
+    first = default_scorers(faces=faces)
+    made = {**image_statistics.BUILT_IN, **(attributes.BUILT_IN if _read_faces(faces) else {})}
+    return first + tuple(make() for name, make in made.items() if name not in {each.name for each in first})
 
 
 def sample_latents(G: Generator, *, samples: int, seed: int = 0, classes: Classes | None = None) -> Latent:
@@ -128,9 +135,15 @@ def baseline(
     """
     if samples < 2:
         raise DirectionError(f"a standard deviation needs at least 2 samples, got {samples}")
-    scores = _scored(G, sample_latents(G, samples=samples, seed=seed, classes=classes), scorers, batch)
-    mean = {name: float(values.mean()) for name, values in scores.items()}
-    deviation = {name: float(values.std()) for name, values in scores.items()}
+    return baseline_of(G, _scored(G, sample_latents(G, samples=samples, seed=seed, classes=classes), scorers, batch))
+
+
+def baseline_of(G: Generator, scores: Mapping[str, Tensor]) -> Baseline:
+    """The baseline of scores [N] of unedited samples of ``G``, by name. Raises DirectionError where none varies."""
+    samples = min(len(values) for values in scores.values())
+    doubles = {name: values.double() for name, values in scores.items()}
+    mean = {name: float(values.mean()) for name, values in doubles.items()}
+    deviation = {name: float(values.std()) for name, values in doubles.items()}
     # Below a millionth of its size a score is constant up to rounding, and dividing by that would call noise an effect.
     kept = [name for name in scores if deviation[name] > 1e-6 * max(1.0, abs(mean[name]))]
     if not kept:
@@ -178,7 +191,7 @@ def measure(
     steps = sorted(set(torch.linspace(low, high, 5).tolist() if strengths is None else map(float, strengths)))
     if len(steps) < 2 or samples < 1:
         raise DirectionError(f"measuring needs two strengths and a sample, got {len(steps)} and {samples}")
-    latents = sample_latents(G, samples=samples, seed=seed, classes=classes)
+    latents = in_space(G, sample_latents(G, samples=samples, seed=seed, classes=classes), direction)
     rows: list[dict[str, Tensor]] = []
     for done, strength in enumerate(steps, start=1):
         rows.append(_scored(G, apply_edits(latents, Edit(direction, strength)), scorers, batch))
@@ -201,6 +214,10 @@ def propose_name(measurement: Measurement) -> tuple[str, int]:
     """The score that the direction moves most, and the sign of the strength that gives more of it."""
     target = measurement.target
     return target, 1 if measurement.effects[target] >= 0 else -1
+
+
+def _read_faces(faces: bool) -> bool:
+    return faces and bundled_weights().is_file()
 
 
 def _scored(G: Generator, latents: Latent, scorers: Sequence[Scorer], batch: int) -> dict[str, Tensor]:

@@ -1,17 +1,20 @@
-"""`editkit directions`: list, show, find and build on a generator of two matrices."""
+"""`editkit directions`: list, show, find, score, export and build on a generator of two matrices."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from linear_generator import LinearGenerator
 
 from directions import catalog, score
+from directions.bank import SampleBank
 from editkit import cli
 from editkit.direction import Direction
 from editkit.option_types import number_list
+from editkit.sampling import sample_w
 
 
 @pytest.fixture
@@ -42,7 +45,10 @@ def test_list_and_show(G, capsys, tmp_path):
     catalog.save(G, warmth)
     for action in (["list"], []):
         code, printed = run(capsys, *action)
-        assert code == 0 and printed.out.split() == ["warmth", "-3.0", "to", "+3.0", "w", "one", "sd"]
+        assert code == 0 and printed.out.split() == [
+            *("warmth", "-3.0", "to", "+3.0", "w", "one", "sd"),
+            *("(not", "offered:", "it", "was", "never", "judged)"),
+        ]
     code, printed = run(capsys, "show", "warmth", "--image", tmp_path / "w.png", "--samples", 2)
     assert code == 0 and "touches_placement  True" in printed.out and "+0.250" in printed.out
     from PIL import Image
@@ -55,7 +61,7 @@ def test_list_and_show(G, capsys, tmp_path):
     assert json.loads(printed.out)["directions"][0]["name"] == "warmth"
 
 
-def test_find(G, capsys, tmp_path):
+def test_find_by_pca(G, capsys, tmp_path):
     code, printed = run(
         capsys, "find", "--count", 2, "--samples", 300, "--layers", "1-2", "--out", tmp_path / "mine", "--json"
     )
@@ -67,19 +73,124 @@ def test_find(G, capsys, tmp_path):
     assert not kept.touches_placement and f"effect:{found[0]['does']}" in kept.scores
 
 
-def test_build(G, capsys, tmp_path):
+def test_find_by_svm(G, capsys):
+    arguments = ("find", "--method", "svm", "--samples", 400, "--layers", "1-2")
+    code, printed = run(capsys, *arguments, "--attribute", "brightness", "--attribute", "warmth")
+    assert code == 0, printed.err
+    assert "held-out samples apart (95 % interval" in printed.out and "brightness +1." in printed.out
+    assert catalog.names(G) == ("brightness", "warmth")
+    kept = catalog.load(G, "brightness")
+    assert kept.method == "linear svm" and not kept.touches_placement and kept.scores["accuracy"] > 0.9
+    assert kept.scores["effect:brightness"] == pytest.approx(1, abs=0.15)
+    G.batches.clear()
+    code, printed = run(capsys, *arguments, "--attribute", "brightness", "--name", "lighter", "--json")
+    assert code == 0 and sum(G.batches) <= 480, "labelled again"  # 128 for the unit, 352 to judge
+    assert json.loads(printed.out)["directions"][0]["name"] == "lighter"
+
+
+def test_find_from_a_table_and_from_folders(G, capsys, tmp_path):
+    latents = sample_w(G, range(60))
+    sides = (latents.tensor[:, 0, 0] > G.w_avg[0]).tolist()
+    rows = "".join(f"{seed},{int(side)}\n" for seed, side in enumerate(sides))
+    (tmp_path / "labels.csv").write_text("seed,tall\n" + rows)
+    code, printed = run(capsys, "find", "--method", "svm", "--labels", tmp_path / "labels.csv")
+    assert code == 0, printed.err
+    assert catalog.load(G, "tall").reference.startswith("labels.csv, 60 rows")
+    for seed, side in enumerate(sides):
+        place = tmp_path / ("with" if side else "without") / str(seed)
+        place.mkdir(parents=True)
+        latents[seed].as_w_plus().save(place / "latent.safetensors")
+    folders = ("--with", tmp_path / "with", "--without", tmp_path / "without")
+    code, printed = run(capsys, "find", "--method", "svm", *folders, "--name", "hat")
+    assert code == 0 and catalog.load(G, "hat").space == "w+"
+    code, printed = run(capsys, "find", "--method", "svm", *folders)
+    assert code == 2 and "need --name" in printed.err
+    code, printed = run(capsys, "find", "--method", "svm", "--with", tmp_path / "with", "--name", "hat")
+    assert code == 2 and "--with and --without together" in printed.err
     code, printed = run(
-        capsys, "build", "--leakage", 0.9, "--out", tmp_path / "made", "--sheet", tmp_path / "sheets", "--json"
+        capsys, "find", "--method", "svm", "--with", tmp_path, "--without", tmp_path / "x", "--name", "a"
     )
+    assert code == 1 and "is not a folder" in printed.err
+
+
+def test_score(G, capsys, tmp_path):
+    catalog.save(G, Direction(name="tone", vector=torch.tensor([1.0, 0, 0, 0]), space="w", generator=G.spec.id))
+    code, printed = run(capsys, "score", "tone", "--samples", 4, "--image", tmp_path / "tone.png", "--rows", 2)
+    assert code == 0, printed.err
+    assert "sd a unit" in printed.out and "tone: not offered" in printed.out and "kept at one unit" in printed.out
+    from PIL import Image
+
+    with Image.open(tmp_path / "tone.png") as picture:
+        assert picture.size == (5 * 18 + 2, 2 * 18 + 2)
+    file = catalog.find_files(G.spec)["tone"]
+    code, printed = run(capsys, "score", file, "--samples", 4, "--target", "warmth", "--json", "--save")
+    found = json.loads(printed.out)
+    assert code == 0 and found["target"] == "warmth" and set(found["leakage"]) == set(found["effects"]) - {"warmth"}
+    assert catalog.load(G, "tone").scores["effect:warmth"] == pytest.approx(found["effects"]["warmth"], abs=1e-3)
+    code, printed = run(capsys, "list", "--json")
+    assert json.loads(printed.out)["directions"][0]["offered"] is False
+    code, printed = run(capsys, "score", "tone", "--target", "charm")
+    assert code == 1 and "no score 'charm'" in printed.err
+
+
+def test_export(G, capsys, tmp_path):
+    vector = torch.tensor([1.0, 0, 2.0, 0])
+    catalog.save(G, Direction(name="tone", vector=vector, space="w", generator=G.spec.id, scores={"leakage": 0.5}))
+    styles = {"L0": torch.ones(3), "L1": torch.zeros(2)}
+    catalog.save(G, Direction(name="style", vector=styles, space="s", generator=G.spec.id))
+    for name in ("tone.safetensors", "tone.npy", "tone.npz"):
+        assert run(capsys, "export", "tone", "--out", tmp_path / name)[0] == 0
+    assert Direction.load(tmp_path / "tone.safetensors").scores == {"leakage": 0.5}
+    assert np.load(tmp_path / "tone.npy").tolist() == [1, 0, 2, 0]
+    assert np.load(tmp_path / "tone.npz")["vector"].tolist() == [1, 0, 2, 0]
+    assert run(capsys, "export", "style", "--out", tmp_path / "style.npz")[0] == 0
+    assert sorted(np.load(tmp_path / "style.npz")) == ["L0", "L1"]
+    code, printed = run(capsys, "export", "style", "--out", tmp_path / "style.npy")
+    assert code == 2 and "write a .npz" in printed.err
+    code, printed = run(capsys, "export", "tone", "--out", tmp_path / "tone.pkl")
+    assert code == 2 and ".safetensors, .npy, .npz" in printed.err
+
+
+def test_files_with_objects_or_of_another_generator(G, capsys, tmp_path):
+    torch.save({"w": torch.ones(4)}, tmp_path / "pickled.safetensors")
+    code, printed = run(capsys, "score", tmp_path / "pickled.safetensors")
+    assert code == 1 and "not a readable safetensors file" in printed.err
+    other = LinearGenerator(name="other")
+    Direction(name="x", vector=torch.ones(4), space="w", generator=other.spec.id).save(tmp_path / "x.safetensors")
+    code, printed = run(capsys, "score", tmp_path / "x.safetensors")
+    assert code == 1 and other.spec.id[:12] in printed.err
+    Direction(name="x", vector=torch.ones(5), space="w", generator=G.spec.id).save(tmp_path / "x.safetensors")
+    code, printed = run(capsys, "export", tmp_path / "x.safetensors", "--out", tmp_path / "y.npy")
+    assert code == 1 and "needs [4]" in printed.err
+
+
+def test_build(G, capsys, tmp_path):
+    options = ("--leakage", 0.9, "--labels", 200, "--out", tmp_path / "made", "--sheet", tmp_path / "sheets")
+    code, printed = run(capsys, "build", *options, "--json")
     assert code == 0, printed.err
     made = json.loads(printed.out)
     names = [one["name"] for one in made["directions"]]
-    assert names and set(names) <= {"brightness", "contrast", "warmth", "saturation"}
+    assert names and set(names) <= {one.name for one in score.default_scorers(faces=False)}
     assert sorted(p.stem for p in (tmp_path / "sheets").iterdir()) == sorted(names)
     assert sorted(p.stem for p in (tmp_path / "made" / G.spec.id[:12]).iterdir()) == sorted(names)
+    assert len(SampleBank.load(tmp_path / "made" / f"{G.spec.id[:12]}.bank.safetensors")) == 200
 
 
-@pytest.mark.parametrize("arguments", [["dance"], ["find", "--method", "magic"], ["find", "--layers", "a"], ["show"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dance"],
+        ["find", "--method", "magic"],
+        ["find", "--layers", "a"],
+        ["find", "--layers", "4-"],
+        ["find", "--method", "svm"],
+        ["find", "--method", "svm", "--attribute", "charm"],
+        ["find", "--method", "svm", "--attribute", "warmth", "--attribute", "contrast", "--name", "x"],
+        ["show"],
+        ["score"],
+        ["export", "tone"],
+    ],
+)
 def test_wrong_use(G, capsys, arguments):
     assert run(capsys, *arguments)[0] == 2
 

@@ -166,12 +166,31 @@ def test_image_statistics_mean_what_they_say() -> None:
     assert float(image_statistics.detail()(stripes)) == pytest.approx(0.5)
 
 
+def test_sharpness_is_of_fine_luma_whatever_the_contrast() -> None:
+    made, blurred = image_statistics.sharpness(), torch.nn.functional.avg_pool2d(pictures(4), 3, 1)
+    assert (made(blurred) < made(pictures(4)[..., 1:-1, 1:-1])).all()
+    assert torch.allclose(made(0.5 * pictures(4) + 0.1), made(pictures(4)), atol=1e-4)
+    assert torch.isfinite(made(torch.zeros(1, 3, 8, 8))).all()
+
+
+def test_background_compares_the_upper_corners_with_the_middle() -> None:
+    picture = torch.zeros(1, 3, 64, 64)
+    made = image_statistics.background()
+    assert float(made(picture)) == 0 and float(made(picture + 0.3)) == pytest.approx(0, abs=1e-6)
+    picture[..., :12, :12] = 1.0
+    assert float(made(picture)) == pytest.approx(0.5)
+    picture[..., 16:48, 16:48] = 1.0
+    picture[..., 50:, :] = -1.0  # the lower corners do not count
+    assert float(made(picture)) == pytest.approx(-0.5)
+
+
 def test_labels_by_name_and_what_is_refused() -> None:
     scorers = [attributes.scorer("age"), image_statistics.warmth()]
     labels = attributes.label(pictures(2), scorers)
     assert list(labels) == ["age", "warmth"] and labels["age"].dtype == torch.float64
     with pytest.raises(UsageError, match="No scorer is called 'charm'; there are age"):
         attributes.scorer("charm")
+    assert attributes.scorer("warmth").name == "warmth"
     with pytest.raises(UsageError, match="different names"):
         attributes.label(pictures(2), [scorers[0], scorers[0]])
     with pytest.raises(UsageError, match=r"needs images \[N, 3, R, R\]"):

@@ -5,7 +5,7 @@ import torch
 from linear_generator import LinearGenerator
 
 import directions
-from directions import bundle, catalog, ganspace, score
+from directions import catalog, ganspace, score
 from directions.attributes import Scorer
 from directions.methods import find
 from directions.strips import strip
@@ -159,44 +159,14 @@ def test_bad_measurements():
 
 def test_default_scorers_without_weights(monkeypatch, tmp_path):
     monkeypatch.setattr(score, "bundled_weights", lambda: tmp_path / "none")
-    assert [one.name for one in score.default_scorers()] == ["brightness", "contrast", "warmth", "saturation"]
-
-
-def test_a_bundle_separates_what_components_mix(tmp_path):
-    G = Painter(num_ws=4)
-    stale = catalog.folder_of(G.spec.id, tmp_path / "made") / "old.safetensors"
-    stale.parent.mkdir(parents=True)
-    stale.write_bytes(b"old")
-    steps = []
-    made = bundle.build(
-        G, scorers=SCORERS, samples=500, count=4, root=tmp_path / "made", on_progress=lambda *step: steps.append(step)
-    )
-    assert [one.direction.name for one in made] == ["first", "second", "third"]
-    for one in made:
-        name, seen = one.direction.name, one.measurement
-        assert seen.effects[name] == pytest.approx(1, rel=0.1)  # a unit is a standard deviation of the score
-        assert seen.worst_leakage(name) < 0.3 and seen.monotonicity[name] == 1.0
-        assert one.direction.strength[1] >= 1 and not one.direction.touches_placement
-        again = Direction.load(stale.parent / f"{name}.safetensors")
-        assert torch.equal(again.vector, one.direction.vector) and again.scores["leakage"] < 0.3
-    assert not stale.exists()
-    assert steps[-1][0] == steps[-1][1] and steps == sorted(steps)
-
-
-def test_reach_limits_how_far_an_edit_goes():
-    """The length of W is in deviations of the edited rows: moving all three ranges by c has length c."""
-    shares = torch.full((6,), 1 / 3, dtype=torch.float64)
-    effects = torch.tensor([[0.4, 0.4, 0.4, 0, 0, 0], [0, 0, 0, 0.1, 0.1, 0.1]], dtype=torch.float64)
-    weights, effect = bundle.combine(effects, shares, 0, bars=bundle.Bars(reach=3.0))
-    assert float((shares * weights.square()).sum()) == pytest.approx(1)
-    assert effect == pytest.approx(1.2)  # 0.4 from each range
-    assert bundle.combine(effects, shares, 1, bars=bundle.Bars(reach=3.0)) is None  # 0.3 a unit: 0.9 within reach
-    assert bundle.combine(effects, shares, 1, bars=bundle.Bars(reach=3.5)) is not None
-
-
-def test_nothing_to_bundle():
-    with pytest.raises(DirectionError, match="no direction of 'linear'"):
-        bundle.build(Painter(), scorers=SCORERS, samples=100, bars=bundle.Bars(effect=1000.0))
+    assert [one.name for one in score.default_scorers()] == [
+        "brightness",
+        "contrast",
+        "sharpness",
+        "warmth",
+        "saturation",
+        "background",
+    ]
 
 
 def test_catalogue(tmp_path):
@@ -261,7 +231,7 @@ def test_a_real_network_end_to_end(tmp_path):
     found = find(G, ganspace.GanSpace(count=2, samples=200))
     scorers = score.default_scorers(faces=False)
     seen = score.measure(G, found[0], scorers, against=score.baseline(G, scorers, samples=16), samples=2)
-    assert set(seen.effects) <= {"brightness", "contrast", "warmth", "saturation"} and seen.effects[seen.target] != 0
+    assert set(seen.effects) <= {one.name for one in scorers} and seen.effects[seen.target] != 0
     catalog.save(G, found[0])
     loaded = directions.load(G, "pca-0")
     edited = apply_edits(G.map(z_from_seeds([0], G.spec.z_dim)), Edit(loaded, 1.0))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from editkit import cli
+from editkit.direction import Direction
 from editkit.errors import EditkitError
+from editkit.generator import random_generator
+from train import rebuild
 from train.rebuild import show_main_job
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,3 +46,25 @@ def test_every_picture_of_the_documentation_is_shown_somewhere_or_a_sheet_of_the
         if f"images/{path.name}" not in texts and not path.name.startswith("faces64_samples")
     ]
     assert not stray
+
+
+def test_directions_and_banks_of_former_generators_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "bundled_directions", lambda: tmp_path)
+    monkeypatch.setattr(rebuild, "bundled_bank", lambda generator: tmp_path / f"{generator[:12]}.bank.safetensors")
+    for generator in ("a" * 12, "b" * 12):
+        (tmp_path / generator).mkdir()
+        (tmp_path / f"{generator}.bank.safetensors").write_bytes(b"bank")
+    (tmp_path / "README.md").write_bytes(b"kept")
+    said: list[str] = []
+    rebuild.remove_former("b" * 64, said.append)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "b" * 12, f"{'b' * 12}.bank.safetensors"]
+    assert len(said) == 2
+
+
+def test_strips_of_directions_are_those_that_there_are(tmp_path: Path) -> None:
+    G = random_generator(seed=1, resolution=16)
+    (tmp_path / "direction_old.png").write_bytes(b"old")
+    (tmp_path / "compare.png").write_bytes(b"kept")
+    one = Direction(name="tone", vector=torch.ones(G.spec.w_dim), space="w", generator=G.spec.id)
+    rebuild.show_directions(G, [one], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.png", "direction_tone.png"]

@@ -1,4 +1,5 @@
-"""Everything that depends on the bundled generator, rebuilt in order: sheets, directions, main job, figures, card."""
+"""Everything that depends on the bundled generator, rebuilt in order: sheets, directions with their sample bank and
+strips, main job, figures, card."""
 
 from __future__ import annotations
 
@@ -7,13 +8,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from directions.bank import BUNDLED_SUFFIX, bundled_bank
 from directions.bundle import build
 from directions.catalog import bundled_directions, folder_of
+from directions.score import sample_latents
+from directions.strips import strip
 from editkit import cli
 from editkit.checkpoints.header import read_header
+from editkit.direction import Direction
 from editkit.errors import EditkitError
 from editkit.files import ensure_folder, write_bytes, write_text
-from editkit.generator import DEFAULT, MODELS, load_generator
+from editkit.generator import DEFAULT, MODELS, Generator, load_generator
 from editkit.photo import write_image
 from editkit.rendering import image_grid
 from train.faces import load_faces
@@ -21,6 +26,7 @@ from train.generator_card import generator_card
 from train.generator_evaluation import evaluate, sample
 
 Progress = Callable[[str], None]
+STRIP_SEED = 100_000  # faces that no search has seen
 
 
 def rebuild(
@@ -52,11 +58,8 @@ def rebuild(
     say(f"{DEFAULT}: sheets of samples in {sheets}")
     made = build(G)
     say("directions: " + ", ".join(item.direction.name for item in made))
-    current = folder_of(G.spec.id, bundled_directions())
-    for folder in bundled_directions().iterdir():
-        if folder.is_dir() and folder != current and folder.name != "__pycache__":
-            shutil.rmtree(folder)  # directions of a generator that is no longer bundled
-            say(f"removed {folder.name}, of a former generator")
+    remove_former(G.spec.id, say)
+    show_directions(G, [item.direction for item in made], sheets)
     show_main_job(sheets / "compare.png")
     say(f"main job: {sheets / 'compare.png'}")
     resolution = G.spec.resolution
@@ -71,6 +74,31 @@ def rebuild(
     )
     write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, [m.direction for m in made]))
     say(f"card: {MODELS / DEFAULT}.md")
+
+
+def remove_former(generator: str, say: Progress) -> None:
+    """Removes the directions and sample banks of generators that are no longer bundled."""
+    current = {folder_of(generator, bundled_directions()), bundled_bank(generator)}
+    for path in bundled_directions().iterdir():
+        if path in current or path.name == "__pycache__":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name.endswith(BUNDLED_SUFFIX):
+            path.unlink()
+        else:
+            continue
+        say(f"removed {path.name}, of a former generator")
+
+
+def show_directions(G: Generator, made: Sequence[Direction], sheets: Path) -> None:
+    """A strip of each direction on generated faces, and none of those that are gone: ``direction_<name>.png``."""
+    latents = sample_latents(G, samples=4, seed=STRIP_SEED)
+    written = {sheets / f"direction_{one.name}.png" for one in made}
+    for one in made:
+        write_image(sheets / f"direction_{one.name}.png", strip(G, one, latents))
+    for path in set(sheets.glob("direction_*.png")) - written:
+        path.unlink()
 
 
 def show_main_job(picture: Path) -> None:

@@ -1,0 +1,55 @@
+"""The bars: what a direction must have been measured to do before it is offered without being asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from editkit.direction import Direction
+
+_EFFECT = "effect:"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bars:
+    """Least and largest figures of a direction that is offered by default.
+
+    Attributes:
+        effect: standard deviations of its score that a unit must move, to two decimals.
+        leakage: largest effect on another score, as a share of its own.
+        monotonicity: share of samples whose score goes the right way at every step of the range.
+        reach: how far from a sample an edit may go, in standard deviations of W (root mean square over edited rows).
+    """
+
+    effect: float = 1.0
+    leakage: float = 0.3
+    monotonicity: float = 0.9
+    reach: float = 3.0
+
+    def failures(self, scores: Mapping[str, float], target: str) -> tuple[str, ...]:
+        """Which bars ``Direction.scores`` miss, in words; empty for a direction that passes."""
+        effect, leakage = scores.get(f"{_EFFECT}{target}"), scores.get("leakage")
+        monotonicity = scores.get("monotonicity")
+        if effect is None or leakage is None or monotonicity is None:
+            return ("it was never judged",)
+        missed = []
+        if round(abs(effect), 2) < self.effect:
+            missed.append(f"a unit moves {target} by {abs(effect):.2f} sd, below {self.effect:g}")
+        if leakage > self.leakage:
+            missed.append(f"leakage of {leakage:.2f} is above {self.leakage:g}")
+        if monotonicity < self.monotonicity:
+            missed.append(f"monotone on {monotonicity:.0%} of samples, below {self.monotonicity:.0%}")
+        return tuple(missed)
+
+
+def target_of(direction: Direction) -> str | None:
+    """The score that a direction is judged by: that of its name, else the one it moves most; None if never judged."""
+    effects = {key.removeprefix(_EFFECT): abs(v) for key, v in direction.scores.items() if key.startswith(_EFFECT)}
+    if direction.name in effects:
+        return direction.name
+    return max(effects, key=lambda name: effects[name], default=None)
+
+
+def failures(direction: Direction, bars: Bars | None = None) -> tuple[str, ...]:
+    """Which bars a direction misses by the figures in its file, in words; empty for one that passes."""
+    return (bars or Bars()).failures(direction.scores, target_of(direction) or direction.name)

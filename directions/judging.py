@@ -1,0 +1,163 @@
+"""Judging a direction: how much a unit does, to what else, how surely, and how much of the picture is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from directions.attributes import Scorer
+from directions.bank import known
+from directions.bars import Bars
+from directions.boundary import LinearSVM, fit
+from directions.calibration import known_baseline
+from directions.labels import Labelled
+from directions.methods import Progress
+from directions.score import Baseline, Measurement, default_scorers, measure, sample_latents
+from directions.spaces import Space, Where, features, in_space
+from editkit.direction import Direction
+from editkit.edits import Edit, apply_edits
+from editkit.errors import DirectionError
+from editkit.labels import Classes
+from editkit.perceptual import Bundled, bundled_weights
+from editkit.rendering import render
+
+if TYPE_CHECKING:
+    from editkit.generator import Generator
+
+SEED, SAMPLES = 100_000, 48
+"""Seeds directions are judged on, apart from those that they are found on."""
+KEPT_SAMPLES = 16
+_LEAST_KNOWN = 1000  # samples in the bank from which separability is told
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Judgement:
+    """What was measured of a direction.
+
+    Attributes:
+        target: the score that it is meant to move: that of its name, else the one it moves most.
+        measurement: effects and monotonicity on every score.
+        kept: how much of the rest is kept at one unit: 1 less the perceptual distance between a sample and its edit, in
+            distances between two samples. 1 is untouched, 0 as different as another sample. None without the network.
+        separability: of the target in the direction's space, see ``boundary.separability``: 1 is perfectly linear, 2
+            not at all. None where the sample bank knows too few samples.
+        failures: bars that it misses, in words.
+    """
+
+    target: str
+    measurement: Measurement
+    kept: float | None
+    separability: float | None
+    failures: tuple[str, ...]
+
+    def figures(self) -> dict[str, float]:
+        """Flat figures for ``Direction.scores``."""
+        found = self.measurement.as_scores(self.target)
+        if self.kept is not None:
+            found["kept"] = round(self.kept, 4)
+        if self.separability is not None:
+            found["separability"] = round(self.separability, 4)
+        return found
+
+    def scaled(self, factor: float, bars: Bars | None = None) -> Judgement:
+        """The judgement of ``factor`` times the vector over the range divided by ``factor``: the same pictures."""
+        seen = self.measurement
+        measurement = replace(
+            seen,
+            effects={name: factor * effect for name, effect in seen.effects.items()},
+            strengths=tuple(strength / factor for strength in seen.strengths),
+        )
+        failures = (bars or Bars()).failures(measurement.as_scores(self.target), self.target)
+        return replace(self, measurement=measurement, failures=failures)
+
+    def applied(self, direction: Direction) -> Direction:
+        """``direction`` with these figures among its scores."""
+        old = {name: value for name, value in direction.scores.items() if not name.startswith("effect:")}
+        return replace(direction, scores={**old, **self.figures()})
+
+
+def judge(
+    G: Generator,
+    direction: Direction,
+    *,
+    scorers: Sequence[Scorer] | None = None,
+    against: Baseline | None = None,
+    target: str | None = None,
+    bars: Bars | None = None,
+    samples: int = SAMPLES,
+    seed: int = SEED,
+    classes: Classes | None = None,
+    on_progress: Progress | None = None,
+) -> Judgement:
+    """Edit samples that no search has seen, over the direction's range, and score them.
+
+    Args:
+        scorers: ``default_scorers()`` by default, for a generator of faces those of faces too.
+        against: deviations of these scores; from the sample bank by default, which is labelled where it lacks them.
+        target: the score that it should move; that of its name by default, or the one that it moves most.
+        bars: what to hold it against.
+        samples, seed: of the seeds ``seed`` and up.
+        classes: of a conditional generator, see ``editkit.labels``.
+        on_progress: called with (done, total) strengths.
+
+    Raises:
+        GeneratorMismatchError: the direction belongs to another generator.
+        DirectionError: no such score, or one that gives NaN.
+    """
+    direction.check(G.spec)
+    if scorers is None:
+        scorers = default_scorers(faces="face" in (G.spec.domain or ""))
+    if target is not None and target not in {each.name for each in scorers}:
+        raise DirectionError(f"no score {target!r} is measured; there are {', '.join(s.name for s in scorers)}")
+    against = against or known_baseline(G, scorers, classes=classes)
+    seen = measure(
+        G,
+        direction,
+        scorers,
+        against=against,
+        samples=samples,
+        seed=seed,
+        classes=classes,
+        on_progress=on_progress,
+    )
+    target = target or (direction.name if direction.name in seen.effects else seen.target)
+    if target not in seen.effects:
+        raise DirectionError(f"{target} does not vary over the samples of {G.spec.name!r}; judge by another score")
+    return Judgement(
+        target=target,
+        measurement=seen,
+        kept=kept(G, direction, samples=min(samples, KEPT_SAMPLES), seed=seed, classes=classes),
+        separability=_separability(G, direction, [s for s in scorers if s.name == target], classes=classes),
+        failures=(bars or Bars()).failures(seen.as_scores(target), target),
+    )
+
+
+def kept(
+    G: Generator,
+    direction: Direction,
+    *,
+    samples: int = KEPT_SAMPLES,
+    seed: int = SEED,
+    classes: Classes | None = None,
+) -> float | None:
+    """How much of a picture is kept at one unit, see ``Judgement.kept``."""
+    if not bundled_weights().is_file() or samples < 2 or G.spec.channels != 3:
+        return None
+    latents = in_space(G, sample_latents(G, samples=samples, seed=seed, classes=classes), direction)
+    before, after = render(G, latents), render(G, apply_edits(latents, Edit(direction, 1.0)))
+    distance = Bundled().distance
+    apart = float(distance(before, before.roll(1, 0)).mean())
+    return 1 - float(distance(before, after).mean()) / apart if apart > 0 else None
+
+
+def _separability(
+    G: Generator, direction: Direction, scorers: Sequence[Scorer], *, classes: Classes | None
+) -> float | None:
+    bank = known(G, scorers)
+    if classes is not None or len(bank) < _LEAST_KNOWN:
+        return None
+    space: Space = "s" if direction.space == "s" else "w"
+    labels = Labelled.from_bank(G, bank, scorers[0].name)
+    fitted = fit(features(G, labels.latents, Where(space=space)), labels, LinearSVM(labels=labels, space=space))
+    return fitted.scores["separability"]

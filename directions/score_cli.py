@@ -1,0 +1,108 @@
+"""``editkit directions score``: judge a direction on samples that no search has seen."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from editkit.command import Output
+from editkit.option_types import add_class_option, positive
+
+if TYPE_CHECKING:
+    from directions.judging import Judgement
+    from editkit.direction import Direction
+    from editkit.generator import Generator
+
+EXAMPLES = [
+    ("editkit directions score warmth", "a table: effect, leakage and monotonicity for every score"),
+    ("editkit directions score mine/age.safetensors --image age.png --json", "of a file, with a strip; as JSON"),
+]
+
+
+def add_options(score: argparse.ArgumentParser) -> None:
+    """The options."""
+    score.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
+    score.add_argument(
+        "--target",
+        metavar="SCORE",
+        help="the score that it should move (default: that of its name, or the one it moves most): brightness, "
+        "contrast, sharpness, warmth, saturation, background; of faces age, gender_presentation, yaw, smile_width",
+    )
+    score.add_argument("--samples", type=positive, default=48, metavar="N", help="to edit (default: 48)")
+    score.add_argument("--seed", type=int, default=100_000, help="of the first (default: 100000)")
+    score.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
+    score.add_argument("--rows", type=positive, default=4, metavar="N", help="of the strip (default: 4)")
+    score.add_argument("--save", action="store_true", help="keep the figures with the direction, in your own folder")
+    add_class_option(score)
+
+
+def run_score(args: argparse.Namespace) -> int:
+    """Judge one direction."""
+    from directions import catalog
+    from directions.cli import load_asked, write_strip
+    from directions.judging import judge
+
+    G = load_asked(args)
+    direction = asked(G, args.name)
+    with Output(args) as output:
+        found = judge(
+            G,
+            direction,
+            target=args.target,
+            samples=args.samples,
+            seed=args.seed,
+            classes=args.label,
+            on_progress=output.counter("judging"),
+        )
+        for line in table(direction, found):
+            output.say(line)
+        seen = found.measurement
+        output.put("name", direction.name)
+        output.put("target", found.target)
+        output.put("effects", dict(seen.effects))
+        output.put("leakage", seen.leakage(found.target))
+        output.put("monotonicity", dict(seen.monotonicity))
+        output.put("kept", found.kept)
+        output.put("separability", found.separability)
+        output.put("strengths", seen.strengths)
+        output.put("samples", seen.samples)
+        output.put("failures", found.failures)
+        if args.save:
+            output.put("file", catalog.save(G, found.applied(direction)))
+            output.say(f"kept in {output.document['file']}")
+        if args.image is not None:
+            write_strip(G, direction, args.image, samples=args.rows, seed=args.seed, classes=args.label)
+            output.put("image", args.image)
+            output.say(f"wrote {args.image}")
+    return 0
+
+
+def asked(G: Generator, name: str) -> Direction:
+    """A direction by its name, or by its file. Raises DirectionError, GeneratorMismatchError."""
+    from directions import catalog
+    from editkit.direction import Direction
+
+    if name.endswith(".safetensors") or "/" in name or "\\" in name:
+        return Direction.load(name).check(G.spec)
+    return catalog.load(G, name)
+
+
+def table(direction: Direction, found: Judgement) -> list[str]:
+    """Lines for people: a row a score, the target first, then the largest leakage; and the verdict."""
+    seen, target = found.measurement, found.target
+    leakage = {target: 1.0, **seen.leakage(target)}
+    order = sorted(leakage, key=lambda name: (name != target, -leakage[name]))
+    lines = [f"{'score':<22} {'sd a unit':>9}  {'share':>6}  {'monotone':>8}"]
+    for name in order:
+        share = f"{leakage[name]:6.2f}" if name != target else f"{'target':>6}"
+        lines.append(f"{name:<22} {seen.effects[name]:>+9.2f}  {share}  {seen.monotonicity[name]:>8.0%}")
+    strengths = f"{seen.strengths[0]:+.1f} to {seen.strengths[-1]:+.1f}"
+    lines.append(f"{seen.samples} samples, strengths {strengths}")
+    if found.kept is not None:
+        lines.append(f"kept at one unit: {found.kept:.0%} of the distance to another sample")
+    if found.separability is not None:
+        lines.append(f"linear separability of {target}: {found.separability:.2f} (1 perfect, 2 none)")
+    verdict = "offered by default" if not found.failures else f"not offered: {'; '.join(found.failures)}"
+    lines.append(f"{direction.name}: {verdict}")
+    return lines

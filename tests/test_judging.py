@@ -1,0 +1,140 @@
+"""Judging: figures of a case worked out by hand, bars, and what is offered."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from linear_generator import LinearGenerator
+
+import directions
+from directions import catalog, judging
+from directions.attributes import Scorer
+from directions.bars import Bars, failures, target_of
+from directions.judging import judge
+from directions.score import baseline, default_scorers
+from editkit.direction import Direction
+from editkit.errors import DirectionError, GeneratorMismatchError
+from editkit.generator import random_generator
+
+
+class Painter(LinearGenerator):
+    """Three pixels show w[0], w[1] and w[0] + w[1] / 4, averaged over rows."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.basis = torch.eye(4)
+        self.paint = torch.zeros_like(self.paint)
+        self.paint[0, 0] = self.paint[1, 1] = self.paint[2, 1] = 1.0
+        self.paint[2, 0] = 0.25
+
+
+def pixel(name, column):
+    return Scorer(name=name, unit="", measure=lambda images: images[:, 0, 0, column])
+
+
+SCORERS = (pixel("first", 0), pixel("second", 1), pixel("third", 2))
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(catalog, "bundled_directions", lambda: tmp_path / "bundled")
+
+
+def push(name="first", vector=(1.0, 0.0, 0.0, 0.0), G=None, **options):
+    generator = (G or Painter()).spec.id
+    return Direction(name=name, vector=torch.tensor(vector), space="w", generator=generator, **options)
+
+
+def test_figures_and_the_bars():
+    G = Painter()
+    against = baseline(G, SCORERS, samples=4000)
+    found = judge(G, push(vector=(1.1, 0, 0, 0)), scorers=SCORERS, against=against, samples=8)
+    assert found.target == "first" and found.measurement.effects["first"] == pytest.approx(1.1, rel=0.05)
+    assert found.measurement.leakage("first")["third"] == pytest.approx(0.25 / 1.0625**0.5, rel=0.06)
+    assert found.failures == () and found.measurement.samples == 8
+    weak = judge(G, push(vector=(0.5, 0, 0, 0)), scorers=SCORERS, against=against, samples=8)
+    assert len(weak.failures) == 1 and "below 1" in weak.failures[0]
+    mixed = judge(G, push(vector=(1.1, 1.1, 0, 0)), scorers=SCORERS, against=against, samples=8)
+    assert len(mixed.failures) == 1 and "leakage" in mixed.failures[0]
+    assert (
+        judge(G, push(name="x", vector=(0, 0.5, 0, 0)), scorers=SCORERS, against=against, samples=8).target == "second"
+    )
+    asked = judge(G, push(name="x", vector=(0, 0.5, 0, 0)), scorers=SCORERS, target="third", against=against, samples=8)
+    assert asked.target == "third"
+
+
+def test_a_direction_that_goes_up_and_down_is_not_monotone():
+    G = Painter()
+    bent = Scorer(name="first", unit="", measure=lambda images: (images[:, 0, 0, 0] - G.w_avg[0] - 1).square())
+    found = judge(G, push(), scorers=[bent], samples=16)
+    assert found.measurement.monotonicity["first"] < 0.9 and any("monotone" in words for words in found.failures)
+
+
+def test_half_the_vector_over_twice_the_range_is_the_same():
+    G = Painter()
+    against = baseline(G, SCORERS, samples=400)
+    found = judge(G, push(strength=(-2.0, 2.0)), scorers=SCORERS, against=against, samples=8).scaled(0.5)
+    again = judge(G, push(vector=(0.5, 0, 0, 0), strength=(-4.0, 4.0)), scorers=SCORERS, against=against, samples=8)
+    assert found.measurement.effects["first"] == pytest.approx(again.measurement.effects["first"], rel=1e-4)
+    assert found.measurement.strengths == again.measurement.strengths
+    assert [words[:20] for words in found.failures] == [words[:20] for words in again.failures] != []
+
+
+def test_what_is_kept():
+    G = random_generator(seed=1, resolution=16)
+    vector = torch.randn(G.spec.w_dim, generator=torch.Generator().manual_seed(0))
+    small, large = (
+        judging.kept(G, Direction(name="x", vector=size * vector, space="w", generator=G.spec.id), samples=4)
+        for size in (1e-3, 1.0)
+    )
+    assert 0.9 < small <= 1 and large < small
+
+
+def test_separability_comes_from_the_sample_bank():
+    from directions.bank import labelled
+
+    G = Painter()
+    assert judge(G, push(), scorers=SCORERS, samples=4).separability is None  # too few are known
+    labelled(G, SCORERS, samples=1000)
+    assert 1.0 <= judge(G, push(), scorers=SCORERS, samples=4).separability < 1.2
+
+
+def test_figures_go_into_the_file_and_decide_what_is_offered():
+    G = Painter()
+    against = baseline(G, SCORERS, samples=1000)
+    for direction in (push(vector=(1.1, 0, 0, 0)), push("third", (0, 0.1, 0, 0)), push("never")):
+        found = judge(G, direction, scorers=SCORERS, against=against, samples=4)
+        catalog.save(G, direction if direction.name == "never" else found.applied(direction))
+    assert directions.names(G) == ("first", "never", "third") and directions.offered(G) == ("first",)
+    loaded = directions.load(G, "first")
+    assert target_of(loaded) == "first" and not failures(loaded) and loaded.scores["monotonicity"] == 1
+    assert failures(directions.load(G, "never")) == ("it was never judged",) and target_of(push("never")) is None
+    assert failures(directions.load(G, "third"), Bars(effect=0.01, leakage=1.1)) == ()
+    assert [words[:6] for words in failures(directions.load(G, "third"))] == ["a unit", "leakag"]
+
+
+def test_new_figures_replace_old_ones_and_leave_the_accuracy():
+    old = push(scores={"effect:gone": 3.0, "leakage": 9.0, "accuracy": 0.97})
+    G = Painter()
+    scores = judge(G, old, scorers=SCORERS, samples=4).applied(old).scores
+    assert "effect:gone" not in scores and scores["accuracy"] == 0.97 and scores["leakage"] < 1
+
+
+def test_wrong_use():
+    G = Painter()
+    with pytest.raises(DirectionError, match="no score 'charm' is measured; there are first, second, third"):
+        judge(G, push(), scorers=SCORERS, target="charm")
+    with pytest.raises(GeneratorMismatchError):
+        judge(Painter(name="other"), push(), scorers=SCORERS)
+    flat = Scorer(name="flat", unit="", measure=lambda images: torch.ones(len(images)))
+    with pytest.raises(DirectionError, match="flat does not vary"):
+        judge(G, push("flat"), scorers=[*SCORERS, flat], target="flat", samples=4)
+    broken = Scorer(name="broken", unit="", measure=lambda images: images[:, 0, 0, 0] * float("nan"))
+    with pytest.raises(DirectionError, match="'broken' gives NaN"):
+        judge(G, push(), scorers=[broken], samples=4)
+
+
+def test_faces_are_judged_by_what_the_network_reads():
+    names = {one.name for one in default_scorers()}
+    assert {"age", "gender_presentation", "yaw", "smile_width", "brightness", "background", "sharpness"} <= names
