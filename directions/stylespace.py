@@ -1,0 +1,243 @@
+"""StyleSpace: single channels of s, and small groups of them, that a score follows.
+
+Wu et al., "StyleSpace Analysis: Disentangled Controls for StyleGAN Image Generation" (CVPR 2021): the channels of s are
+the most disentangled of the spaces (section 3), and single ones control single attributes (section 5). Alaluf et al.,
+"Third Time's the Charm?" (2022), section 4, find the same of StyleGAN3, whose W and W+ are more entangled.
+
+Here channels are found by correlation with a score over samples. As channels vary together, the best correlated ones
+are then moved, and ranked by what that does to the score. Departure: the paper ranks by the mean over the deviation of
+some positive examples; a correlation uses all samples. ``directions.style_gradient`` needs no samples with labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from directions import score
+from directions.attributes import Scorer
+from directions.bank import labelled
+from directions.calibration import calibrated, reachable
+from directions.labels import Labelled
+from directions.methods import Progress
+from directions.spaces import Where, features, style_widths, styles
+from editkit.direction import PLACEMENT_LAYER, Direction
+from editkit.errors import DirectionError, LatentError
+from editkit.labels import Classes
+from editkit.layers import checked_names
+from editkit.sampling import sample_w
+
+if TYPE_CHECKING:
+    from editkit.generator import Generator
+
+REFERENCE = "Wu et al. 2021, section 5"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Channels:
+    """Channels of s and how much of each goes into a direction.
+
+    Attributes:
+        places: (layer, index) of each.
+        weights: [K], in standard deviations of the channel for one unit.
+        deviations: [K], of each channel over samples.
+    """
+
+    places: tuple[tuple[str, int], ...]
+    weights: Tensor
+    deviations: Tensor
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, part: slice) -> Channels:
+        return Channels(places=self.places[part], weights=self.weights[part], deviations=self.deviations[part])
+
+    def vector(self, widths: Mapping[str, int]) -> dict[str, Tensor]:
+        """Layer -> [C], zero but for these channels."""
+        found: dict[str, Tensor] = {}
+        for (layer, index), step in zip(self.places, (self.weights * self.deviations).tolist(), strict=True):
+            found.setdefault(layer, torch.zeros(widths[layer]))[index] = step
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StyleCorrelation:
+    """The method for ``directions.find``: channels of s that go with a score.
+
+    Attributes:
+        scorer: what to look for, which also gives the unit; or
+        labels: latents with numbers from anywhere, see ``directions.labels.Labelled``.
+        channels: in one direction; 1 is a single channel, the most disentangled.
+        count: how many directions, of different channels, the best first.
+        layers: names of layers of s; None for all but the placement.
+        samples: to label where there are no labels, with a bank that is kept; ``seed``: of the first.
+        tried: best correlated channels to move, if there is a scorer; at least count x channels are.
+        classes: of a conditional generator, see ``editkit.labels``.
+    """
+
+    scorer: Scorer | None = None
+    labels: Labelled | None = None
+    channels: int = 1
+    count: int = 1
+    layers: tuple[str, ...] | None = None
+    samples: int = 10_000
+    seed: int = 0
+    tried: int = 24
+    classes: Classes | None = None
+
+    def __post_init__(self) -> None:
+        if self.scorer is None and self.labels is None:
+            raise DirectionError("StyleCorrelation needs a scorer, or labels")
+        check_counts(self.channels, self.count)
+
+    def find(self, G: Generator, *, on_progress: Progress | None = None) -> tuple[Direction, ...]:
+        """Single channels are named ``<score>.<layer>.<channel>``, groups for the score. Raises DirectionError."""
+        where = Where(space="s", layers=self.layers)
+        labels = self.labels or self._labelled(G, on_progress)
+        x = features(G, labels.latents, where)  # [N, D]
+        ranked = _ranked(correlations(x, labels.scores), x.std(0), places(G, self.layers))
+        wanted = self.channels * self.count
+        if self.scorer is None:
+            groups = grouped(G, ranked[:wanted], labels.name, self.channels, "style correlation")
+            return tuple(_ranged(G, one, self.classes) for one in groups)
+        against = score.baseline(G, [self.scorer], classes=self.classes)
+        moved = _moved(G, ranked[: max(self.tried, wanted)], self.scorer, against, self.classes)
+        groups = grouped(G, moved[:wanted], self.scorer.name, self.channels, "style correlation")
+        return in_units(G, groups, self.scorer, against=against, classes=self.classes)
+
+    def _labelled(self, G: Generator, on_progress: Progress | None) -> Labelled:
+        assert self.scorer is not None
+        options = {"samples": self.samples, "seed": self.seed}
+        bank = labelled(G, [self.scorer], classes=self.classes, on_progress=on_progress, **options)  # type: ignore[arg-type]
+        return Labelled.from_bank(G, bank, self.scorer.name, classes=self.classes)
+
+
+def channel_direction(
+    G: Generator,
+    channels: Mapping[str, Mapping[int, float]],
+    *,
+    name: str,
+    samples: int = 1000,
+    classes: Classes | None = None,
+) -> Direction:
+    """Channels chosen by hand: layer -> {channel: weight}, weights in the channel's standard deviations over samples.
+
+    Raises DirectionError for a layer or channel that is not there.
+    """
+    widths = style_widths(G)
+    chosen, weights = [], []
+    for layer, parts in channels.items():
+        for index, weight in parts.items():
+            if not 0 <= index < widths.get(layer, 0):
+                known = ", ".join(f"{layer} ({width})" for layer, width in widths.items())
+                raise DirectionError(f"there is no channel {index} in layer {layer!r}; there are {known}")
+            chosen.append((layer, index))
+            weights.append(float(weight))
+    if not chosen:
+        raise DirectionError("no channels were chosen; give at least one")
+    codes = styles(G, sample_w(G, range(samples), classes=classes)).styles
+    deviations = torch.stack([codes[layer][:, index].double().std().cpu() for layer, index in chosen])
+    made = Channels(places=tuple(chosen), weights=torch.tensor(weights, dtype=torch.float64), deviations=deviations)
+    one = grouped(G, made, name, len(made), "channels by hand", single=False)[0]
+    return _ranged(G, one, classes)
+
+
+def correlations(x: Tensor, scores: Tensor) -> Tensor:
+    """Pearson's correlation of each column of x [N, D] with scores [N]; 0 for a column that does not vary."""
+    x, y = x - x.mean(0), (scores - scores.mean()).double()
+    lengths = x.norm(dim=0)
+    return torch.where(lengths > 1e-9 * lengths.max(), (y @ x) / (lengths * y.norm()).clamp(min=1e-300), 0.0)
+
+
+def places(G: Generator, layers: Sequence[str] | None) -> list[tuple[str, int]]:
+    """(layer, channel) of each column of ``features`` in s. Raises DirectionError for an unknown layer."""
+    widths = style_widths(G)
+    names = [name for name in widths if name != PLACEMENT_LAYER]
+    if layers is not None:
+        try:
+            names = checked_names(layers, widths)
+        except LatentError as problem:
+            raise DirectionError(str(problem)) from problem
+    return [(name, index) for name in names for index in range(widths[name])]
+
+
+def grouped(
+    G: Generator, ranked: Channels, name: str, size: int, method: str, *, single: bool = True
+) -> list[Direction]:
+    """Directions of ``size`` channels each, in the order of ``ranked``, not yet in units."""
+    made, widths = [], style_widths(G)
+    for start in range(0, len(ranked), size):
+        part = ranked[start : start + size]
+        alone = single and size == 1
+        label = f"{name}.{part.places[0][0]}.{part.places[0][1]}" if alone else name if not start else f"{name}-{start // size}"
+        made.append(
+            Direction(
+                name=label,
+                vector=part.vector(widths),
+                space="s",
+                generator=G.spec.id,
+                unit="standard deviations of the channels",
+                method=method,
+                reference=f"channels {', '.join(f'{layer}:{index}' for layer, index in part.places[:8])}"
+                f"{', ...' if len(part) > 8 else ''}; {REFERENCE}",
+                scores={"channels": float(len(part))},
+            )
+        )
+    return made
+
+
+def in_units(
+    G: Generator,
+    found: Sequence[Direction],
+    scorer: Scorer,
+    *,
+    against: score.Baseline,
+    classes: Classes | None = None,
+) -> tuple[Direction, ...]:
+    """Each in standard deviations of its score; those that do not move it are left out, unless all are."""
+    made, problem = [], None
+    for one in found:
+        try:
+            made.append(calibrated(G, one, scorer, against=against, classes=classes))
+        except DirectionError as failure:
+            problem = failure
+    if not made and problem is not None:
+        raise problem
+    return tuple(made)
+
+
+def check_counts(channels: int, count: int) -> None:
+    """Raises DirectionError below 1."""
+    if channels < 1 or count < 1:
+        raise DirectionError(f"channels and count are at least 1, got {channels} and {count}")
+
+
+def _ranked(weights: Tensor, deviations: Tensor, where: Sequence[tuple[str, int]]) -> Channels:
+    order = [i for i in weights.abs().argsort(descending=True, stable=True).tolist() if float(weights[i]) != 0]
+    if not order:
+        raise DirectionError("no channel of s goes with this score; look in w, or label more samples")
+    return Channels(places=tuple(where[i] for i in order), weights=weights[order], deviations=deviations[order])
+
+
+def _moved(
+    G: Generator, ranked: Channels, scorer: Scorer, against: score.Baseline, classes: Classes | None
+) -> Channels:
+    """Ranked anew by measured effect, which is also the weight: that of 5 standard deviations to either side."""
+    effects = []
+    for index in range(len(ranked)):
+        part = ranked[index : index + 1]
+        one = Channels(places=part.places, weights=torch.ones(1, dtype=torch.float64), deviations=part.deviations)
+        direction = grouped(G, one, scorer.name, 1, "")[0]
+        options = {"against": against, "samples": 8, "seed": 200_000, "strengths": (-5.0, 5.0), "classes": classes}
+        effects.append(score.measure(G, direction, [scorer], **options).effects[scorer.name])  # type: ignore[arg-type]
+    return _ranked(torch.tensor(effects, dtype=torch.float64), ranked.deviations, ranked.places)
+
+
+def _ranged(G: Generator, direction: Direction, classes: Classes | None) -> Direction:
+    high = reachable(G, direction, classes=classes)
+    return replace(direction, strength=(-high, high))
