@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from directions import disentangle_cli, import_cli, unsupervised_cli
 from editkit.command import Output, add_action, add_command
 from editkit.option_types import add_class_option, number_list
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from editkit.generator import Generator
     from editkit.labels import Classes
 
-METHODS = ("ganspace",)
+METHODS = ("ganspace", *unsupervised_cli.METHODS)
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,6 +61,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[
             ("editkit directions find --method ganspace --count 5", "the first five components of W"),
             ("editkit directions find --method ganspace --layers 1-4 --out mine", "early rows only, kept in mine/"),
+            *unsupervised_cli.EXAMPLES,
         ],
     )
     find.add_argument("--method", choices=METHODS, default=METHODS[0], help="how (default: ganspace, PCA of W)")
@@ -69,6 +71,27 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_class_option(find)
     find.add_argument("--layers", type=number_list, metavar="ROWS", help="rows of W+, such as 1-4,7 (default: all)")
     find.add_argument("--out", type=Path, metavar="DIR", help="where to keep them (default: the user's own folder)")
+    find.add_argument("--attribute", action="append", metavar="NAME", help="a scorer to look for; repeatable")
+    find.add_argument("--name", help="of the direction")
+    unsupervised_cli.add_options(find)
+    imported = _add(actions, "import", "import published arrays", import_cli.run_import, examples=import_cli.EXAMPLES)
+    import_cli.add_options(imported)
+    name = _add(
+        actions,
+        "name",
+        "propose names by what goes with a direction",
+        disentangle_cli.run_name,
+        examples=disentangle_cli.NAME_EXAMPLES,
+    )
+    disentangle_cli.add_name_options(name)
+    alone = _add(
+        actions,
+        "disentangle",
+        "take directions out of each other, and show what leaks",
+        disentangle_cli.run_disentangle,
+        examples=disentangle_cli.EXAMPLES,
+    )
+    disentangle_cli.add_options(alone)
     build = _add(
         actions,
         "build",
@@ -134,7 +157,8 @@ def run_find(args: argparse.Namespace) -> int:
         method = GanSpace(
             count=args.count, samples=args.samples, seed=args.seed, layers=args.layers, classes=args.label
         )
-        found = find(G, method, on_progress=output.counter("sampling"))
+        make = unsupervised_cli.METHODS.get(args.method, lambda *_: [(method, "sampling")])
+        found = [one for way, what in make(args, G) for one in find(G, way, on_progress=output.counter(what))]
         scorers = score.default_scorers(faces=_shows_faces(G))
         against = score.baseline(G, scorers, classes=args.label)
         kept = []

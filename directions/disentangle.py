@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -140,9 +140,11 @@ def orthogonalised(
         if float(left.norm()) < _REMAINING * float(rows[index].norm()):
             raise DirectionError(f"hardly anything of {one.name!r} is left without the others; leave some of them out")
         names = ", ".join(other.name for other in directions if other is not one)
+        vector, space = _shaped(G, left, one, scale, whole=spaces == {"w"})
         changed = replace(
             one,
-            **_shaped(G, left, one, scale, whole=spaces == {"w"}),
+            vector=vector,
+            space=space,
             method=f"{one.method}, orthogonalised".strip(", "),
             reference=f"{one.reference}; without {names}".strip("; ")[:1000],
             unit=f"{one.unit}, before the others were taken out" if one.unit else "",
@@ -216,15 +218,13 @@ def narrowed(
     layers, (best, effect, leakage) = min(good.items(), key=lambda item: item[1][2])
     tried = {key: (one[1], one[2]) for key, one in found.items()}
     scores = {**best.scores, "leakage": round(leakage, 4)}
-    return Narrowed(
-        direction=replace(best, scores=scores), layers=layers, effect=effect, leakage=leakage, tried=tried
-    )
+    return Narrowed(direction=replace(best, scores=scores), layers=layers, effect=effect, leakage=leakage, tried=tried)
 
 
 def _limited(G: Generator, direction: Direction, layers: Sequence[int] | Sequence[str]) -> Direction:
     if direction.space != "s":
         return direction.on_layers(layers, num_ws=G.spec.num_ws)
-    there = [name for name in layers if f"s.{name}" in direction.named_tensors()]
+    there = [str(name) for name in layers if f"s.{name}" in direction.named_tensors()]
     if not there:
         raise DirectionError(f"{direction.name!r} has nothing in these layers")
     return direction.on_layers(there)
@@ -249,11 +249,12 @@ def _flat(G: Generator, one: Direction, scale: Mapping[str, Tensor], *, whole: b
 
 def _shaped(
     G: Generator, flat: Tensor, one: Direction, scale: Mapping[str, Tensor], *, whole: bool
-) -> dict[str, object]:
+) -> tuple[Tensor | dict[str, Tensor], Literal["w", "w+", "s"]]:
+    """The vector that ``_flat`` made flat, and its space."""
     if one.space == "s":
         parts = flat.split([len(part) for part in scale.values()])
-        vector = {name: (p * scale[name]).float() for name, p in zip(scale, parts, strict=True) if bool((p != 0).any())}
-        return {"vector": vector}
+        named = {name: (p * scale[name]).float() for name, p in zip(scale, parts, strict=True)}
+        return {name: part for name, part in named.items() if bool((part != 0).any())}, "s"
     if whole:
-        return {"vector": flat.float()}
-    return {"vector": flat.float().reshape(G.spec.num_ws, -1), "space": "w+"}
+        return flat.float(), "w"
+    return flat.float().reshape(G.spec.num_ws, -1), "w+"

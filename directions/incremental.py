@@ -44,7 +44,7 @@ class IncrementalComponents:
             stacked = torch.cat([self._rows, x, math.sqrt(weight) * shift.float()[None]])
             self.mean = (self.samples * self.mean + count * centre) / (self.samples + count)
         self.samples += count
-        values, columns = torch.linalg.eigh((stacked.double() @ stacked.double().T))
+        _, columns = torch.linalg.eigh(stacked.double() @ stacked.double().T)  # ascending
         kept = columns.flip(1)[:, : self.rank]
         self._rows = kept.float().T @ stacked  # a singular value long, each
 

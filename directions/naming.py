@@ -71,9 +71,7 @@ def proposals(
     made = []
     for one in directions:
         along = _coordinates(G, one.check(G.spec), latents)[:, None]
-        found = {
-            name: float(correlations(along, values[: len(bank)].double())) for name, values in bank.scores.items()
-        }
+        found = {name: float(correlations(along, values[: len(bank)].double())) for name, values in bank.scores.items()}
         best = max(found, key=lambda name: abs(found[name]))
         fits = abs(found[best]) >= enough
         made.append(

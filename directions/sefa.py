@@ -56,7 +56,8 @@ class SeFa:
         count: how many directions.
         layers: rows of W+ whose styles are factorised and to which directions are limited; None for all but the
             placement's.
-        samples: of w, from which the unit comes: one standard deviation of w along the direction. ``seed``: of the first.
+        samples: of w, from which the unit comes: one standard deviation of w along the direction.
+        seed: of the first of them.
         classes: of a conditional generator, see ``editkit.labels``; drawn for each seed by default.
     """
 
@@ -79,7 +80,9 @@ class SeFa:
         for index, vector in enumerate(found.vectors):
             deviation = spread.deviation(vector)
             if deviation <= 1e-6 * most:
-                raise DirectionError(f"w does not vary along factor {index} of {G.spec.name!r}; ask for {index} or less")
+                raise DirectionError(
+                    f"w does not vary along factor {index} of {G.spec.name!r}; ask for {index} or less"
+                )
             made.append(_direction(G, found, index, deviation))
         return tuple(made)
 

@@ -127,7 +127,7 @@ def without(vector: Tensor, others: Tensor) -> Tensor:
     """
     if not len(others):
         return vector
-    u, values, rows = torch.linalg.svd(others.double(), full_matrices=False)
+    _, values, rows = torch.linalg.svd(others.double(), full_matrices=False)
     basis = rows[values > 1e-9 * float(values.max())] if float(values.max()) > 0 else rows[:0]
     left = vector.double() - (vector.double() @ basis.T) @ basis
     if float(left.norm()) <= 1e-9 * float(vector.norm()):

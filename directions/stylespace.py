@@ -174,7 +174,13 @@ def grouped(
     for start in range(0, len(ranked), size):
         part = ranked[start : start + size]
         alone = single and size == 1
-        label = f"{name}.{part.places[0][0]}.{part.places[0][1]}" if alone else name if not start else f"{name}-{start // size}"
+        label = (
+            f"{name}.{part.places[0][0]}.{part.places[0][1]}"
+            if alone
+            else name
+            if not start
+            else f"{name}-{start // size}"
+        )
         made.append(
             Direction(
                 name=label,

@@ -118,9 +118,7 @@ class Recipe:
         return read_recipe(path)
 
 
-def apply_edits(
-    latent: Latent, edits: Recipe | Edit | Iterable[Edit], *, generator: Generator | None = None
-) -> Latent:
+def apply_edits(latent: Latent, edits: Recipe | Edit | Iterable[Edit], *, generator: Generator | None = None) -> Latent:
     """The edited latent, in w+ (from w or w+), or in s where it was or an edit is.
 
     ``generator`` turns w+ into s, which edits in s need: first come the edits in w and w+, then those in s, each in

@@ -19,7 +19,7 @@ from editkit.seeds import normal
 
 
 class Layered(LinearGenerator):
-    """One layer of 6 x 2 x 2 activations, whose variance is 5, 2 and 0.5 times w[1], w[0], w[3] along orthogonal axes."""
+    """One layer of 6 x 2 x 2 activations: 5, 2 and 0.5 times w[1], w[0] and w[3] along orthogonal axes."""
 
     def __init__(self, **options) -> None:
         super().__init__(**options)
@@ -46,7 +46,9 @@ def test_a_layers_components_are_carried_back_to_w():
     expected = torch.zeros(3, 4)
     expected[0, 1], expected[1, 0], expected[2, 3] = 1.0, 1.5, 1.0  # one deviation of w each
     # w[2] is not in the layer: what is left there is chance, its deviation 9 over the root of 3000 samples
-    assert torch.allclose(steps.abs()[:, [0, 1, 3]], expected[:, [0, 1, 3]], atol=0.12)  # chance: 1.5 / root of 3000 is 0.03
+    assert torch.allclose(
+        steps.abs()[:, [0, 1, 3]], expected[:, [0, 1, 3]], atol=0.12
+    )  # chance: 1.5 / root of 3000 is 0.03
     assert float(steps[:, 2].abs().max()) < 4 * 9 / 3000**0.5
     assert found[0].scores["explained"] == pytest.approx(25 / (25 + 9 + 0.25), rel=0.05)
     assert all(one.scores["in_w"] == pytest.approx(1, abs=1e-3) for one in found)

@@ -84,7 +84,9 @@ def test_orthogonal_in_the_other_spaces():
     styled = [make("a", {"L1": torch.tensor([3.0, 1.0])}, "s"), make("b", {"L1": torch.tensor([0.0, 1.0])}, "s")]
     one, two = disentangle.orthogonalised(G, styled)
     assert torch.allclose(one.vector["L1"], torch.tensor([3.0, 0.0]), atol=0.01) and set(one.vector) == {"L1"}
-    assert torch.allclose(two.vector["L1"] / two.vector["L1"][1], torch.tensor([-3.0, 1.0]), atol=0.4)  # deviations 3, 1
+    assert torch.allclose(
+        two.vector["L1"] / two.vector["L1"][1], torch.tensor([-3.0, 1.0]), atol=0.4
+    )  # deviations 3, 1
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,11 @@ def bank():
 
 
 def test_names_by_correlation():
-    group = [make("pca-0", [-2.0, 0, 0, 0], strength=(-1, 2)), make("pca-1", [0, 1.0, 0, 0]), make("pca-2", [1.0, 0, 0, 0])]
+    group = [
+        make("pca-0", [-2.0, 0, 0, 0], strength=(-1, 2)),
+        make("pca-1", [0, 1.0, 0, 0]),
+        make("pca-2", [1.0, 0, 0, 0]),
+    ]
     group.append(make("s-0", {"L1": torch.tensor([1.0, 0.0])}, "s"))
     group.append(make("pca-4", [1.0, 0, 0, 0]).on_layers([1], num_ws=3))
     found = naming.proposals(G, group, bank())

@@ -71,7 +71,9 @@ def test_gradients_reach_w_through_an_edit_in_s():
     codes = w.tensor.clone().requires_grad_()
     edited = apply_edits(replace(w, codes=codes), Edit(pair(G)[1], 1.0), generator=G)
     (gradient,) = torch.autograd.grad(G.synthesize(edited).square().mean(), codes)
-    assert torch.isfinite(gradient).all() and (gradient[0, 1:].abs().amax(1) > 0).all()  # an untrained placement is constant
+    assert (
+        torch.isfinite(gradient).all() and (gradient[0, 1:].abs().amax(1) > 0).all()
+    )  # an untrained placement is constant
 
 
 def test_truncation_in_s_is_that_in_w():
