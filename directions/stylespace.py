@@ -99,8 +99,8 @@ class StyleCorrelation:
         """Single channels are named ``<score>.<layer>.<channel>``, groups for the score. Raises DirectionError."""
         where = Where(space="s", layers=self.layers)
         labels = self.labels or self._labelled(G, on_progress)
-        x = features(G, labels.latents, where)  # [N, D]
-        ranked = _ranked(correlations(x, labels.scores), x.std(0), places(G, self.layers))
+        found, deviations = correlated(G, labels, where)
+        ranked = _ranked(found, deviations, places(G, self.layers))
         wanted = self.channels * self.count
         if self.scorer is None:
             groups = grouped(G, ranked[:wanted], labels.name, self.channels, "style correlation")
@@ -145,6 +145,27 @@ def channel_direction(
     made = Channels(places=tuple(chosen), weights=torch.tensor(weights, dtype=torch.float64), deviations=deviations)
     one = grouped(G, made, name, len(made), "channels by hand", single=False)[0]
     return _ranged(G, one, classes)
+
+
+def correlated(G: Generator, labels: Labelled, where: Where, *, batch: int = 1000) -> tuple[Tensor, Tensor]:
+    """Correlation of every channel of s with the labels [D], and its standard deviation [D], float64.
+
+    Styles come and go batch by batch: those of the largest networks have 9,000 channels a sample.
+    """
+    y = labels.scores.double() - labels.scores.double().mean()
+    centre = total = squares = products = torch.zeros(0)
+    for start in range(0, len(y), batch):
+        x = features(G, labels.latents[start : start + batch], where)
+        if not start:
+            centre = x.mean(0)  # near the mean, so that sums of squares lose nothing
+            total, squares, products = torch.zeros_like(centre), torch.zeros_like(centre), torch.zeros_like(centre)
+        x = x - centre
+        total, squares = total + x.sum(0), squares + x.square().sum(0)
+        products = products + y[start : start + batch] @ x
+    lengths = (squares - total.square() / len(y)).clamp(min=0).sqrt()
+    still = lengths <= 1e-9 * lengths.max()
+    found = torch.where(still, 0.0, products / (lengths * y.norm()).clamp(min=1e-300))
+    return found, lengths / max(1, len(y) - 1) ** 0.5
 
 
 def correlations(x: Tensor, scores: Tensor) -> Tensor:

@@ -8,10 +8,9 @@ from styled_generator import StyledGenerator
 
 from directions import disentangle, naming, score
 from directions.attributes import Scorer
-from directions.bank import SampleBank
+from directions.bank import labelled
 from editkit.direction import Direction
 from editkit.errors import DirectionError, GeneratorMismatchError
-from editkit.sampling import sample_w
 
 G = StyledGenerator(resolution=8)
 
@@ -27,6 +26,11 @@ def make(name, vector, space="w", **options):
     if space != "s":
         vector = torch.tensor(vector)
     return Direction(name=name, vector=vector, space=space, generator=G.spec.id, **options)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +127,10 @@ def test_narrowing_finds_the_layer(against):
         disentangle.narrowed(G, make("b", [0.0, 0.0, 0.0, 1.0]), SCORERS, target="a", against=against, samples=2)
 
 
-def bank():
-    w = sample_w(G, range(200)).tensor[:, 0]
-    return SampleBank(generator=G.spec.id, seed=0, scores={"first": w[:, 0], "noise": torch.randn(200)})
+def bank(samples=200):
+    """w[0], and something that has nothing to do with w."""
+    noise = Scorer(name="noise", unit="", measure=lambda images: (1e4 * images[:, 0, 0, :3].sum(1)) % 1)
+    return labelled(G, [pixel("first", 0), noise], samples=samples)
 
 
 def test_names_by_correlation():
@@ -152,6 +157,6 @@ def test_names_by_correlation():
 def test_names_need_a_bank_of_this_generator():
     group = [make("pca-0", [1.0, 0, 0, 0])]
     with pytest.raises(DirectionError, match="at least 3"):
-        naming.proposals(G, group, SampleBank(generator=G.spec.id, seed=0, scores={}))
+        naming.proposals(G, group, bank(samples=2))
     with pytest.raises(GeneratorMismatchError):
         naming.proposals(StyledGenerator(name="other"), group, bank())

@@ -19,6 +19,7 @@ from editkit.rendering import render
 from editkit.sampling import sample_w
 from editkit.seeds import normal
 from editkit.transform import Transform
+from projector.job import _keeps_every_bit
 
 KINDS = ("stylegan3", "stylegan2", "stylegan_xl")
 
@@ -54,6 +55,15 @@ def test_zero_strength_in_s_gives_the_same_picture(kind):
     styles = as_styles(w, G)
     again = apply_edits(styles, recipe, generator=G)
     assert all(again.styles[name] is codes for name, codes in styles.styles.items())
+
+
+@pytest.mark.parametrize("space", ["w", "s"])
+def test_a_projection_knows_that_a_zero_edit_in_s_changed_nothing(space):
+    G = random_generator(seed=1, resolution=16)
+    latent, (in_w, in_s) = sample_w(G, [3]), pair(G)
+    latent = as_styles(latent, G) if space == "s" else latent
+    edits = [Edit(in_s, 2.0)] if space == "s" else [Edit(in_w, 1.0), Edit(in_s, 2.0)]
+    assert _keeps_every_bit(Recipe(name="r", edits=edits), latent, G)
 
 
 def test_a_transform_moves_an_edited_picture():

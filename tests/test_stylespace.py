@@ -9,8 +9,9 @@ from styled_generator import StyledGenerator
 from directions import find, score
 from directions.attributes import Scorer
 from directions.labels import Labelled
+from directions.spaces import Where
 from directions.style_gradient import StyleGradient, without
-from directions.stylespace import StyleCorrelation, channel_direction, correlations
+from directions.stylespace import StyleCorrelation, channel_direction, correlated, correlations
 from editkit.edits import Edit, apply_edits, as_styles
 from editkit.errors import DirectionError
 from editkit.generator import random_generator
@@ -83,6 +84,18 @@ def test_a_correlated_channel_that_does_nothing_is_not_taken():
     assert correlations(x, latents.tensor[:, 0, 0]).tolist() == pytest.approx([1, 1])
     (found,) = find(G, StyleCorrelation(scorer=pixel("x", 0), samples=300))
     assert found.name == "x.L1.0"
+
+
+@pytest.mark.parametrize("batch", [7, 100, 1000])
+def test_correlations_batch_by_batch(batch):
+    G = StyledGenerator(resolution=8)
+    G.matrices["L1"][1] = 0.0  # a channel that never varies
+    labels = Labelled(name="x", latents=sample_w(G, range(100)), scores=normal(9, (100,)), source="")
+    x = torch.cat([as_styles(labels.latents, G).styles[name].double() for name in ("L1", "L2")], dim=1)
+    found, deviations = correlated(G, labels, Where(space="s"), batch=batch)
+    assert torch.allclose(found, correlations(x, labels.scores)) and found[1] == 0
+    assert torch.allclose(deviations, x.std(0), atol=1e-7)
+    assert float(found[0]) == pytest.approx(torch.corrcoef(torch.stack([x[:, 0], labels.scores]))[0, 1].item())
 
 
 def test_labels_without_a_scorer():
