@@ -75,6 +75,11 @@ class LayerGanSpace:
                 f"the activations of layer {self.layer} vary along {usable} components; ask for {usable} or less"
             )
         back, explained = self._regressed(G, found.mean.float(), vectors, on_progress)  # [K, w_dim]
+        spare = self.samples - G.spec.w_dim - 1
+        # Adjusted for the number of dimensions: with few samples to each, chance alone would explain a component.
+        adjusted = 1 - (1 - explained) * (self.samples - 1) / max(1, spare)
+        enough = spare > G.spec.w_dim
+        linear = [{"in_w": float(value)} if enough else {} for value in adjusted.clamp(0, 1)]
         made = []
         for index in range(self.count):
             whole = Direction(
@@ -87,10 +92,7 @@ class LayerGanSpace:
                 method="ganspace of a layer",
                 reference=f"PCA of layer {self.layer}, {self.samples} samples from seed {self.seed}; Härkönen et al. "
                 "2020, section 3.2",
-                scores={
-                    "explained": float(deviations[index].square() / found.total_variance),
-                    "in_w": float(explained[index]),
-                },
+                scores={"explained": float(deviations[index].square() / found.total_variance), **linear[index]},
             )
             made.append(whole if self.layers is None else whole.on_layers(self.layers, num_ws=G.spec.num_ws))
         return tuple(made)

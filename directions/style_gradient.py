@@ -16,9 +16,9 @@ from torch import Tensor
 
 from directions import score
 from directions.attributes import Scorer
+from directions.channels import Channels, check_counts, grouped, in_units, places
 from directions.methods import Progress
 from directions.spaces import styles
-from directions.stylespace import Channels, check_counts, grouped, in_units, places
 from editkit.direction import Direction
 from editkit.errors import DirectionError
 from editkit.labels import Classes

@@ -11,8 +11,8 @@ some positive examples; a correlation uses all samples. ``directions.style_gradi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,48 +21,16 @@ from torch import Tensor
 from directions import score
 from directions.attributes import Scorer
 from directions.bank import labelled
-from directions.calibration import calibrated, reachable
+from directions.channels import Channels, check_counts, grouped, in_units, places, ranged
 from directions.labels import Labelled
 from directions.methods import Progress
-from directions.spaces import Where, features, style_widths, styles
-from editkit.direction import PLACEMENT_LAYER, Direction
-from editkit.errors import DirectionError, LatentError
+from directions.spaces import Where, features
+from editkit.direction import Direction
+from editkit.errors import DirectionError
 from editkit.labels import Classes
-from editkit.layers import checked_names
-from editkit.sampling import sample_w
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
-
-REFERENCE = "Wu et al. 2021, section 5"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Channels:
-    """Channels of s and how much of each goes into a direction.
-
-    Attributes:
-        places: (layer, index) of each.
-        weights: [K], in standard deviations of the channel for one unit.
-        deviations: [K], of each channel over samples.
-    """
-
-    places: tuple[tuple[str, int], ...]
-    weights: Tensor
-    deviations: Tensor
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, part: slice) -> Channels:
-        return Channels(places=self.places[part], weights=self.weights[part], deviations=self.deviations[part])
-
-    def vector(self, widths: Mapping[str, int]) -> dict[str, Tensor]:
-        """Layer -> [C], zero but for these channels."""
-        found: dict[str, Tensor] = {}
-        for (layer, index), step in zip(self.places, (self.weights * self.deviations).tolist(), strict=True):
-            found.setdefault(layer, torch.zeros(widths[layer]))[index] = step
-        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +72,7 @@ class StyleCorrelation:
         wanted = self.channels * self.count
         if self.scorer is None:
             groups = grouped(G, ranked[:wanted], labels.name, self.channels, "style correlation")
-            return tuple(_ranged(G, one, self.classes) for one in groups)
+            return tuple(ranged(G, one, self.classes) for one in groups)
         against = score.baseline(G, [self.scorer], classes=self.classes)
         moved = _moved(G, ranked[: max(self.tried, wanted)], self.scorer, against, self.classes)
         groups = grouped(G, moved[:wanted], self.scorer.name, self.channels, "style correlation")
@@ -115,36 +83,6 @@ class StyleCorrelation:
         options = {"samples": self.samples, "seed": self.seed}
         bank = labelled(G, [self.scorer], classes=self.classes, on_progress=on_progress, **options)  # type: ignore[arg-type]
         return Labelled.from_bank(G, bank, self.scorer.name, classes=self.classes)
-
-
-def channel_direction(
-    G: Generator,
-    channels: Mapping[str, Mapping[int, float]],
-    *,
-    name: str,
-    samples: int = 1000,
-    classes: Classes | None = None,
-) -> Direction:
-    """Channels chosen by hand: layer -> {channel: weight}, weights in the channel's standard deviations over samples.
-
-    Raises DirectionError for a layer or channel that is not there.
-    """
-    widths = style_widths(G)
-    chosen, weights = [], []
-    for layer, parts in channels.items():
-        for index, weight in parts.items():
-            if not 0 <= index < widths.get(layer, 0):
-                known = ", ".join(f"{layer} ({width})" for layer, width in widths.items())
-                raise DirectionError(f"there is no channel {index} in layer {layer!r}; there are {known}")
-            chosen.append((layer, index))
-            weights.append(float(weight))
-    if not chosen:
-        raise DirectionError("no channels were chosen; give at least one")
-    codes = styles(G, sample_w(G, range(samples), classes=classes)).styles
-    deviations = torch.stack([codes[layer][:, index].double().std().cpu() for layer, index in chosen])
-    made = Channels(places=tuple(chosen), weights=torch.tensor(weights, dtype=torch.float64), deviations=deviations)
-    one = grouped(G, made, name, len(made), "channels by hand", single=False)[0]
-    return _ranged(G, one, classes)
 
 
 def correlated(G: Generator, labels: Labelled, where: Where, *, batch: int = 1000) -> tuple[Tensor, Tensor]:
@@ -175,75 +113,6 @@ def correlations(x: Tensor, scores: Tensor) -> Tensor:
     return torch.where(lengths > 1e-9 * lengths.max(), (y @ x) / (lengths * y.norm()).clamp(min=1e-300), 0.0)
 
 
-def places(G: Generator, layers: Sequence[str] | None) -> list[tuple[str, int]]:
-    """(layer, channel) of each column of ``features`` in s. Raises DirectionError for an unknown layer."""
-    widths = style_widths(G)
-    names = [name for name in widths if name != PLACEMENT_LAYER]
-    if layers is not None:
-        try:
-            names = checked_names(layers, widths)
-        except LatentError as problem:
-            raise DirectionError(str(problem)) from problem
-    return [(name, index) for name in names for index in range(widths[name])]
-
-
-def grouped(
-    G: Generator, ranked: Channels, name: str, size: int, method: str, *, single: bool = True
-) -> list[Direction]:
-    """Directions of ``size`` channels each, in the order of ``ranked``, not yet in units."""
-    made, widths = [], style_widths(G)
-    for start in range(0, len(ranked), size):
-        part = ranked[start : start + size]
-        alone = single and size == 1
-        label = (
-            f"{name}.{part.places[0][0]}.{part.places[0][1]}"
-            if alone
-            else name
-            if not start
-            else f"{name}-{start // size}"
-        )
-        made.append(
-            Direction(
-                name=label,
-                vector=part.vector(widths),
-                space="s",
-                generator=G.spec.id,
-                unit="standard deviations of the channels",
-                method=method,
-                reference=f"channels {', '.join(f'{layer}:{index}' for layer, index in part.places[:8])}"
-                f"{', ...' if len(part) > 8 else ''}; {REFERENCE}",
-                scores={"channels": float(len(part))},
-            )
-        )
-    return made
-
-
-def in_units(
-    G: Generator,
-    found: Sequence[Direction],
-    scorer: Scorer,
-    *,
-    against: score.Baseline,
-    classes: Classes | None = None,
-) -> tuple[Direction, ...]:
-    """Each in standard deviations of its score; those that do not move it are left out, unless all are."""
-    made, problem = [], None
-    for one in found:
-        try:
-            made.append(calibrated(G, one, scorer, against=against, classes=classes))
-        except DirectionError as failure:
-            problem = failure
-    if not made and problem is not None:
-        raise problem
-    return tuple(made)
-
-
-def check_counts(channels: int, count: int) -> None:
-    """Raises DirectionError below 1."""
-    if channels < 1 or count < 1:
-        raise DirectionError(f"channels and count are at least 1, got {channels} and {count}")
-
-
 def _ranked(weights: Tensor, deviations: Tensor, where: Sequence[tuple[str, int]]) -> Channels:
     order = [i for i in weights.abs().argsort(descending=True, stable=True).tolist() if float(weights[i]) != 0]
     if not order:
@@ -263,8 +132,3 @@ def _moved(
         options = {"against": against, "samples": 8, "seed": 200_000, "strengths": (-5.0, 5.0), "classes": classes}
         effects.append(score.measure(G, direction, [scorer], **options).effects[scorer.name])  # type: ignore[arg-type]
     return _ranked(torch.tensor(effects, dtype=torch.float64), ranked.deviations, ranked.places)
-
-
-def _ranged(G: Generator, direction: Direction, classes: Classes | None) -> Direction:
-    high = reachable(G, direction, classes=classes)
-    return replace(direction, strength=(-high, high))

@@ -52,6 +52,7 @@ def test_a_layers_components_are_carried_back_to_w():
     assert float(steps[:, 2].abs().max()) < 4 * 9 / 3000**0.5
     assert found[0].scores["explained"] == pytest.approx(25 / (25 + 9 + 0.25), rel=0.05)
     assert all(one.scores["in_w"] == pytest.approx(1, abs=1e-3) for one in found)
+    assert "in_w" not in find(G, LayerGanSpace(layer=0, count=1, samples=9))[0].scores  # too few to tell
     part = find(G, LayerGanSpace(layer=0, count=1, samples=100, layers=[1]))[0]
     assert part.space == "w+" and not part.touches_placement
 

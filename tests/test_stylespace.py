@@ -8,10 +8,11 @@ from styled_generator import StyledGenerator
 
 from directions import find, score
 from directions.attributes import Scorer
+from directions.channels import channel_direction, channel_reach
 from directions.labels import Labelled
 from directions.spaces import Where
 from directions.style_gradient import StyleGradient, without
-from directions.stylespace import StyleCorrelation, channel_direction, correlated, correlations
+from directions.stylespace import StyleCorrelation, correlated, correlations
 from editkit.edits import Edit, apply_edits, as_styles
 from editkit.errors import DirectionError
 from editkit.generator import random_generator
@@ -75,6 +76,22 @@ def test_the_best_channels_one_by_one():
     assert [one.name for one in find(StyledGenerator(resolution=8), method)] == ["both.L2.1", "both.L1.0"]
 
 
+def test_ranges_end_before_pictures_break():
+    """The score saturates, so a unit measured over a wide range is too long; within reach it is right again."""
+    G = StyledGenerator(resolution=8)
+    bent = Scorer(name="bent", unit="", measure=lambda i: i[:, 0, 0, 2] + 4 * torch.sigmoid(4 * i[:, 0, 0, 1] - 0.8))
+    (found,) = find(G, StyleGradient(scorer=bent, channels=1, layers=["L2"], samples=16))
+    reach = channel_reach(G, found)
+    assert 0.1 <= found.strength[1] <= reach + 1e-6
+    against = score.baseline(G, [bent], samples=500)
+    strengths = (-found.strength[1], found.strength[1])
+    seen = score.measure(G, found, [bent], against=against, samples=64, strengths=strengths)
+    assert seen.effects["bent"] == pytest.approx(1, rel=0.15)
+    weak = Scorer(name="weak", unit="", measure=lambda i: i[:, 0, 0, 2] + 200 * i[:, 0, 0, 1])
+    with pytest.raises(DirectionError, match="before pictures break"):
+        find(G, StyleGradient(scorer=weak, channels=1, layers=["L2"], samples=16))
+
+
 def test_a_correlated_channel_that_does_nothing_is_not_taken():
     """L1's second channel follows the first and so correlates with the score, but the picture does not show it."""
     G = StyledGenerator(resolution=8)
@@ -123,7 +140,8 @@ def test_channels_by_hand():
     made = channel_direction(G, {"L1": {1: 2.0}, "L2": {0: -1.0}}, name="mine")
     assert made.name == "mine" and float(made.vector["L1"][1]) == pytest.approx(2, rel=0.1)
     assert float(made.vector["L2"][0]) == pytest.approx(-5, rel=0.1)
-    assert made.strength[1] == 3.0 or made.strength[1] > 0
+    # 3 deviations at most where w has four dimensions, and a unit is the root of 2^2 + 1
+    assert made.strength[1] == pytest.approx(3 / 5**0.5, rel=0.05) and made.strength[0] == -made.strength[1]
     for bad in ({"L9": {0: 1.0}}, {"L1": {2: 1.0}}, {"L1": {-1: 1.0}}):
         with pytest.raises(DirectionError, match=r"L1 \(2\)|L2 \(2\)"):
             channel_direction(G, bad, name="mine")
