@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from directions import find_cli, score_cli
+from directions import disentangle_cli, find_cli, import_cli, score_cli
 from editkit.command import Output, add_action, add_command
 from editkit.option_types import add_class_option, positive
 
@@ -79,6 +79,24 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     export.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors, .npy or (in s) .npz")
+    imported = _add(actions, "import", "import published arrays", import_cli.run_import, examples=import_cli.EXAMPLES)
+    import_cli.add_options(imported)
+    name = _add(
+        actions,
+        "name",
+        "propose names by what goes with a direction",
+        disentangle_cli.run_name,
+        examples=disentangle_cli.NAME_EXAMPLES,
+    )
+    disentangle_cli.add_name_options(name)
+    alone = _add(
+        actions,
+        "disentangle",
+        "take directions out of each other, and show what leaks",
+        disentangle_cli.run_disentangle,
+        examples=disentangle_cli.EXAMPLES,
+    )
+    disentangle_cli.add_options(alone)
     build = _add(
         actions,
         "build",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from directions import unsupervised_cli
 from editkit.command import Output
 from editkit.errors import UsageError
 from editkit.option_types import add_class_option, number_list, positive, positive_number
@@ -37,6 +38,7 @@ EXAMPLES = [
     ("editkit directions find --method svm --with with --without without --name beard", "what tells them apart"),
     ("editkit directions find --method ganspace --count 5", "the first five principal components of W"),
     ("editkit directions find --method ganspace --layers 1-4 --out mine", "early rows only, kept in mine/"),
+    *unsupervised_cli.EXAMPLES,
 ]
 
 
@@ -74,6 +76,7 @@ def add_options(find: argparse.ArgumentParser) -> None:
     ends.add_argument("--margin", type=positive_number, metavar="SD", help="samples this many deviations from the mean")
     svm.add_argument("--regularisation", type=positive_number, default=1e-3, metavar="C", help="C (default: 0.001)")
     svm.add_argument("--pattern", action="store_true", help="along what changes with the score, not along the normal")
+    unsupervised_cli.add_options(find)
 
 
 def run_find(args: argparse.Namespace) -> int:
@@ -130,10 +133,9 @@ def accuracy(direction: Direction) -> str:
 def _ganspace(args: argparse.Namespace, G: Generator) -> Sequence[tuple[Method, str]]:
     from directions.ganspace import GanSpace
 
-    if args.layers is not None and any(isinstance(layer, str) for layer in args.layers):
-        raise UsageError(f"ganspace takes rows of W+ by number, such as 1-4, got {','.join(args.layers)}")
     samples = 20_000 if args.samples is None else args.samples
-    method = GanSpace(count=args.count, samples=samples, seed=args.seed, layers=args.layers, classes=args.label)
+    rows = unsupervised_cli.rows(args)
+    method = GanSpace(count=args.count, samples=samples, seed=args.seed, layers=rows, classes=args.label)
     return [(method, "sampling")]
 
 
@@ -183,5 +185,6 @@ def _labels(args: argparse.Namespace, G: Generator) -> Labelled | None:
 METHODS: dict[str, Callable[[argparse.Namespace, Generator], Sequence[tuple[Method, str]]]] = {
     "ganspace": _ganspace,
     "svm": _svm,
+    **unsupervised_cli.METHODS,
 }
 """Name -> what makes the method objects, each with a word for its progress, from the options."""

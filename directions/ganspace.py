@@ -11,14 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
+from directions.covariance import leading_eigenvectors, spread_of_w
 from directions.methods import Progress
 from editkit.direction import Direction
 from editkit.errors import DirectionError, GeneratorMismatchError
 from editkit.labels import Classes
-from editkit.sampling import sample_w
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
@@ -118,33 +117,15 @@ def components(
     """
     width = G.spec.w_dim
     count = width if count is None else count
-    if samples <= width:
-        raise DirectionError(f"{samples} samples cannot show {width} dimensions; take more than {width}")
-    if not 1 <= count <= width or batch < 1:
-        raise DirectionError(f"count is 1 to {width} and batch at least 1, got {count} and {batch}")
-    # Sums are taken about w_avg, which is near the mean: nothing is lost to cancellation.
-    centre = G.w_avg.detach().cpu().double()  # [w_dim]
-    total, products = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
-    for start in range(0, samples, batch):
-        stop = min(start + batch, samples)
-        codes = sample_w(G, range(seed + start, seed + stop), classes=classes).tensor
-        w = codes[:, 0].cpu().double() - centre  # [B, w_dim]
-        total += w.sum(dim=0)
-        products += w.T @ w
-        if on_progress is not None:
-            on_progress(stop, samples)
-    offset = total / samples
-    covariance = (products - samples * torch.outer(offset, offset)) / (samples - 1)
-    if not bool(torch.isfinite(covariance).all()):
-        raise DirectionError(f"the mapping of {G.spec.name!r} gives NaN or infinite values; its weights are damaged")
-    values, columns = torch.linalg.eigh(covariance)  # ascending
-    vectors = columns.T.flip(0)[:count].contiguous()
-    largest = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True))
+    if not 1 <= count <= width:
+        raise DirectionError(f"count is 1 to {width}, got {count}")
+    spread = spread_of_w(G, samples=samples, seed=seed, classes=classes, batch=batch, on_progress=on_progress)
+    values, vectors = leading_eigenvectors(spread.covariance, count)
     return Components(
-        mean=centre + offset,
-        vectors=vectors * largest.sign(),
-        deviations=values.flip(0)[:count].clamp(min=0).sqrt(),
-        total_variance=float(values.clamp(min=0).sum()),
+        mean=spread.mean,
+        vectors=vectors,
+        deviations=values.clamp(min=0).sqrt(),
+        total_variance=float(spread.covariance.diagonal().sum()),
         generator=G.spec.id,
         samples=samples,
         seed=seed,

@@ -23,6 +23,6 @@ def strip(G: Generator, direction: Direction, latents: Latent, *, steps: int | S
     ``steps`` strengths over the direction's range, or the strengths themselves. Raises what ``render`` raises.
     """
     strengths = torch.linspace(*direction.strength, steps).tolist() if isinstance(steps, int) else list(steps)
-    columns = [render(G, apply_edits(latents, Edit(direction, strength))) for strength in strengths]
+    columns = [render(G, apply_edits(latents, Edit(direction, strength), generator=G)) for strength in strengths]
     pictures = torch.stack(columns, dim=1).flatten(0, 1)  # [N * steps, 3, R, R], a row a sample
     return image_grid(pictures, columns=len(strengths), padding=2)

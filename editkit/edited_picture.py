@@ -28,7 +28,7 @@ def render_edited(G: Generator, latent: Latent, recipe: Recipe, *, transform: Tr
         placed = transform if placed is None else placed
     else:
         placed = placed @ transform
-    return render(G, apply_edits(latent, recipe), transform=placed)
+    return render(G, apply_edits(latent, recipe, generator=G), transform=placed)
 
 
 def write_edited(

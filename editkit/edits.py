@@ -1,7 +1,7 @@
 """Edits, recipes of edits, and style mixing.
 
 Convention: an edit adds strength x vector to the rows ``layers`` (all by default). Edits of one recipe add up, in
-order. Strength 0 leaves every bit as it was.
+order: those in w and w+ first, then the code is converted, then those in s. Strength 0 leaves every bit as it was.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from editkit.latent import Latent
 from editkit.layers import Layers, checked_names, checked_rows
 from editkit.tensorfile import is_finite_number
 from editkit.transform import Transform
+
+if TYPE_CHECKING:
+    from editkit.generator import Generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,11 @@ class Recipe:
         return read_recipe(path)
 
 
-def apply_edits(latent: Latent, edits: Recipe | Edit | Iterable[Edit]) -> Latent:
-    """The edited latent, in w+ (from w or w+) or s (from s).
+def apply_edits(latent: Latent, edits: Recipe | Edit | Iterable[Edit], *, generator: Generator | None = None) -> Latent:
+    """The edited latent, in w+ (from w or w+), or in s where it was or an edit is.
+
+    ``generator`` turns w+ into s, which edits in s need: first come the edits in w and w+, then those in s, each in
+    the order given. From s there is no way back: a latent in s takes edits in s only.
 
     Raises:
         LatentError: the latent is in z, or a direction's space or layers do not go with it.
@@ -124,7 +131,9 @@ def apply_edits(latent: Latent, edits: Recipe | Edit | Iterable[Edit]) -> Latent
     """
     sequence = edits.edits if isinstance(edits, Recipe) else (edits,) if isinstance(edits, Edit) else tuple(edits)
     result = latent.require("w", "w+", "s").as_w_plus()
-    for edit in sequence:
+    for edit in sorted(sequence, key=_in_s):
+        if _in_s(edit) and result.space != "s" and generator is not None:
+            result = as_styles(result, generator)
         direction = _usable(edit, result)
         tensors = _styles(result, direction, edit) if result.space == "s" else _rows(result, direction, edit)
         if edit.strength != 0:  # checked above even at 0; adding 0 times a vector would turn -0.0 into 0.0
@@ -132,9 +141,24 @@ def apply_edits(latent: Latent, edits: Recipe | Edit | Iterable[Edit]) -> Latent
     return result
 
 
+def as_styles(latent: Latent, generator: Generator) -> Latent:
+    """A latent in w, w+ or s as one in s, differentiable. Raises LatentError for a generator without StyleSpace."""
+    if latent.space == "s":
+        return latent.check(generator.spec)
+    make = getattr(generator, "styles", None)
+    if make is None:
+        raise LatentError(f"{generator.spec.name!r} has no StyleSpace; edit in w or w+")
+    found: Latent = make(latent)
+    return found
+
+
 def mix(first: Latent, second: Latent, layers: Layers) -> Latent:
     """Style mixing: rows ``layers`` (in s: layers so named) of ``second``, the rest of ``first``; see Latent.mix."""
     return first.mix(second, layers)
+
+
+def _in_s(edit: Edit) -> bool:
+    return isinstance(edit.direction, Direction) and edit.direction.space == "s"
 
 
 def _usable(edit: Edit, latent: Latent) -> Direction:
@@ -147,8 +171,10 @@ def _usable(edit: Edit, latent: Latent) -> Direction:
             f"this latent for {latent.generator[:12]}; use a direction of the latent's generator"
         )
     if (direction.space == "s") != (latent.space == "s"):
+        hint = "" if latent.space == "s" else "; say whose styles it has: apply_edits(latent, recipe, generator=G)"
         raise LatentError(
             f"direction {direction.name!r} is in {direction.space} and cannot be added to a latent in {latent.space}"
+            f"{hint}"
         )
     return direction
 

@@ -154,12 +154,21 @@ class Latent:
         weight_b = torch.where(near, torch.full_like(sine, t), torch.sin(t * angle) / safe)
         return replace(self, codes=(weight_a * unit_a + weight_b * unit_b) * torch.lerp(length_a, length_b, t))
 
-    def truncate(self, w_avg: Tensor, psi: float, *, cutoff: int | None = None) -> Latent:
+    def truncate(self, w_avg: Tensor | Mapping[str, Tensor], psi: float, *, cutoff: int | None = None) -> Latent:
         """Towards the mean: w_avg + psi (w - w_avg), in rows below ``cutoff`` (all by default). Karras et al. 2019, B.
 
-        psi 1 changes nothing, exactly. ``w_avg`` is [w_dim]. Raises LatentError outside w and w+.
+        psi 1 changes nothing, exactly. ``w_avg`` is [w_dim]; in s, which is affine in w, the mean's styles, layer ->
+        [C], without a cutoff. Raises LatentError in z, or for a mean that does not fit.
         """
+        if self.space == "s" and isinstance(w_avg, Mapping):
+            if cutoff is not None or {k: v.shape[-1:] for k, v in w_avg.items()} != {
+                k: v.shape[1:] for k, v in self.styles.items()
+            }:
+                raise LatentError("truncation in s needs the mean's styles, of the same layers, and has no cutoff")
+            return replace(self, codes={k: torch.lerp(w_avg[k].to(v), v, psi) for k, v in self.styles.items()})
         codes = self.require(*_ROWS).tensor
+        if not isinstance(w_avg, Tensor):
+            raise LatentError(f"w_avg is a tensor [{codes.shape[2]}] in {self.space}, got a mapping")
         if w_avg.shape != codes.shape[2:]:
             raise LatentError(f"w_avg is [{codes.shape[2]}] here, got {list(w_avg.shape)}")
         count = codes.shape[1] if cutoff is None else cutoff

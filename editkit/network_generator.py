@@ -101,6 +101,11 @@ class NetworkGenerator:
         codes = self._network.synthesis.styles(latent.tensor.to(self.device))
         return Latent(space="s", codes=codes, generator=self._spec.id, parent=self._spec.parent_id)
 
+    @property
+    def style_rows(self) -> dict[str, int]:
+        """The layers of s in order, each with the row of W+ that drives it; in StyleGAN2 two layers may share one."""
+        return self._network.synthesis.style_rows()
+
     def synthesize(self, latent: Latent, *, transform: Transform | None = None, noise_mode: str = "const") -> Tensor:
         """A latent in w, w+ or s to float32 [N, 3, R, R], about in [-1, 1]; differentiable in codes and transform.
         A sample's image does not depend on the rest of its batch.

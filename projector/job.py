@@ -17,7 +17,7 @@ from torch import Tensor
 from editkit import latent_file
 from editkit.alignment import AlignedPhoto, align
 from editkit.edited_picture import render_edited, write_edited
-from editkit.edits import Recipe, apply_edits
+from editkit.edits import Recipe, apply_edits, as_styles
 from editkit.errors import CheckpointError
 from editkit.files import ensure_folder, write_text
 from editkit.labels import Classes
@@ -130,7 +130,7 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
 
     def edit() -> tuple[Tensor, bool]:
         edited = render_edited(G, found.latent, job.recipe, transform=found.transform)
-        return edited, _keeps_every_bit(job.recipe, found.latent)
+        return edited, _keeps_every_bit(job.recipe, found.latent, G)
 
     (edited, identical), interrupted = finished(edit, interrupted=found.stop is Stop.CANCELLED)
     return Outcome(
@@ -176,6 +176,8 @@ def side_by_side(images: Sequence[Tensor]) -> Tensor:
     return image_grid(row, columns=len(images), padding=8)
 
 
-def _keeps_every_bit(recipe: Recipe, latent: Latent) -> bool:
-    zeroed = apply_edits(latent, [replace(edit, strength=0.0) for edit in recipe.edits]).named_tensors()
-    return all(torch.equal(zeroed[name], codes) for name, codes in latent.as_w_plus().named_tensors().items())
+def _keeps_every_bit(recipe: Recipe, latent: Latent, G: Generator) -> bool:
+    zeroed = apply_edits(latent, [replace(edit, strength=0.0) for edit in recipe.edits], generator=G)
+    before = as_styles(latent, G) if zeroed.space == "s" else latent.as_w_plus()
+    after = zeroed.named_tensors()
+    return all(torch.equal(after[name], codes) for name, codes in before.named_tensors().items())

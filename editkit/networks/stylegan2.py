@@ -84,6 +84,10 @@ class SynthesisNetwork(nn.Module):
         """The names of StyleSpace and their number of channels, in order."""
         return {name: self.get_submodule(name).in_channels for name in self.rows}  # type: ignore[misc]
 
+    def style_rows(self) -> dict[str, int]:
+        """The names of StyleSpace, each with the row of ws that drives it."""
+        return dict(self.rows)
+
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
         """``ws`` [N, num_ws, w_dim] to StyleSpace: [N, C] a layer, ToRGB's included (Wu et al. 2020, section 3)."""
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):

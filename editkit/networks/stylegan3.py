@@ -135,6 +135,10 @@ class SynthesisNetwork(nn.Module):
         """The names of StyleSpace and their number of channels, in order."""
         return {"input": 4} | {layer.geometry.name: layer.geometry.in_channels for layer in self.layers()}
 
+    def style_rows(self) -> dict[str, int]:
+        """The names of StyleSpace, each with the row of ws that drives it."""
+        return {name: row for row, name in enumerate(["input", *self.layer_names])}
+
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
         """``ws`` [N, num_ws, w_dim] to StyleSpace: "input" [N, 4] (placement) and each layer's [N, C]."""
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):

@@ -1,0 +1,125 @@
+"""``editkit directions name`` and ``disentangle``: names for what was found without one, and less leakage."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from editkit.command import Output
+from editkit.option_types import add_class_option, positive
+
+if TYPE_CHECKING:
+    from directions.attributes import Scorer
+    from editkit.generator import Generator
+
+NAME_EXAMPLES = [
+    ("editkit directions name", "which score goes with each direction at hand, over labelled samples"),
+    ("editkit directions name pca-0 sefa-1 --apply", "keep these two under the names proposed"),
+]
+EXAMPLES = [
+    ("editkit directions disentangle yaw age brightness", "each without the other two, kept as yaw-alone and so on"),
+    ("editkit directions disentangle yaw age --search", "also limited to the rows on which they leak least"),
+]
+SUFFIX = "-alone"
+
+
+def add_name_options(parser: argparse.ArgumentParser) -> None:
+    """Of ``name``."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="directions (default: all at hand)")
+    parser.add_argument("--samples", type=positive, default=1000, metavar="N", help="to label (default: 1000)")
+    parser.add_argument("--apply", action="store_true", help="keep them under the proposed names as well")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where (default: the user's own folder)")
+    add_class_option(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Of ``disentangle``."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="two or more directions (one, with --search)")
+    parser.add_argument("--search", action="store_true", help="search the range of layers that leaks least as well")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to keep them (default: the user's own folder)")
+    add_class_option(parser)
+
+
+def run_name(args: argparse.Namespace) -> int:
+    """Propose names, and keep them if asked."""
+    from directions import catalog
+    from directions.bank import labelled
+    from directions.naming import proposals, renamed
+
+    G = _generator(args)
+    with Output(args) as output:
+        found = [catalog.load(G, name) for name in args.names or catalog.names(G)]
+        bank = labelled(
+            G, _scorers(G), samples=args.samples, classes=args.label, on_progress=output.counter("labelling")
+        )
+        proposed = proposals(G, found, bank, classes=args.label)
+        for one in proposed:
+            output.say(one.line)
+        kept = []
+        if args.apply:
+            for old, new in zip(found, renamed(found, proposed), strict=True):
+                if new.name != old.name:
+                    kept.append(catalog.save(G, new, folder=args.out))
+                    output.say(f"{new.name:<22} {kept[-1]}")
+        rows = [{"direction": p.direction, "name": p.name, "correlations": dict(p.correlations)} for p in proposed]
+        output.put("proposals", rows)
+        output.put("kept", kept)
+    return 0
+
+
+def run_disentangle(args: argparse.Namespace) -> int:
+    """The leakage matrix before and after, and what was kept."""
+    from directions import catalog, score
+    from directions.calibration import calibrated
+    from directions.disentangle import leakage_matrix, narrowed, orthogonalised
+
+    G = _generator(args)
+    scorers = _scorers(G)
+    by_name = {one.name: one for one in scorers}
+    with Output(args) as output:
+        before = [catalog.load(G, name) for name in args.names]
+        against = score.baseline(G, scorers, classes=args.label)
+        options = {"against": against, "classes": args.label}
+        first = leakage_matrix(G, before, scorers, **options, on_progress=output.counter("before"))
+        targets = [first.scores[column] for column in first.targets]
+        output.say(f"leakage before: {first.worst:.2f} at most\n{first.table()}")
+        after = list(orthogonalised(G, before, classes=args.label)) if len(before) > 1 or not args.search else before
+        made = []
+        for one, target in zip(after, targets, strict=True):
+            if args.search:
+                found = narrowed(G, one, scorers, target=target, **options, on_progress=output.counter(one.name))
+                output.say(f"{one.name}: layers {', '.join(map(str, found.layers))}")
+                one = found.direction
+            else:
+                own = replace(
+                    against, mean={target: against.mean[target]}, deviation={target: against.deviation[target]}
+                )
+                one = calibrated(G, one, by_name[target], against=own, classes=args.label)
+            made.append(replace(one, name=f"{one.name[: 64 - len(SUFFIX)]}{SUFFIX}"))
+        told = {one.name: target for one, target in zip(made, targets, strict=True)}
+        second = leakage_matrix(G, made, scorers, **options, targets=told, on_progress=output.counter("after"))
+        output.say(f"leakage after: {second.worst:.2f} at most\n{second.table()}")
+        kept = []
+        for row, one in enumerate(made):
+            effects = dict(zip(second.scores, second.effects[row].tolist(), strict=True))
+            scores = {**one.scores, **{f"effect:{name}": round(value, 4) for name, value in effects.items()}}
+            kept.append(catalog.save(G, replace(one, scores=scores), folder=args.out))
+            output.say(f"{one.name:<22} {kept[-1]}")
+        output.put("before", {"scores": first.scores, "leakage": first.leakage.tolist(), "worst": first.worst})
+        output.put("after", {"scores": second.scores, "leakage": second.leakage.tolist(), "worst": second.worst})
+        output.put("kept", kept)
+    return 0
+
+
+def _generator(args: argparse.Namespace) -> Generator:
+    from editkit.generator import load_generator
+
+    return load_generator(args.generator, device=args.device)
+
+
+def _scorers(G: Generator) -> tuple[Scorer, ...]:
+    from directions.score import default_scorers
+
+    return default_scorers(faces="face" in (G.spec.domain or ""))
