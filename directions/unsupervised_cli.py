@@ -117,7 +117,8 @@ def _asked(args: argparse.Namespace) -> list[Scorer]:
     return [scorer(name) for name in args.attribute]
 
 
-def _rows(args: argparse.Namespace) -> tuple[int, ...] | None:
+def rows(args: argparse.Namespace) -> tuple[int, ...] | None:
+    """Rows of W+ by number. Raises UsageError where layers are named."""
     if args.layers is not None and any(isinstance(layer, str) for layer in args.layers):
         raise UsageError(f"{args.method} takes rows of W+ by number, such as 1-4, got {','.join(args.layers)}")
     return args.layers
