@@ -280,7 +280,7 @@ def fit_linear_path(network: EncoderNetwork, image: Tensor, beside: Tensor, diff
         gram = x.t() @ x
         gram.diagonal().add_(3e-3 * gram.diagonal().mean())
         solved = torch.linalg.solve(gram, x.t() @ y)  # [3 COARSE**2, num_ws w_dim]
-        u, s, v = torch.linalg.svd(x @ solved, full_matrices=False) if len(x) < 64 else _principal(x @ solved)
+        s, v = _principal(x @ solved)
         rank = min(network.rank, len(s))
         into = torch.zeros_like(network.linear.weight)
         into[:rank] = (solved @ v[:rank].t() / s[:rank]).t() * len(x) ** 0.5  # outputs of unit variance
@@ -291,8 +291,8 @@ def fit_linear_path(network: EncoderNetwork, image: Tensor, beside: Tensor, diff
         network.shared.weight[:, network.hidden_size :].zero_()
 
 
-def _principal(fitted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(unused, singular values, right singular vectors as rows) of a tall matrix."""
+def _principal(fitted: Tensor) -> tuple[Tensor, Tensor]:
+    """Singular values, falling, and right singular vectors as rows, of a tall matrix."""
     variance, vectors = torch.linalg.eigh(fitted.t() @ fitted)
     order = variance.argsort(descending=True)
-    return fitted, variance[order].clamp(min=1e-12).sqrt(), vectors[:, order].t()
+    return variance[order].clamp(min=1e-12).sqrt(), vectors[:, order].t()
