@@ -34,7 +34,10 @@ class QuasiNewton:
         self.direction = torch.zeros_like(self.point)
         self.length = torch.ones(count, device=start.device)
         self.slope = torch.zeros(count, device=start.device)
-        self.pairs: list[tuple[Tensor, Tensor, Tensor]] = []  # steps, changes of the gradient, 1 / (s.y) or 0
+        kept = (count, memory, self.point.shape[1])
+        self.moves = torch.zeros(kept, device=start.device)  # steps s, the newest last
+        self.changes = torch.zeros(kept, device=start.device)  # changes of the gradient y
+        self.inverses = torch.zeros(kept[:2], device=start.device)  # 1 / (s.y); 0 where there is no pair yet
 
     def propose(self) -> Tensor:
         """[N, D], where the functions are wanted next."""
@@ -50,11 +53,8 @@ class QuasiNewton:
         change = gradient - self.gradient
         curvature = (move * change).sum(1)
         useful = accepted & (curvature > 1e-10 * change.square().sum(1)) & (curvature > 0)
-        if bool(useful.any()):
-            keep = useful[:, None]
-            inverse = torch.where(useful, 1 / curvature.clamp(min=1e-30), 0.0)
-            pair = (torch.where(keep, move, 0.0), torch.where(keep, change, 0.0), inverse)
-            self.pairs = [*self.pairs, pair][-self.memory :]
+        for kept, new in ((self.moves, move), (self.changes, change), (self.inverses, 1 / curvature)):
+            kept[useful] = torch.cat([kept[useful, 1:], new[useful, None]], 1)
         # Refused: the minimum of the parabola through the two values and the slope.
         rise = (value - self.value - self.slope * self.length).clamp(min=1e-12)
         fit = torch.where(finite, -self.slope * self.length.square() / (2 * rise), 0.1 * self.length)
@@ -70,29 +70,21 @@ class QuasiNewton:
 
     def _direction(self) -> tuple[Tensor, Tensor]:
         """A descent direction and the slope along it."""
-        q = self.gradient.clone()
-        factors = []
-        for move, change, inverse in reversed(self.pairs):
-            a = inverse * (move * q).sum(1)
-            q = q - a[:, None] * change
-            factors.append(a)
-        q = self._scaled(q)
-        for (move, change, inverse), a in zip(self.pairs, reversed(factors), strict=True):
-            b = inverse * (change * q).sum(1)
-            q = q + (a - b)[:, None] * move
-        slope = -(q * self.gradient).sum(1)
-        uphill = (slope >= 0)[:, None]
-        q = torch.where(uphill, self.gradient, q)
-        root = q.square().mean(1).sqrt()
-        limit = self.longest if self.pairs else self.first
-        scale = (limit / root.clamp(min=1e-30)).clamp(max=1.0) if self.pairs else limit / root.clamp(min=1e-30)
-        q = q * scale[:, None]
+        q, factors = self.gradient.clone(), {}
+        used = [slot for slot in range(self.memory) if bool((self.inverses[:, slot] > 0).any())]
+        for slot in reversed(used):
+            factors[slot] = self.inverses[:, slot] * (self.moves[:, slot] * q).sum(1)
+            q = q - factors[slot][:, None] * self.changes[:, slot]
+        # Equation 7.20, from the newest pair.
+        known = self.inverses[:, -1] > 0
+        scale = 1 / (self.inverses[:, -1] * self.changes[:, -1].square().sum(1)).clamp(min=1e-30)
+        q = torch.where(known, scale, 1.0)[:, None] * q
+        for slot in used:
+            b = self.inverses[:, slot] * (self.changes[:, slot] * q).sum(1)
+            q = q + (factors[slot] - b)[:, None] * self.moves[:, slot]
+        uphill = (q * self.gradient).sum(1) <= 0
+        q = torch.where(uphill[:, None], self.gradient, q)
+        root = q.square().mean(1).sqrt().clamp(min=1e-30)
+        length = torch.where(known, (self.longest / root).clamp(max=1.0), self.first / root)
+        q = q * length[:, None]
         return -q, -(q * self.gradient).sum(1)
-
-    def _scaled(self, q: Tensor) -> Tensor:
-        """Times the first guess of the inverse Hessian, equation 7.20, from each problem's newest pair."""
-        gamma = torch.ones(len(q), device=q.device)
-        for _, change, inverse in self.pairs:
-            there = inverse > 0
-            gamma = torch.where(there, 1 / (inverse * change.square().sum(1)).clamp(min=1e-30), gamma)
-        return q * gamma[:, None]
