@@ -45,8 +45,8 @@ class EncoderNetwork(nn.Module):
         num_ws: int,
         w_dim: int,
         widths: Sequence[int] = (32, 48, 80, 112),
-        hidden: int = 256,
-        rank: int = 128,
+        hidden: int = 128,
+        rank: int = 256,
     ) -> None:
         super().__init__()
         if len(widths) != 4 or min(*widths, num_ws, w_dim, hidden, rank) < 1:

@@ -20,13 +20,15 @@ from editkit.photo import Photo
 from editkit.sampling import sample_w
 from projector import Encode, EncodeThenOptimise, Optimise, Refine, Stop
 from projector.encoder import fitting_encoder, load_encoder
-from projector.encoder_network import EncoderNetwork
+from projector.encoder_network import SIDE, EncoderNetwork, coarse
 from projector.methods import NAMES, method_named
+from projector.statistics import sample_statistics
 from train.dataset import open_dataset
-from train.encoder import EncoderConfig, EncoderTraining, fit_linear_path, train_encoder
+from train.encoder import EncoderConfig, EncoderTraining, train_encoder
 from train.encoder_card import encoder_card
 from train.encoder_evaluation import evaluate_encoder, unseen_photos, write_encoder
-from train.encoder_samples import SamplePool
+from train.encoder_samples import SamplePool, render
+from train.encoder_start import coarse_jacobian, start_linear_path
 from train.state_file import load_state
 
 TINY = EncoderConfig(steps=3, pool=48, batch=4, samples=4)
@@ -75,24 +77,25 @@ def test_sizes_that_make_no_network_are_refused() -> None:
         EncoderNetwork(num_ws=5, w_dim=16, widths=(8, 8))
 
 
-def test_the_linear_path_is_a_regression() -> None:
-    """Codes that depend linearly on the coarse difference are found exactly by the path alone."""
-    network = EncoderNetwork(num_ws=3, w_dim=4, rank=12)
-    image, beside = torch.randn(600, 3, 16, 16), torch.randn(600, 3, 16, 16)
-    hidden = torch.randn(768, 5) / 768**0.5
-    difference = ((image - beside).flatten(1) @ hidden @ torch.randn(5, 12)).view(-1, 3, 4)
-    big = [torch.nn.functional.interpolate(x, scale_factor=4, mode="nearest") for x in (image, beside)]
-    fit_linear_path(network, big[0], big[1], difference)
+def test_the_linear_path_starts_as_a_step_of_gauss_and_newton(G: NetworkGenerator) -> None:
+    """Where pictures hardly differ from the mean face, the first look explains most of what the path sees of it."""
+    statistics = sample_statistics(G)
+    jacobian = coarse_jacobian(G, statistics)
+    codes = 0.02 * torch.randn(4, 1, G.spec.w_dim).expand(-1, G.spec.num_ws, -1)
     with torch.no_grad():
-        x = network.linear((image - beside).flatten(1))
-        fitted = x @ network.offsets.weight[:, network.hidden_size :].t()
-    left = (fitted - difference.flatten(1)).square().mean() / difference.square().mean()
-    assert float(left) < 0.3  # 768 variables from 600 pairs, held down by the ridge
+        mean = render(G, statistics, torch.zeros_like(codes))
+        image = render(G, statistics, codes)
+        seen = [coarse(torch.nn.functional.interpolate(x, size=(SIDE, SIDE), mode="bilinear")) for x in (image, mean)]
+        assert torch.allclose(codes.flatten(1) @ jacobian.t(), seen[0] - seen[1], atol=0.1 * float(seen[0].std()))
+        network = EncoderNetwork(num_ws=G.spec.num_ws, w_dim=G.spec.w_dim, rank=768)
+        start_linear_path(network, jacobian, seen[0] - seen[1])
+        network.shared.weight[:, : network.hidden_size] = 0  # what the convolutions say
+        network.offsets.weight[:, : network.hidden_size] = 0
+        made = render(G, statistics, network(image, mean))
+    assert float((made - image).square().mean()) < 0.3 * float((mean - image).square().mean())
 
 
 def test_pairs_say_how_far_their_codes_are_apart(G: NetworkGenerator) -> None:
-    from projector.statistics import sample_statistics
-
     pool = SamplePool(G, sample_statistics(G), size=20, seed=0)
     pool.add(12)
     pool.add(12)

@@ -5,7 +5,8 @@ generator again; photographs (and some samples) are judged by what the generator
 the search and its regularisers, which keep the rows of W+ together so that edits work (Tov et al. 2021, "Designing an
 Encoder for StyleGAN Image Manipulation", section 4.1). Refinements are learned as in ReStyle (Alaluf et al. 2021,
 section 3): a step sees the picture beside the reconstruction of the step before, and no gradient flows between steps.
-The linear path starts from ridge regression on the samples.
+The linear path starts as one damped Gauss-Newton step from the mean face (``start_linear_path``), and what is learned
+begins there.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from projector.statistics import sample_statistics
 from train.dataset import ImageDataset
 from train.dataset_loader import ShuffledOrder
 from train.encoder_samples import SamplePool, render
+from train.encoder_start import coarse_jacobian, start_linear_path
 from train.state_file import load_state, save_state
 
 _log = logging.getLogger(__name__)
@@ -57,10 +59,10 @@ class EncoderConfig:
     minutes: float = 60.0
     batch: int = 8
     samples: int = 16
-    pool: int = 1024
-    fresh: int = 1
+    pool: int = 256
+    fresh: int = 2
     refinements: int = 3
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 5e-4
     regression: float = 0.1
     ema: float = 0.99
     seed: int = 0
@@ -135,13 +137,16 @@ class EncoderTraining:
         self.step, self.seconds = state["step"], state["seconds"]
 
     def prepare(self) -> None:
-        """Fills the pool and, in a new run, fits the linear path."""
+        """Fills the pool and, in a new run, makes the linear path a first guess."""
         c = self.config
         self.pool = SamplePool(self.G, self.statistics, size=c.pool, seed=c.seed * 1009 + self.step)
         while len(self.pool) < c.pool:
             self.pool.add(min(8, c.pool - len(self.pool)))
         if self.step == 0:
-            fit_linear_path(self.network, *self.pool.pairs(4 * c.pool))
+            image, beside, _ = self.pool.pairs(64)
+            side = (SIDE, SIDE)
+            differences = coarse(resize(image, side) - resize(beside, side))
+            start_linear_path(self.network, coarse_jacobian(self.G, self.statistics), differences)
             self.average.load_state_dict(self.network.state_dict())
 
     @property
@@ -269,30 +274,3 @@ def train_encoder(
         if state is not None and training.step:
             save_state(state, training.state_dict())
     return training.average.requires_grad_(False).eval(), progress
-
-
-def fit_linear_path(network: EncoderNetwork, image: Tensor, beside: Tensor, difference: Tensor) -> None:
-    """Ridge regression of the codes' differences on the pictures', cut to the path's rank; the rest stays as drawn."""
-    side = (SIDE, SIDE)
-    x = torch.cat([coarse(resize(a, side) - resize(b, side)) for a, b in zip(image.split(64), beside.split(64))])
-    y = difference.flatten(1)
-    with torch.no_grad():
-        gram = x.t() @ x
-        gram.diagonal().add_(3e-3 * gram.diagonal().mean())
-        solved = torch.linalg.solve(gram, x.t() @ y)  # [3 COARSE**2, num_ws w_dim]
-        s, v = _principal(x @ solved)
-        rank = min(network.rank, len(s))
-        into = torch.zeros_like(network.linear.weight)
-        into[:rank] = (solved @ v[:rank].t() / s[:rank]).t() * len(x) ** 0.5  # outputs of unit variance
-        network.linear.weight.copy_(into)
-        out = torch.zeros(y.shape[1], network.rank)
-        out[:, :rank] = (v[:rank].t() * s[:rank]) / len(x) ** 0.5
-        network.offsets.weight[:, network.hidden_size :].copy_(out)
-        network.shared.weight[:, network.hidden_size :].zero_()
-
-
-def _principal(fitted: Tensor) -> tuple[Tensor, Tensor]:
-    """Singular values, falling, and right singular vectors as rows, of a tall matrix."""
-    variance, vectors = torch.linalg.eigh(fitted.t() @ fitted)
-    order = variance.argsort(descending=True)
-    return variance[order].clamp(min=1e-12).sqrt(), vectors[:, order].t()

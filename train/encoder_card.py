@@ -20,8 +20,9 @@ It belongs to generator `{generator}` and is refused beside another.
   {data}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0; photos from YFCC-100M),
   judged by what the generator makes of their codes, with the search's loss and its regularisers. Rows whose index is a
   multiple of 10 (1,066) were never trained on.
-- **Run** the linear path by ridge regression on samples, then {steps:,} steps, {pictures:,} pictures rendered, in
-  {minutes:.0f} minutes on a contended share of one CPU core. Far from converged.
+- **Run** the linear path as a damped Gauss-Newton step from the mean face (`train/encoder_start.py`), then {steps:,}
+  steps, {pictures:,} pictures rendered, in {minutes:.0f} minutes on a contended share of one CPU core. Far from
+  converged.
 
       editkit train encoder --data faces128_train.zip --out editkit/models/{file}
       editkit train encoder --data faces128_train.zip --evaluate editkit/models/{file}

@@ -44,7 +44,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--minutes", type=positive_number, default=60.0, help="length, earlier runs included (60)")
     parser.add_argument("--steps", type=positive, default=100_000, help="the most steps (%(default)s)")
     parser.add_argument("--batch", type=positive, default=8, help="pictures rendered in a step (%(default)s)")
-    parser.add_argument("--pool", type=positive, default=512, help="generated pairs kept (%(default)s)")
+    parser.add_argument("--pool", type=positive, default=256, help="generated pairs kept (%(default)s)")
     parser.add_argument("--threads", type=positive, metavar="N", help="of torch (default: all cores)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, samples and order (%(default)s)")
     parser.add_argument(
