@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from projector import Encode, EncodeThenOptimise, Optimise, Refine, Stop
 from projector.encoder import fitting_encoder, load_encoder
 from projector.encoder_network import SIDE, EncoderNetwork, coarse
 from projector.methods import NAMES, method_named
-from projector.statistics import sample_statistics
+from projector.statistics import WStatistics, sample_statistics
 from train.dataset import open_dataset
 from train.encoder import EncoderConfig, EncoderTraining, train_encoder
 from train.encoder_card import encoder_card
@@ -36,16 +37,31 @@ TINY = EncoderConfig(steps=3, pool=48, batch=4, samples=4)
 
 @pytest.fixture(scope="module")
 def G() -> NetworkGenerator:
-    return random_generator(resolution=32, output_scale=0.8, alignment="centre")
+    return random_generator(resolution=16, output_scale=0.8, alignment="centre")
 
 
 @pytest.fixture(scope="module")
-def file(G: NetworkGenerator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(G: NetworkGenerator, jacobians: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder of G, trained on samples alone for a moment."""
     path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
     network, progress = train_encoder(G, None, TINY, perceptual=Bundled())
     write_encoder(path, network, G, data=None, progress=progress)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def jacobians() -> Iterator[None]:
+    """Each generator's is computed once."""
+    known: dict[str, torch.Tensor] = {}
+
+    def once(G: NetworkGenerator, statistics: WStatistics) -> torch.Tensor:
+        if G.spec.id not in known:
+            known[G.spec.id] = coarse_jacobian(G, statistics)
+        return known[G.spec.id]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.encoder.coarse_jacobian", once)
+        yield
 
 
 def picture(G: NetworkGenerator, seed: int) -> torch.Tensor:
@@ -101,7 +117,7 @@ def test_pairs_say_how_far_their_codes_are_apart(G: NetworkGenerator) -> None:
     pool.add(12)
     assert len(pool) == 20
     image, beside, difference = pool.pairs(64)
-    assert image.shape == beside.shape == (64, 3, 32, 32) and difference.shape == (64, G.spec.num_ws, G.spec.w_dim)
+    assert image.shape == beside.shape == (64, 3, 16, 16) and difference.shape == (64, G.spec.num_ws, G.spec.w_dim)
     pictures, codes = (image - beside).flatten(1).norm(dim=1), difference.flatten(1).norm(dim=1)
     assert torch.corrcoef(torch.stack([pictures, codes]))[0, 1] > 0.3
     from_mean = (beside - pool.mean_image).flatten(1).abs().amax(1) == 0
@@ -159,7 +175,7 @@ def test_stopping_keeps_the_best_so_far(G: NetworkGenerator, file: Path) -> None
 
 
 def test_another_generator_is_refused_with_the_command_that_helps(file: Path) -> None:
-    other = random_generator(seed=1, resolution=32)
+    other = random_generator(seed=1, resolution=16)
     with pytest.raises(GeneratorMismatchError, match=r"editkit train encoder --generator random-1"):
         Encode(encoder=str(file)).find(other, picture(other, 0), perceptual=Bundled())
     with pytest.raises(CheckpointError, match=r"no encoder is at hand .* editkit train encoder --generator random-1"):
@@ -254,7 +270,7 @@ def test_a_class_is_refused(G: NetworkGenerator, file: Path) -> None:
         Encode(encoder=str(file)).find(G, picture(G, 0), perceptual=Bundled(), classes=0)
 
 
-def photographs(folder: Path, count: int = 6, side: int = 32) -> Path:
+def photographs(folder: Path, count: int = 6, side: int = 16) -> Path:
     folder.mkdir()
     for index in range(count):
         pixels = np.random.default_rng(index).integers(0, 255, (side, side, 3), np.uint8)
@@ -263,7 +279,7 @@ def photographs(folder: Path, count: int = 6, side: int = 32) -> Path:
 
 
 def test_training_goes_on_where_it_stopped(G: NetworkGenerator, tmp_path: Path) -> None:
-    photos = open_dataset(photographs(tmp_path / "photos"), resolution=32, channels=3)
+    photos = open_dataset(photographs(tmp_path / "photos"), resolution=16, channels=3)
     state = tmp_path / "run.state"
     seen: list[int] = []
     short = EncoderConfig(steps=2, pool=16, batch=4, samples=4)
@@ -276,7 +292,7 @@ def test_training_goes_on_where_it_stopped(G: NetworkGenerator, tmp_path: Path) 
     )
     assert progress.step == 3 and seen == [3] and progress.seconds > first["seconds"]
     assert {"codes", "pixel", "perceptual", "spread", "prior"} <= set(progress.losses)
-    other = random_generator(seed=2, resolution=32)
+    other = random_generator(seed=2, resolution=16)
     with pytest.raises(CheckpointError, match="go on from is of generator"):
         train_encoder(other, None, longer, perceptual=Bundled(), state=state)
 
@@ -296,10 +312,10 @@ def test_ctrl_c_keeps_the_state(G: NetworkGenerator, tmp_path: Path, monkeypatch
 
 
 def test_what_no_encoder_can_learn_is_refused(G: NetworkGenerator, tmp_path: Path) -> None:
-    classes = random_generator(resolution=32, c_dim=3)
+    classes = random_generator(resolution=16, c_dim=3)
     with pytest.raises(UsageError, match="unconditional RGB"):
         train_encoder(classes, None, TINY, perceptual=Bundled())
-    grey = open_dataset(photographs(tmp_path / "grey"), resolution=32, channels=1)
+    grey = open_dataset(photographs(tmp_path / "grey"), resolution=16, channels=1)
     with pytest.raises(TrainingDataError, match="takes RGB"):
         train_encoder(G, grey, TINY, perceptual=Bundled())
 
@@ -357,5 +373,5 @@ def test_judging_and_the_card(G: NetworkGenerator, file: Path, tmp_path: Path) -
     header["training"]["evaluation"] = figures
     card = encoder_card(file.name, file.stat().st_size, header, parameters=sum(p.numel() for p in network.parameters()))
     assert G.spec.id in card and f"{figures['psnr_8']:.2f} dB" in card
-    assert unseen_photos(photographs(tmp_path / "plain"), 32, 4) is None
+    assert unseen_photos(photographs(tmp_path / "plain"), 16, 4) is None
     assert MODELS.is_dir()
