@@ -251,7 +251,7 @@ def train_encoder(
         _log.info("going on from step %d", training.step)
     sums: dict[str, list[float]] = {}
     last_log = last_save = mark = time.monotonic()
-    progress = Progress(step=training.step, pictures=0, seconds=training.seconds, losses={})
+    progress = Progress(step=training.step, pictures=training.step * config.batch, seconds=training.seconds, losses={})
     try:
         while training.fraction < 1.0:
             for name, value in training.advance().items():

@@ -21,7 +21,7 @@ from train.encoder import Progress
 from train.faces import LABELS
 
 BATCH = 16
-LOOKS = (1, 2, 3, 5, 8)
+LOOKS = (1, 3, 5)
 
 
 def unseen_photos(data: Path, resolution: int, count: int) -> Tensor | None:
