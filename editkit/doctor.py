@@ -23,7 +23,7 @@ PACKAGES = (
 OPTIONAL_PACKAGES = {
     "pillow-heif": "HEIC photos", "numba": "the fast CPU backend", "onnx": "ONNX export", "onnxruntime": "ONNX export",
 }  # fmt: skip
-BUNDLED = ("landmarks.safetensors", "features.safetensors")
+BUNDLED = ("landmarks.safetensors", "features.safetensors", "encoder64.safetensors")
 MODELS = Path(__file__).resolve().parent / "models"
 DIRECTIONS = Path(__file__).resolve().parents[1] / "directions" / "bundled"  # a path, so that no import runs upwards
 BACKEND_TOLERANCE = 1e-4

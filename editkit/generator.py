@@ -213,7 +213,8 @@ def _find(source: str | os.PathLike[str] | None) -> Path:
     path = Path(name)
     if path.suffix in (".safetensors", ".pkl"):
         return path
-    return catalogue.resolve(name, bundled={p.stem for p in MODELS.glob("*.safetensors")} - {"landmarks", "features"})
+    others = {"landmarks", "features", "encoder64"}
+    return catalogue.resolve(name, bundled={p.stem for p in MODELS.glob("*.safetensors")} - others)
 
 
 def _from_pickle(path: Path, device: torch.device) -> NetworkGenerator:

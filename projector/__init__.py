@@ -2,8 +2,8 @@
 
     found = projector.project(G, face, projector.Optimise(steps=500))
 
-A method is an object (``Optimise``), and the result is one object that says why the search ended. Names are loaded on
-first use (PEP 562).
+A method is an object (``Optimise``, ``Encode``, ``EncodeThenOptimise``, ``Refine``), and the result is one object that
+says why the search ended. Names are loaded on first use (PEP 562).
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from editkit.lazy import lazy_names
 if TYPE_CHECKING:
     from projector.drag_result import DragResult, DragStep, DragStop
     from projector.dragging import Drag, drag
+    from projector.encode_then_optimise import EncodeThenOptimise
+    from projector.encoder import Encode
     from projector.optimise import Optimise
+    from projector.refine import Refine
     from projector.result import ProjectionResult, Step, Stop
     from projector.search import project
 
@@ -24,8 +27,11 @@ __all__ = [
     "DragResult",
     "DragStep",
     "DragStop",
+    "Encode",
+    "EncodeThenOptimise",
     "Optimise",
     "ProjectionResult",
+    "Refine",
     "Step",
     "Stop",
     "drag",
@@ -38,8 +44,11 @@ _HOMES = {
     "DragStep": "projector.drag_result",
     "DragStop": "projector.drag_result",
     "drag": "projector.dragging",
+    "Encode": "projector.encoder",
+    "EncodeThenOptimise": "projector.encode_then_optimise",
     "Optimise": "projector.optimise",
     "ProjectionResult": "projector.result",
+    "Refine": "projector.refine",
     "Step": "projector.result",
     "Stop": "projector.result",
     "project": "projector.search",

@@ -21,6 +21,7 @@ class Stop(Enum):
     BUDGET = "budget"
     DIVERGED = "diverged"
     CANCELLED = "cancelled"
+    ENCODED = "encoded"
 
     @property
     def advice(self) -> str:
@@ -33,6 +34,7 @@ _ADVICE = {
     Stop.MAX_STEPS: "every step was taken before the loss came to rest; more steps may come closer",
     Stop.BUDGET: "the time was up; a larger --budget comes closer",
     Stop.DIVERGED: "the loss became infinite again and again; lower the learning rate, and check the weights",
+    Stop.ENCODED: "looked, not searched; --method encode+optimise comes closer",
     Stop.CANCELLED: "stopped on request; the best so far was kept, run it again to go further",
 }
 

@@ -15,8 +15,9 @@ from editkit.errors import PhotoError, UsageError
 from editkit.labels import Classes
 from editkit.photo import Photo, psnr, read_photo, ssim
 from editkit.transform import Transform
+from projector.driving import OnStep
 from projector.interruption import finished
-from projector.optimise import OnStep, Optimise, search
+from projector.methods import Method, method_named
 from projector.result import ProjectionResult, Stop
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def project(
     G: Generator,
     photo: AlignedPhoto | Photo | str | Path,
-    method: Optimise | None = None,
+    method: Method | None = None,
     *,
     seed: int = 0,
     classes: Classes | None = None,
@@ -39,7 +40,7 @@ def project(
 
     Args:
         photo: an aligned photo; a photo or a path is aligned first, as the generator expects.
-        method: ``Optimise()`` by default.
+        method: ``Optimise``, ``Encode``, ``EncodeThenOptimise`` or ``Refine``; by default the best for ``G``.
         seed: of the exploring noise; the same seed gives the same result on the same machine.
         classes: of a conditional generator, one class or dense values [c_dim] (see ``editkit.labels``): the search
             starts from that class; by default from all classes together.
@@ -57,11 +58,12 @@ def project(
 
     if G.spec.channels != 3:
         raise UsageError(f"photos are projected into RGB generators; {G.spec.name!r} has {G.spec.channels} channels")
-    method = method or Optimise()
+    method = method or method_named("auto", G, classes=classes)
     target = _target(G, photo).to(G.device)
     perceptual = perceptual or best_available(G.device)
-    found = search(G, target, method, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
+    found = method.find(G, target, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
     transform = Transform.identity()
+    settings = asdict(method)  # type: ignore[call-overload]  # a method is a dataclass
 
     def judge() -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
@@ -77,7 +79,7 @@ def project(
         perceptual=perceptual.name,
         history=found.history,
         stop=Stop.CANCELLED if interrupted else found.stop,
-        method={"name": type(method).__name__.lower(), "seed": seed, **asdict(method), **_told(classes)},
+        method={"name": method.name, "seed": seed, **settings, **_told(classes)},
         seconds=found.seconds,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from editkit.command import add_command
-from train import landmarks_cli, run_cli, scorers_cli, starter_cli
+from train import encoder_cli, landmarks_cli, run_cli, scorers_cli, starter_cli
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,5 +21,5 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     run_cli.add_options(parser)
     kinds = parser.add_subparsers(dest="what", metavar="WHAT", title="instead of a generator (optional)")
-    for module in (starter_cli, scorers_cli, landmarks_cli):
+    for module in (starter_cli, scorers_cli, landmarks_cli, encoder_cli):
         module.register(kinds)

@@ -1,5 +1,5 @@
 """Everything that depends on the bundled generator, rebuilt in order: sheets, directions with their sample bank and
-strips, main job, figures, card."""
+strips, encoder, main job, figures, card."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from editkit.files import ensure_folder, write_bytes, write_text
 from editkit.generator import DEFAULT, MODELS, Generator, load_generator
 from editkit.photo import write_image
 from editkit.rendering import image_grid
+from projector.encoder import fitting_encoder, load_encoder
+from train.encoder_card import encoder_card
 from train.faces import load_faces
 from train.generator_card import generator_card
 from train.generator_evaluation import evaluate, sample
 
 Progress = Callable[[str], None]
 STRIP_SEED = 100_000  # faces that no search has seen
+ENCODER = MODELS / "encoder64.safetensors"
 
 
 def rebuild(
@@ -36,6 +39,7 @@ def rebuild(
     sheets: Path,
     spaces: Sequence[str] = ("w+",),
     steps: int = 200,
+    encoder_minutes: float = 60.0,
     on_progress: Progress | None = None,
 ) -> None:
     """Rebuilds what depends on ``editkit/models/faces64.safetensors``.
@@ -44,6 +48,7 @@ def rebuild(
         data: the training zip, for its evaluation split; unseen: a zip of photos to invert.
         sheets: folder for the pictures of the documentation.
         spaces, steps: of the inversions.
+        encoder_minutes: for training an encoder, where the bundled one is of another generator; 0 trains none.
 
     Raises:
         DirectionError: no direction keeps the bars. TrainingDataError: a zip cannot be read.
@@ -60,6 +65,8 @@ def rebuild(
     say("directions: " + ", ".join(item.direction.name for item in made))
     remove_former(G.spec.id, say)
     show_directions(G, [item.direction for item in made], sheets)
+    if encoder_minutes > 0:
+        rebuild_encoder(G, data, minutes=encoder_minutes, say=say)
     show_main_job(sheets / "compare.png")
     say(f"main job: {sheets / 'compare.png'}")
     resolution = G.spec.resolution
@@ -99,6 +106,25 @@ def show_directions(G: Generator, made: Sequence[Direction], sheets: Path) -> No
         write_image(sheets / f"direction_{one.name}.png", strip(G, one, latents))
     for path in set(sheets.glob("direction_*.png")) - written:
         path.unlink()
+
+
+def rebuild_encoder(G: Generator, data: Path, *, minutes: float, say: Progress) -> None:
+    """Trains the bundled encoder anew where it is of another generator than ``G``, and writes its card.
+
+    Stopped, it goes on from ``runs/encoder64.state``.
+    """
+    if fitting_encoder(G) is not None:
+        say("encoder: the bundled one fits")
+        return
+    state = ensure_folder(Path("runs")) / f"{ENCODER.stem}.state"
+    options = ["--minutes", str(minutes), "--state", str(state), "--generator", str(MODELS / f"{DEFAULT}.safetensors")]
+    if code := cli.main(["train", "encoder", "--data", str(data), "--out", str(ENCODER), *options]):
+        raise EditkitError(f"`editkit train encoder` ended with {code}; {ENCODER} was left as it was")
+    state.unlink(missing_ok=True)
+    count = sum(p.numel() for p in load_encoder(G).parameters())
+    card = encoder_card(ENCODER.name, ENCODER.stat().st_size, read_header(ENCODER), parameters=count)
+    write_text(ENCODER.with_suffix(".md"), card)
+    say(f"encoder: {ENCODER}")
 
 
 def show_main_job(picture: Path) -> None:

@@ -14,8 +14,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         subparsers,
         "rebuild",
         "rebuild what depends on the bundled generator",
-        description="Rebuild the directions, the pictures of the documentation, the figures and the card of the "
-        "bundled generator.",
+        description="Rebuild the directions, the encoder, the pictures of the documentation, the figures and the card "
+        "of the bundled generator.",
         examples=[
             (
                 "editkit rebuild --data faces128_train.zip --unseen faces128_dev.zip",
@@ -32,6 +32,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--spaces", nargs="+", choices=("w", "w+"), default=["w+"], help="where to invert (default: w+)"
     )
     parser.add_argument("--steps", type=int, default=200, help="of the inversions (default: %(default)s)")
+    parser.add_argument(
+        "--encoder-minutes",
+        type=float,
+        default=60.0,
+        metavar="M",
+        help="for an encoder, where the bundled one is of another generator; 0 trains none (default: %(default)g)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -45,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
             sheets=args.sheets,
             spaces=args.spaces,
             steps=args.steps,
+            encoder_minutes=args.encoder_minutes,
             on_progress=output.say,
         )
     return 0

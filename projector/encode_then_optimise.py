@@ -1,0 +1,71 @@
+"""Encode, then a short search: the encoder's code as the start of ``Refine``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from torch import Tensor
+
+from editkit.labels import Classes
+from editkit.perceptual import PerceptualDistance
+from projector.driving import Found, OnStep
+from projector.encoder import Encode
+from projector.losses import Weights
+from projector.refine import Refine
+from projector.result import Stop
+
+if TYPE_CHECKING:
+    from editkit.generator import Generator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodeThenOptimise:
+    """Settings of both.
+
+    Attributes:
+        steps: of the search, at most.
+        iterations: looks of the encoder beforehand; they take no gradient.
+        space: "w+" reconstructs best, "w" edits best.
+        encoder: file of ``editkit train encoder``; None takes the bundled one that fits the generator.
+        weights: of the search's loss.
+        budget: seconds for the search, or None.
+    """
+
+    name: ClassVar[str] = "encode+optimise"
+
+    steps: int = 60
+    iterations: int = 5
+    space: Literal["w", "w+"] = "w+"
+    encoder: str | None = None
+    weights: Weights = field(default_factory=Weights)
+    budget: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoder is not None:
+            object.__setattr__(self, "encoder", os.fspath(self.encoder))
+        self._parts()
+
+    def _parts(self) -> tuple[Encode, Refine]:
+        """Both methods. Raises UsageError where one of them refuses its settings."""
+        encode = Encode(iterations=self.iterations, space=self.space, encoder=self.encoder)
+        return encode, Refine(steps=self.steps, space=self.space, weights=self.weights, budget=self.budget)
+
+    def find(
+        self,
+        G: Generator,
+        targets: Tensor,
+        *,
+        perceptual: PerceptualDistance,
+        seed: int = 0,
+        classes: Classes | None = None,
+        on_step: OnStep | None = None,
+    ) -> Found:
+        """Codes for ``targets`` [N, 3, R, R]; the history is the search's. As ``Encode.find`` and ``Refine.find``."""
+        encode, refine = self._parts()
+        start = encode.find(G, targets, perceptual=perceptual, classes=classes)
+        if start.stop is Stop.CANCELLED:
+            return start
+        found = refine.find(G, targets, perceptual=perceptual, on_step=on_step, start=start.latent)
+        return replace(found, seconds=start.seconds + found.seconds)

@@ -1,0 +1,88 @@
+"""What a method is, and the methods by the names that people give them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from editkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from editkit.generator import Generator
+    from editkit.labels import Classes
+    from editkit.perceptual import PerceptualDistance
+    from projector.optimise import Found, OnStep
+
+STEPS_WITHIN_BUDGET = 100_000
+"""With a budget the time ends the search, not the steps."""
+NAMES = ("auto", "w", "w+", "encode", "encode+optimise")
+
+
+class Method(Protocol):
+    """What ``projector.project`` asks of a method; a frozen dataclass of its settings."""
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        ...
+
+    def find(
+        self,
+        G: Generator,
+        targets: Tensor,
+        *,
+        perceptual: PerceptualDistance,
+        seed: int = 0,
+        classes: Classes | None = None,
+        on_step: OnStep | None = None,
+    ) -> Found:
+        """Codes for ``targets`` [N, 3, R, R] in [-1, 1]; see ``projector.optimise.search``."""
+        ...
+
+
+def method_named(
+    name: str,
+    G: Generator,
+    *,
+    steps: int | None = None,
+    budget: float | None = None,
+    encoder: str | None = None,
+    classes: Classes | None = None,
+) -> Method:
+    """A method of ``NAMES`` for ``G``.
+
+    "auto" is the best there is within the budget: a search in W+ from the encoder's code where an encoder fits the
+    generator, from the mean of W elsewhere and where a class is asked for.
+
+    Args:
+        steps: of the search; by default what the method uses, and with a budget as many as there is time for.
+        budget: seconds for the search of a photo.
+        encoder: file of ``editkit train encoder``; the bundled one by default.
+
+    Raises:
+        UsageError: an unknown name, or steps, a budget or an encoder that the method has no use for.
+    """
+    from projector.encode_then_optimise import EncodeThenOptimise
+    from projector.encoder import Encode, fitting_encoder
+    from projector.optimise import Optimise
+
+    if name not in NAMES:
+        raise UsageError(f"no method is called {name!r}; there are {', '.join(NAMES)}")
+    searched = STEPS_WITHIN_BUDGET if steps is None and budget is not None else steps
+    if name == "auto":
+        fits = classes is None and (encoder is not None or fitting_encoder(G) is not None)
+        name = "encode+optimise" if fits else "w+"
+        if searched is None:
+            searched = Optimise().steps
+    if name in ("w", "w+"):
+        if encoder is not None:
+            raise UsageError(f"--method {name} takes no encoder; leave --encoder out, or take encode+optimise")
+        length = Optimise().steps if searched is None else searched
+        return Optimise(space=name, steps=length, budget=budget)  # type: ignore[arg-type]  # checked above
+    if name == "encode":
+        if steps is not None or budget is not None:
+            raise UsageError("--method encode does not search: leave --steps and --budget out, or take encode+optimise")
+        return Encode(encoder=encoder)
+    length = EncodeThenOptimise().steps if searched is None else searched
+    return EncodeThenOptimise(steps=length, budget=budget, encoder=encoder)
