@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from editkit.errors import UsageError
-from train.config import RECIPES, TrainConfig, preset
+from train.config import RECIPES, TrainConfig
 from train.dataset import Batch
+from train.presets import preset
 from train.training import DivergedError, Training, arranged
 
 
@@ -54,12 +55,16 @@ def close(first: Training, second: Training, *, tolerance: float) -> bool:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_steps(recipe: str) -> None:
-    changes = {"generator": SMALL | ({"num_layers": 4} if recipe != "stylegan2" else {})}
+    changes = {"generator": SMALL | ({"num_layers": 4} if recipe not in ("stylegan2", "projected") else {})}
+    if recipe in ("projected", "stylegan-xl", "tiny-xl"):
+        changes |= {"discriminator": {"width": 4, "largest": 16}, "path_from": 0}
     config = small(recipe, augment="ada", strength=0.5, batch=4, c_dim=2, **changes)
     training = Training(config)
     before = copy.deepcopy(training.generator.state_dict())
     report = training.step(pictures(config))
-    assert training.seen == 4 and report["loss/G"] > 0 and "penalty/r1" in report
+    assert training.seen == 4 and report["loss/D"] > 0
+    assert ("penalty/r1" in report) is (config.judge == "pixels")
+    assert ("penalty/path_length" in report) is (recipe in ("stylegan2", "stylegan-xl"))
     assert not same(before, training.generator.state_dict())
     assert TrainConfig.from_json(config.to_json()) == config
 

@@ -180,7 +180,7 @@ def run_training(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace, dataset: ImageDataset, begun: Begun | None) -> TrainConfig:
-    from train.config import preset
+    from train.presets import preset
     from train.transfer import check_shapes
 
     recipe = args.recipe or "small"
