@@ -104,6 +104,10 @@ class TrainConfig:
             raise UsageError("intervals are at least 1, gamma at least 0 and learning rates above 0")
         if not 0 <= self.strength <= 1:
             raise UsageError(f"the strength of augmentation is 0 to 1, got {self.strength}")
+        if self.strength and self.augment not in ("ada", "fixed"):
+            raise UsageError(
+                f"a strength is of augmentation ada or fixed, which is {self.augment} here; give --augment"
+            )
         if self.loss == "projected" and (self.judge != "features" or self.gamma):
             raise UsageError("the projected loss judges features and has no gradient penalty; leave gamma out")
         if self.embedding == "features" and (self.kind != "stylegan_xl" or self.judge != "features"):

@@ -205,7 +205,7 @@ def _built(library: str, name: str, classes: int | None) -> tuple[nn.Module, dic
     if not timm.is_model(name):
         raise UsageError(f"timm has no network called {name!r}")
     network = timm.create_model(name, pretrained=False, **options)
-    about = network.pretrained_cfg
+    about: Any = network.pretrained_cfg
     return network, {"side": about["input_size"][1], "mean": about["mean"], "std": about["std"]}
 
 

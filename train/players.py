@@ -31,8 +31,8 @@ def build_discriminator(config: TrainConfig, backbones: Sequence[Backbone] | Non
     ids = tuple(each.id for each in found)
     if ids != config.features:
         raise UsageError(
-            f"this training sees through {', '.join(config.features) or 'no network'}, got {', '.join(ids)}; give the same "
-            "with --features"
+            f"this training sees through {', '.join(config.features) or 'no network'}, got {', '.join(ids)}; give the "
+            "same with --features"
         )
     return ProjectedDiscriminator(**config.discriminator, backbones=found)
 

@@ -19,6 +19,7 @@ class _Preset:
     discriminator: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     head_layers: int = 0
+    judge: dict[str, Any] = field(default_factory=lambda: {"width": 64, "largest": 512})  # where it sees features
 
 
 _PRESETS: Mapping[str, _Preset] = {
@@ -79,6 +80,7 @@ _PRESETS: Mapping[str, _Preset] = {
         },
         discriminator={"channel_base": 8192, "channel_max": 256},
         options={"loss": "relativistic", "penalty_every": 1, "average_ramp": 0.1, "augment": "none"},
+        judge={"width": 32, "largest": 256},
     ),
     # A trial on a laptop, in minutes.
     "tiny": _Preset(
@@ -90,6 +92,7 @@ _PRESETS: Mapping[str, _Preset] = {
         discriminator={"channel_base": 1024, "channel_max": 32, "num_fp16_res": 0, "conv_clamp": None},
         options={"loss": "relativistic", "penalty_every": 1, "average_ramp": 0.1, "augment": "none", "clip": 10.0,
                  "lr": 0.004, "lr_discriminator": 0.004},
+        judge={"width": 16, "largest": 64},
     ),
     # The same for stages.
     "tiny-xl": _Preset(
@@ -101,6 +104,7 @@ _PRESETS: Mapping[str, _Preset] = {
         options={"loss": "projected", "embedding": "features", "average_ramp": 0.1, "clip": 10.0, "lr": 0.004,
                  "lr_discriminator": 0.004},
         head_layers=5,
+        judge={"width": 16, "largest": 64},
     ),
 }  # fmt: skip
 
@@ -117,8 +121,8 @@ def preset(
     """The configuration of a recipe for pictures of a size.
 
     Args:
-        recipe: "stylegan3-t", "stylegan3-r", "stylegan2" or "stylegan-xl" as published, "projected"; "small", "tiny" and
-            "tiny-xl" for small machines.
+        recipe: "stylegan3-t", "stylegan3-r", "stylegan2" or "stylegan-xl" as published, "projected"; "small", "tiny"
+            and "tiny-xl" for small machines.
         resolution, channels, c_dim: of the data; StyleGAN2 and the discriminator need a power of two.
         batch: of a step; gamma, averages and StyleGAN3's magnitudes follow from it.
         changes: fields of ``TrainConfig`` to set otherwise; ``generator`` and ``discriminator`` are merged in.
@@ -180,7 +184,7 @@ def _networks(
     """Constructor arguments of the generator and of the discriminator."""
     generator = {"z_dim": 512, "w_dim": 512} | chosen.generator | dict(shape)
     if options.get("judge") == "features":
-        discriminator: dict[str, Any] = dict(shape) | {"width": 64, "largest": 512}
+        discriminator: dict[str, Any] = dict(shape) | chosen.judge
     else:
         discriminator = {"architecture": "resnet"} | chosen.discriminator | dict(shape)
         discriminator["epilogue_kwargs"] = {"mbstd_group_size": GROUP}

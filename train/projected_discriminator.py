@@ -186,6 +186,11 @@ class ProjectedDiscriminator(nn.Module):
                 label_dim = embed_dim if self.embed is not None else c_dim
                 self.scales.append(ScaleDiscriminator(channels, x.shape[2], c_dim=label_dim, largest=largest))
 
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """The frozen networks."""
+        return tuple(self._held)
+
     def _apply(self, fn: Any, recurse: bool = True) -> ProjectedDiscriminator:
         for backbone in self._held:
             if isinstance(backbone, nn.Module):

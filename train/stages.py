@@ -53,7 +53,7 @@ def grown_arguments(
     }
 
 
-def load_stem(network: StyleGANXLGenerator, weights: Mapping[str, Tensor], *, head_layers: int) -> None:
+def load_stem(network: Any, weights: Mapping[str, Tensor], *, head_layers: int) -> None:
     """The stem's weights, into a network of ``grown_arguments``. Raises CheckpointError where they do not fit."""
     own = network.state_dict()
     for name in kept_names(network, head_layers):
@@ -63,13 +63,13 @@ def load_stem(network: StyleGANXLGenerator, weights: Mapping[str, Tensor], *, he
         own[name].copy_(weights[name])
 
 
-def kept_names(network: StyleGANXLGenerator, head_layers: int) -> list[str]:
+def kept_names(network: Any, head_layers: int) -> list[str]:
     """Names in the state dict of all but the last ``head_layers`` layers and ToRGB."""
     head = network.synthesis.layer_names[-(head_layers + 1) :]
     return [name for name in network.state_dict() if not any(name.startswith(f"synthesis.{layer}.") for layer in head)]
 
 
-def freeze_stem(network: StyleGANXLGenerator, *, head_layers: int) -> None:
+def freeze_stem(network: Any, *, head_layers: int) -> None:
     """Mapping, input and kept layers take no gradients, and their running means stay; call again after a resume."""
     kept = set(kept_names(network, head_layers))
     for name, parameter in network.named_parameters():

@@ -60,10 +60,11 @@ class Training:
     ) -> None:
         self.config = c = config
         self.world = world or World()
-        if c.batch % self.world.size or (self.world.size > 1 and c.batch // self.world.size % GROUP):
+        ranks = self.world.size
+        if c.batch % ranks or (ranks > 1 and c.judge == "pixels" and c.batch // ranks % GROUP):
             raise UsageError(
-                f"each of {self.world.size} processes takes a multiple of {GROUP} pictures of a step, which a batch of "
-                f"{c.batch} is not; give --batch {self.world.size * GROUP * max(1, c.batch // self.world.size // GROUP)}"
+                f"each of {ranks} processes takes a multiple of {GROUP} pictures of a step, which a batch of {c.batch} "
+                f"does not give; take --batch {ranks * GROUP * max(1, c.batch // ranks // GROUP)}"
             )
         device = self.world.device
         with torch.random.fork_rng(devices=[]):
