@@ -13,6 +13,7 @@ from train.config import RECIPES, TrainConfig
 from train.dataset import Batch
 from train.presets import preset
 from train.training import DivergedError, Training, arranged
+from train.world import World
 
 
 def pictures(config: TrainConfig, *, count: int | None = None) -> Batch:
@@ -78,8 +79,37 @@ def test_published_settings() -> None:
     assert (two.path_length, two.path_every, two.style_mixing) == (2.0, 4, 0.9)
 
 
-def test_a_resume_is_exact() -> None:
-    config = small(augment="ada", strength=0.3, penalty_every=2)
+def test_published_settings_of_projected_recipes() -> None:
+    projected, xl = preset("projected", resolution=256), preset("stylegan-xl", resolution=16, c_dim=5)
+    assert (projected.loss, projected.judge, projected.augment, projected.gamma) == ("projected", "features", "diff", 0)
+    assert (projected.path_length, projected.style_mixing) == (0, 0)
+    assert (xl.z_dim, xl.generator["w_dim"], xl.style_mixing, xl.embedding) == (64, 512, 0, "features")
+    assert (xl.blur_sigma, xl.blur_images, xl.path_length, xl.path_from) == (2, 200_000, 2, 200_000)
+    assert xl.generator["embed_dim"] == xl.discriminator["embed_dim"] == 192
+    one = preset("stylegan-xl", resolution=16)
+    assert (one.c_dim, one.discriminator["c_dim"], one.embedding) == (1, 0, "random")
+    mixed = preset("projected", resolution=64, loss="relativistic")
+    assert mixed.judge == "features" and mixed.gamma == 1
+
+
+def test_other_feature_networks_than_the_configurations_are_refused() -> None:
+    config = small("tiny", loss="projected", discriminator={"width": 4, "largest": 16}, features=("timm:other-0",))
+    with pytest.raises(UsageError, match="--features"):
+        Training(config)
+
+
+def test_a_projected_discriminator_plays_the_relativistic_game() -> None:
+    config = small("tiny-xl", loss="relativistic", generator=SMALL | {"num_layers": 4},
+                   discriminator={"width": 4, "largest": 16}, batch=4)  # fmt: skip
+    report = Training(config).step(pictures(config))
+    assert report["penalty/r1"] > 0 and report["penalty/r2"] > 0
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "projected"])
+def test_a_resume_is_exact(loss: str) -> None:
+    changes = {"discriminator": {"width": 4, "largest": 16}} if loss == "projected" else {}
+    changes |= {} if loss == "projected" else {"penalty_every": 2}
+    config = small(augment="ada", strength=0.3, loss=loss, **changes)
     through = Training(config)
     for _ in range(5):
         through.step(pictures(config))
@@ -108,6 +138,43 @@ def test_parts_of_a_batch_add_up(loss: str) -> None:
     assert not close(whole, other, tolerance=2e-3)
 
 
+@pytest.mark.parametrize("recipe", ["stylegan2", "tiny-xl"])
+def test_parts_of_unequal_size_count_by_their_size(recipe: str) -> None:
+    """A process's share of 12 in micro-batches of 8 is 8 and 4, as where a batch of 24 is for two."""
+    generator = {"use_noise": False} if recipe == "stylegan2" else {"num_layers": 4}
+    changes = {"generator": SMALL | generator, "path_length": 0.0, "path_from": 0, "c_dim": 2}
+    if recipe == "tiny-xl":
+        changes |= {"discriminator": {"width": 4, "largest": 16}, "augment": "none"}
+    whole, parts = (Training(small(recipe, batch=24, micro_batch=size, **changes)) for size in (24, 8))
+    for training in (whole, parts):
+        if recipe == "tiny-xl":  # the styles' normalisation alone sees the part
+            training.generator.synthesis.couple_styles(False)
+        training.step(pictures(training.config, count=12))
+    assert close(whole, parts, tolerance=2e-3)
+
+
+def test_processes_take_whole_groups() -> None:
+    with pytest.raises(UsageError, match="--batch 8"):
+        Training(small(batch=12), world=World(rank=0, size=2))
+    with pytest.raises(UsageError, match="--batch"):
+        Training(small(batch=8), world=World(rank=0, size=3))
+
+
+def test_averages_are_formed_on_the_process_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL takes no tensors of the CPU, where reports are collected; "meta" stands for a GPU."""
+    seen = []
+
+    def all_reduce(tensor: torch.Tensor) -> None:
+        seen.append(tensor.device.type)
+        raise InterruptedError  # nothing comes back from "meta"
+
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    for call in (World.average, lambda world, tensors: world.total(tensors[0])):
+        with pytest.raises(InterruptedError):
+            call(World(size=2, device=torch.device("meta")), [torch.zeros(3)])
+    assert seen == ["meta", "meta"]
+
+
 def test_groups_are_of_consecutive_samples() -> None:
     order = arranged(8).reshape(4, 2)  # minibatch standard deviation compares a column
     assert sorted(order[:, 0].tolist()) == [0, 1, 2, 3] and sorted(order[:, 1].tolist()) == [4, 5, 6, 7]
@@ -132,6 +199,10 @@ def test_a_divergence_is_noticed_in_losses_and_gradients() -> None:
         ({"batch": 12, "micro_batch": 8}, "multiple"),
         ({"batch": 12, "micro_batch": 6}, "multiple of 4"),
         ({"strength": 1.5}, "0 to 1"),
+        ({"strength": 0.5, "augment": "diff"}, "ada or fixed"),
+        ({"loss": "projected", "gamma": 1.0}, "leave gamma out"),
+        ({"guidance": "timm:some"}, "guides the projected loss"),
+        ({"embedding": "features"}, "StyleGAN-XL"),
         ({"resolution": 24}, "--resolution"),
         ({"recipe": "stylegan4"}, "stylegan4"),
     ],

@@ -108,7 +108,7 @@ class TrainConfig:
             raise UsageError(
                 f"a strength is of augmentation ada or fixed, which is {self.augment} here; give --augment"
             )
-        if self.loss == "projected" and (self.judge != "features" or self.gamma):
+        if self.loss == "projected" and (self.judge != "features" or self.gamma or self.penalty_every != 1):
             raise UsageError("the projected loss judges features and has no gradient penalty; leave gamma out")
         if self.embedding == "features" and (self.kind != "stylegan_xl" or self.judge != "features"):
             raise UsageError("a class embedding from features is of StyleGAN-XL with a projected discriminator")

@@ -11,6 +11,8 @@ from train.config import GROUP, RECIPES, TrainConfig
 from train.heuristics import average_kimg_for, gamma_for
 from train.projected_discriminator import bundled_id, bundled_width
 
+GROWING = "stylegan-xl"  # the recipe of a run in stages, where none is named
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Preset:

@@ -14,7 +14,7 @@ from editkit.command import Output
 from editkit.errors import CheckpointError, UsageError
 from train.config import TrainConfig
 from train.dataset import ImageDataset
-from train.presets import head_layers_of, preset
+from train.presets import GROWING, head_layers_of, preset
 from train.projected_discriminator import Backbone
 from train.transfer import Begun, check_image, check_shapes
 
@@ -51,7 +51,7 @@ def make_config(
 
     Raises UsageError or CheckpointError where they do not go together.
     """
-    recipe = args.recipe or ("stylegan-xl" if grow else "small")
+    recipe = args.recipe or (GROWING if grow or args.stages else "small")
     batch = args.batch or (16 if recipe.startswith("tiny") else 32)
     names = ("micro_batch", "loss", "gamma", "lr", "lr_discriminator", "augment", "strength", "embedding")
     changes: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
@@ -120,8 +120,7 @@ def _tuned(made: TrainConfig, args: argparse.Namespace, dataset: ImageDataset, b
 
 def _grown(made: TrainConfig, args: argparse.Namespace, dataset: ImageDataset, begun: Begun) -> TrainConfig:
     """``--grow-from``, and the stages after the first: a head on a stem."""
-    if begun.kind != "stylegan_xl" or made.kind != "stylegan_xl":
-        head_layers_of(made.recipe)
+    if begun.kind != "stylegan_xl":
         raise CheckpointError(f"{begun.source} is a {begun.kind} network; stages grow on a StyleGAN-XL one")
     from train.stages import grown_arguments
 

@@ -18,6 +18,7 @@ from editkit.errors import UsageError
 from train.class_embedding import begin_embedding
 from train.config import TrainConfig
 from train.dataset import open_dataset
+from train.presets import GROWING, head_layers_of
 from train.run import Ended, RunOptions, run
 from train.run_plan import check_same, make_config, measure_plan, read_frozen, say_plan
 from train.snapshots import Folder, lossy
@@ -61,6 +62,8 @@ def train_stages(args: argparse.Namespace, world: World, output: Output) -> Ende
     """Trains them all; how the last that ran ended, None of a dry run."""
     started, ended, before = time.monotonic(), None, None
     stages = stages_of(args)
+    if stages[-1].below is not None:
+        head_layers_of(args.recipe or GROWING)
     for stage in stages:
         if stage is not stages[-1] and not args.dry_run and _done(stage):
             if world.leads:
