@@ -155,6 +155,7 @@ def check_same(kept: TrainConfig, now: TrainConfig, out: Path) -> None:
 
 
 def say_plan(output: Output, training: Any, dataset: ImageDataset) -> None:
+    """Prints data, networks, settings and device."""
     c, world = training.config, training.world
     counts = {
         name: sum(p.numel() for p in getattr(training, name).parameters()) for name in ("generator", "discriminator")
