@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from editkit.errors import UsageError
-from train.config import RECIPES, TrainConfig, preset
+from train.config import RECIPES, TrainConfig
 from train.dataset import Batch
+from train.presets import preset
 from train.training import DivergedError, Training, arranged
+from train.world import World
 
 
 def pictures(config: TrainConfig, *, count: int | None = None) -> Batch:
@@ -54,12 +56,16 @@ def close(first: Training, second: Training, *, tolerance: float) -> bool:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_steps(recipe: str) -> None:
-    changes = {"generator": SMALL | ({"num_layers": 4} if recipe != "stylegan2" else {})}
+    changes = {"generator": SMALL | ({"num_layers": 4} if recipe not in ("stylegan2", "projected") else {})}
+    if recipe in ("projected", "stylegan-xl", "tiny-xl"):
+        changes |= {"discriminator": {"width": 4, "largest": 16}, "path_from": 0}
     config = small(recipe, augment="ada", strength=0.5, batch=4, c_dim=2, **changes)
     training = Training(config)
     before = copy.deepcopy(training.generator.state_dict())
     report = training.step(pictures(config))
-    assert training.seen == 4 and report["loss/G"] > 0 and "penalty/r1" in report
+    assert training.seen == 4 and report["loss/D"] > 0
+    assert ("penalty/r1" in report) is (config.judge == "pixels")
+    assert ("penalty/path_length" in report) is (recipe in ("stylegan2", "stylegan-xl"))
     assert not same(before, training.generator.state_dict())
     assert TrainConfig.from_json(config.to_json()) == config
 
@@ -73,8 +79,37 @@ def test_published_settings() -> None:
     assert (two.path_length, two.path_every, two.style_mixing) == (2.0, 4, 0.9)
 
 
-def test_a_resume_is_exact() -> None:
-    config = small(augment="ada", strength=0.3, penalty_every=2)
+def test_published_settings_of_projected_recipes() -> None:
+    projected, xl = preset("projected", resolution=256), preset("stylegan-xl", resolution=16, c_dim=5)
+    assert (projected.loss, projected.judge, projected.augment, projected.gamma) == ("projected", "features", "diff", 0)
+    assert (projected.path_length, projected.style_mixing) == (0, 0)
+    assert (xl.z_dim, xl.generator["w_dim"], xl.style_mixing, xl.embedding) == (64, 512, 0, "features")
+    assert (xl.blur_sigma, xl.blur_images, xl.path_length, xl.path_from) == (2, 200_000, 2, 200_000)
+    assert xl.generator["embed_dim"] == xl.discriminator["embed_dim"] == 192
+    one = preset("stylegan-xl", resolution=16)
+    assert (one.c_dim, one.discriminator["c_dim"], one.embedding) == (1, 0, "random")
+    mixed = preset("projected", resolution=64, loss="relativistic")
+    assert mixed.judge == "features" and mixed.gamma == 1
+
+
+def test_other_feature_networks_than_the_configurations_are_refused() -> None:
+    config = small("tiny", loss="projected", discriminator={"width": 4, "largest": 16}, features=("timm:other-0",))
+    with pytest.raises(UsageError, match="--features"):
+        Training(config)
+
+
+def test_a_projected_discriminator_plays_the_relativistic_game() -> None:
+    config = small("tiny-xl", loss="relativistic", generator=SMALL | {"num_layers": 4},
+                   discriminator={"width": 4, "largest": 16}, batch=4)  # fmt: skip
+    report = Training(config).step(pictures(config))
+    assert report["penalty/r1"] > 0 and report["penalty/r2"] > 0
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "projected"])
+def test_a_resume_is_exact(loss: str) -> None:
+    changes = {"discriminator": {"width": 4, "largest": 16}} if loss == "projected" else {}
+    changes |= {} if loss == "projected" else {"penalty_every": 2}
+    config = small(augment="ada", strength=0.3, loss=loss, **changes)
     through = Training(config)
     for _ in range(5):
         through.step(pictures(config))
@@ -103,6 +138,37 @@ def test_parts_of_a_batch_add_up(loss: str) -> None:
     assert not close(whole, other, tolerance=2e-3)
 
 
+def test_parts_of_unequal_size_count_by_their_size() -> None:
+    """A process's share of 12 in micro-batches of 8 is 8 and 4, as where a batch of 24 is for two."""
+    changes = {"generator": SMALL | {"use_noise": False}, "path_length": 0.0, "average_ramp": None}
+    whole, parts = (Training(small("stylegan2", batch=24, micro_batch=size, **changes)) for size in (24, 8))
+    for training in (whole, parts):
+        training.step(pictures(training.config, count=12))
+    assert close(whole, parts, tolerance=2e-3)
+
+
+def test_processes_take_whole_groups() -> None:
+    with pytest.raises(UsageError, match="--batch 8"):
+        Training(small(batch=12), world=World(rank=0, size=2))
+    with pytest.raises(UsageError, match="--batch"):
+        Training(small(batch=8), world=World(rank=0, size=3))
+
+
+def test_averages_are_formed_on_the_process_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL takes no tensors of the CPU, where reports are collected; "meta" stands for a GPU."""
+    seen = []
+
+    def all_reduce(tensor: torch.Tensor) -> None:
+        seen.append(tensor.device.type)
+        raise InterruptedError  # nothing comes back from "meta"
+
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    for call in (World.average, lambda world, tensors: world.total(tensors[0])):
+        with pytest.raises(InterruptedError):
+            call(World(size=2, device=torch.device("meta")), [torch.zeros(3)])
+    assert seen == ["meta", "meta"]
+
+
 def test_groups_are_of_consecutive_samples() -> None:
     order = arranged(8).reshape(4, 2)  # minibatch standard deviation compares a column
     assert sorted(order[:, 0].tolist()) == [0, 1, 2, 3] and sorted(order[:, 1].tolist()) == [4, 5, 6, 7]
@@ -127,6 +193,10 @@ def test_a_divergence_is_noticed_in_losses_and_gradients() -> None:
         ({"batch": 12, "micro_batch": 8}, "multiple"),
         ({"batch": 12, "micro_batch": 6}, "multiple of 4"),
         ({"strength": 1.5}, "0 to 1"),
+        ({"strength": 0.5, "augment": "diff"}, "ada or fixed"),
+        ({"loss": "projected", "gamma": 1.0}, "leave gamma out"),
+        ({"guidance": "timm:some"}, "guides the projected loss"),
+        ({"embedding": "features"}, "StyleGAN-XL"),
         ({"resolution": 24}, "--resolution"),
         ({"recipe": "stylegan4"}, "stylegan4"),
     ],

@@ -4,6 +4,7 @@ Place p of the stream (p = 0, 1, ...) is entry p mod N of the permutation number
 ``start`` images, or one with another number of ranks, sees the same pictures as one that went through.
 """
 
+import signal
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -101,8 +102,15 @@ def load_batches(
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
         prefetch_factor=_PREFETCHED if workers else None,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_interrupts,
     )
     return cast(Iterator[Batch], iter(loader))
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C in a terminal reaches every process of the group; the training ends its step first, and needs pictures."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -68,8 +68,11 @@ def gradient_penalty(discriminator: nn.Module, images: Tensor) -> tuple[Tensor, 
 
 
 def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
-    """Squared norm of d logits / d images, [N], differentiable; ``images`` [N, C, H, W] led to ``logits``."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    """Squared norm of d logits / d images, [N], differentiable; ``images`` [N, C, H, W] led to ``logits`` [N, K].
+
+    Of the K logits of a sample the mean counts.
+    """
+    (gradient,) = torch.autograd.grad(logits.flatten(1).mean(1).sum(), images, create_graph=True)
     return gradient.square().sum([1, 2, 3])
 
 

@@ -25,7 +25,9 @@ SIDE = 4  # of the logits of each scale
 
 
 class Backbone(Protocol):
-    """A frozen feature network."""
+    """A frozen feature network; ``id`` names it and its weights."""
+
+    id: str
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """[N, 3, R, R] in [-1, 1] to four maps [N, C, H, W], finest first; gradients flow to the images."""
@@ -39,6 +41,7 @@ class FaceBackbone(nn.Module):
         super().__init__()
         from editkit.perceptual import feature_network
 
+        self.id = bundled_id()
         self.network = copy.deepcopy(feature_network())  # the shared one must not move with a discriminator
         self.requires_grad_(False)
 
@@ -50,6 +53,21 @@ class FaceBackbone(nn.Module):
         """See ``Backbone``."""
         side = min(max(images.shape[2], 64), 128)
         return self.network.stages(resize(images, (side, side)))[1:]
+
+
+def bundled_id() -> str:
+    """The id of ``FaceBackbone``."""
+    from editkit.checkpoints.fetch import checksum
+    from editkit.perceptual import bundled_weights
+
+    return f"bundled-{checksum(bundled_weights())[:16]}"
+
+
+def bundled_width() -> int:
+    """Channels of its coarsest map."""
+    from editkit.perceptual import feature_network
+
+    return feature_network().widths[-1]
 
 
 def spectral_norm(weight: Tensor, *, squarings: int = 6) -> Tensor:
@@ -101,7 +119,7 @@ class RandomMixing(nn.Module):
 
 
 class ScaleDiscriminator(nn.Module):
-    """Halving convolutions down to 4 x 4, and logits there."""
+    """Halving convolutions down to 4 x 4, and logits there; ``c_dim``: length of the label or its embedding."""
 
     def __init__(self, channels: int, side: int, *, c_dim: int, largest: int, cmap_dim: int = 64) -> None:
         super().__init__()
@@ -131,6 +149,8 @@ class ProjectedDiscriminator(nn.Module):
         img_resolution, img_channels: of the images; one channel is shown as grey, further ones than three each as a
             grey picture of its own.
         width: channels of the finest mixed map; largest: of any layer; seed: of the fixed projections.
+        embed_dim: of an embedding of the class that all scales share (StyleGAN-XL, section 3.3); 0: none, the label
+            itself is projected.
     """
 
     def __init__(
@@ -143,6 +163,7 @@ class ProjectedDiscriminator(nn.Module):
         width: int = 64,
         largest: int = 512,
         seed: int = 0,
+        embed_dim: int = 0,
     ) -> None:
         super().__init__()
         if img_channels not in (1, 3, 4) or img_resolution < 4 or width < 1:
@@ -153,6 +174,7 @@ class ProjectedDiscriminator(nn.Module):
         self.img_resolution, self.img_channels, self.c_dim = img_resolution, img_channels, c_dim
         self._held: list[Any] = list(backbones) if backbones is not None else [FaceBackbone()]
         self.mixings, self.scales = nn.ModuleList(), nn.ModuleList()
+        self.embed = nn.Embedding(c_dim, embed_dim) if c_dim and embed_dim else None
         for index, backbone in enumerate(self._held):
             with torch.no_grad():
                 maps = self._maps(backbone, torch.zeros(1, img_channels, img_resolution, img_resolution))
@@ -161,7 +183,13 @@ class ProjectedDiscriminator(nn.Module):
             mixing = RandomMixing([x.shape[1] for x in maps], width=width, seed=seed + index)
             self.mixings.append(mixing)
             for channels, x in zip(mixing.widths, maps, strict=True):
-                self.scales.append(ScaleDiscriminator(channels, x.shape[2], c_dim=c_dim, largest=largest))
+                label_dim = embed_dim if self.embed is not None else c_dim
+                self.scales.append(ScaleDiscriminator(channels, x.shape[2], c_dim=label_dim, largest=largest))
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """The frozen networks."""
+        return tuple(self._held)
 
     def _apply(self, fn: Any, recurse: bool = True) -> ProjectedDiscriminator:
         for backbone in self._held:
@@ -186,6 +214,8 @@ class ProjectedDiscriminator(nn.Module):
             raise ValueError(
                 f"labels must be [{len(image)}, {self.c_dim}], got {None if c is None else tuple(c.shape)}"
             )
+        if c is not None and self.embed is not None:
+            c = self.embed(c.argmax(1))
         mixed = [
             x
             for backbone, mixing in zip(self._held, self.mixings, strict=True)

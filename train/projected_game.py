@@ -5,6 +5,7 @@ Source: Sauer et al. 2021, "Projected GANs Converge Faster", section 3.2, equati
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,28 +13,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.losses import Batch, Game, Report, _real, frozen
+from train.path_length import PathLength
 
 _PLACES = 16  # logits of a scale, averaged; scales are summed
 
 
 class Projected(Game):
-    """Hinge; ``discriminator`` is a ``ProjectedDiscriminator``, wrapped or not. ``gamma`` has no meaning here."""
+    """Hinge; ``discriminator`` is a ``ProjectedDiscriminator``, wrapped or not. ``gamma`` has no meaning here.
+
+    ``guidance`` may be set: images and labels to a further loss of the generator, [N]; see ``train.guidance``.
+    """
 
     def __init__(self, generator: Any, discriminator: nn.Module, *, augment: Any = None, blur: Any = None,
-                 style_mixing: float = 0.0, synthesis_options: Any = None) -> None:  # fmt: skip
+                 style_mixing: float = 0.0, synthesis_options: Any = None, path_length: PathLength | None = None,
+                 guidance: Callable[[Tensor, Tensor], Tensor] | None = None) -> None:  # fmt: skip
         super().__init__(
             generator, discriminator, augment=augment, blur=blur, style_mixing=style_mixing,
-            synthesis_options=synthesis_options,
+            synthesis_options=synthesis_options, path_length=path_length,
         )  # fmt: skip
+        self.guidance = guidance
 
     def play_generator(self, batch: Batch, *, gain: float = 1.0) -> Report:
-        """-D(fake), summed over scales."""
+        """-D(fake), summed over scales, and the classifier's loss where there is one."""
         with frozen(self.discriminator):
             fake, _ = self.generate(batch)
             logits = self.judge(fake, batch.label, batch, role="fake")
             loss = _summed(-logits)
+            report = _scores("fake", logits) | {"loss/G": loss.detach()}
+            if self.guidance is not None and batch.label is not None:
+                told = self.guidance(fake, batch.label)
+                report["loss/G/classifier"] = told.detach()
+                loss = loss + told
             loss.mean().mul(gain).backward()
-        return _scores("fake", logits) | {"loss/G": loss.detach()}
+        return report
 
     def play_discriminator(
         self, batch: Batch, *, gain: float = 1.0, play: bool = True, penalise: bool = True

@@ -126,7 +126,7 @@ def write_generator(path: Path, training: Training, facts: Mapping[str, Any]) ->
     if facts.get("class_names"):
         header["class_names"] = list(facts["class_names"])
     tensors = training.average.state_dict()
-    if c.generator["c_dim"] == 0:
+    if c.c_dim == 0:
         tensors["mapping.w_avg"] = _settled_w_avg(training)
     write_checkpoint(path, tensors, header)
 
@@ -135,10 +135,10 @@ def write_discriminator(path: Path, training: Training, facts: Mapping[str, Any]
     """The discriminator as a native checkpoint. Raises OutputError."""
     c = training.config
     header = {
-        "kind": "discriminator",
+        "kind": "projected_discriminator" if c.judge == "features" else "discriminator",
         "arguments": c.discriminator,
         "name": f"{facts.get('name', 'trained')}-discriminator",
-        "training": {"images": training.seen},
+        "training": {"images": training.seen, "features": list(c.features)},
     }
     write_checkpoint(path, training.discriminator.state_dict(), header)
 
@@ -147,10 +147,10 @@ def samples(training: Training, count: int, *, seed: int = 0, batch: int = 16) -
     """Untruncated pictures of the averaged generator, [count, C, R, R] in [-1, 1] on the CPU."""
     network, c = training.average, training.config
     device = training.world.device
-    z = z_from_seeds(range(seed, seed + count), c.generator["z_dim"])
+    z = z_from_seeds(range(seed, seed + count), c.z_dim)
     label = None
-    if c.generator["c_dim"]:
-        label = torch.eye(c.generator["c_dim"])[torch.arange(count) % c.generator["c_dim"]]
+    if c.c_dim:
+        label = torch.eye(c.c_dim)[torch.arange(count) % c.c_dim]
     made = []
     with torch.no_grad():
         for start in range(0, count, batch):
@@ -190,7 +190,7 @@ def _settled_w_avg(training: Training) -> Tensor:
     """The mean of w over the prior: the running one of a training lags behind the weights."""
     network = training.average
     stream = torch.Generator().manual_seed(0)
-    z = torch.randn(4096, training.config.generator["z_dim"], generator=stream).to(training.world.device)
+    z = torch.randn(4096, training.config.z_dim, generator=stream).to(training.world.device)
     with torch.no_grad():
         return torch.as_tensor(network.mapping(z)[:, 0].mean(0))
 

@@ -11,27 +11,28 @@ shares of it, and a share is arranged so that the discriminator compares groups 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from editkit.errors import UsageError
 from editkit.networks import build_network
 from editkit.photo import image_from_uint8
 from train.adaptive import AdaptiveOptions, AdaptiveStrength
-from train.augment import Augment, preset
 from train.config import GROUP, TrainConfig
 from train.dataset import Batch as Pictures
-from train.fading import BlurFade
 from train.heuristics import lazy_adam
-from train.losses import Batch, Game, NonSaturating, Relativistic
+from train.losses import Batch
 from train.path_length import PathLength
-from train.streams import SampleStreams, Source, mixed_seed
+from train.players import build_discriminator, build_game
+from train.projected_discriminator import Backbone
+from train.stages import freeze_stem, kept_names
+from train.streams import SampleStreams, mixed_seed
 from train.world import World
 
 _EMAS = ("w_avg", "magnitude_ema")
-GAMES: Mapping[str, type[Game]] = {"non-saturating": NonSaturating, "relativistic": Relativistic}
 
 
 class DivergedError(ArithmeticError):
@@ -39,31 +40,53 @@ class DivergedError(ArithmeticError):
 
 
 class Training:
-    """State and step of a run. ``state_dict`` holds everything that a bit-exact resume needs."""
+    """State and step of a run. ``state_dict`` holds everything that a bit-exact resume needs.
 
-    def __init__(self, config: TrainConfig, *, world: World | None = None) -> None:
+    Args:
+        config: what is trained; world: the processes that take part, one by default.
+        backbones: frozen networks of a projected discriminator, those of ``config.features``; by default the bundled
+            one. classifier: images to logits, for ``config.guidance``.
+
+    Raises UsageError where these do not go with ``config``, or the batch not with the processes.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        world: World | None = None,
+        backbones: Sequence[Backbone] | None = None,
+        classifier: nn.Module | None = None,
+    ) -> None:
         self.config = c = config
         self.world = world or World()
+        ranks = self.world.size
+        if c.batch % ranks or (ranks > 1 and c.judge == "pixels" and c.batch // ranks % GROUP):
+            raise UsageError(
+                f"each of {ranks} processes takes a multiple of {GROUP} pictures of a step, which a batch of {c.batch} "
+                f"does not give; take --batch {ranks * GROUP * max(1, c.batch // ranks // GROUP)}"
+            )
         device = self.world.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(c.seed)
             self.generator: Any = build_network(c.kind, c.generator).to(device)
-            self.discriminator: Any = build_network("discriminator", c.discriminator).to(device)
+            self.discriminator: Any = build_discriminator(c, backbones).to(device)
             self.average: Any = build_network(c.kind, c.generator).to(device).requires_grad_(False).eval()
         self.average.load_state_dict(self.generator.state_dict())
         self.strength = AdaptiveStrength(AdaptiveOptions(target=c.target, speed_kimg=c.speed_kimg), strength=c.strength)
         self.path = PathLength(weight=c.path_length) if c.path_length > 0 else None
-        pipeline = None if c.augment == "none" else Augment(preset(c.augment_preset))
-        self.game = GAMES[c.loss](
+        self.game = build_game(
+            c,
             self.generator,
             self.discriminator,
-            augment=None if pipeline is None else self._augmented(pipeline),
-            gamma=c.gamma,
-            style_mixing=c.style_mixing,
+            strength=lambda: self.strength.strength,
             path_length=self.path,
-            blur=BlurFade(sigma=c.blur_sigma, images=c.blur_images) if c.blur_sigma else None,
-            synthesis_options={"noise_mode": "random"} if c.kind == "stylegan2" else None,
+            classifier=None if classifier is None else classifier.to(device),
         )
+        self._frozen: set[str] = set()  # buffers that stay
+        if c.head_layers:
+            freeze_stem(self.generator, head_layers=c.head_layers)
+            self._frozen = set(kept_names(self.generator, c.head_layers))
         self.optimizers = {
             "generator": _adam(self.generator, c.lr, c.betas, interval=c.path_every if self.path else None),
             "discriminator": _adam(
@@ -85,18 +108,15 @@ class Training:
         index = self.seen // c.batch
         sums: dict[str, list[Tensor]] = {}
         penalise = index % c.penalty_every == 0
-        parts = list(self._parts(pictures, "G"))
-        for batch in parts:
-            _add(sums, self.game.play_generator(batch, gain=1 / len(parts)))
+        for batch, share in self._parts(pictures, "G"):
+            _add(sums, self.game.play_generator(batch, gain=share))
         self._update("generator")
-        if self.path is not None and index % c.path_every == 0:
-            before = self.path.mean
-            means = []
-            for batch in self._parts(pictures, "path"):
+        if self.path is not None and index % c.path_every == 0 and self.seen >= c.path_from:
+            before, mean = self.path.mean, torch.zeros(1)
+            for batch, share in self._parts(pictures, "path"):
                 self.path.mean = before
-                _add(sums, self.game.regularise_generator(batch, gain=c.path_every / len(parts)))
-                means.append(self.path.mean.reshape(1).cpu())
-            mean = torch.stack(means).mean(0)
+                _add(sums, self.game.regularise_generator(batch, gain=c.path_every * share))
+                mean += self.path.mean.reshape(1).cpu() * share
             self.world.average([mean])
             self.path.mean = mean[0]
             self._update("generator")
@@ -142,44 +162,51 @@ class Training:
         self, pictures: Pictures, sums: dict[str, list[Tensor]], *, play: bool, penalise: bool, gain: float
     ) -> None:
         """The discriminator's phase. Running means move once, by the mean over all that was seen."""
-        means = [value for name, value in self.generator.named_buffers() if name.rsplit(".", 1)[-1] in _EMAS]
+        means = [
+            value
+            for name, value in self.generator.named_buffers()
+            if name.rsplit(".", 1)[-1] in _EMAS and name not in self._frozen
+        ]
         before, after = [value.clone() for value in means], [torch.zeros_like(value) for value in means]
-        parts = list(self._parts(pictures, "D" if play else "penalty"))
-        for batch in parts:
+        for batch, share in self._parts(pictures, "D" if play else "penalty"):
             for value, kept in zip(means, before, strict=True):
                 value.copy_(kept)
-            report = self.game.play_discriminator(batch, gain=gain / len(parts), play=play, penalise=penalise)
+            report = self.game.play_discriminator(batch, gain=gain * share, play=play, penalise=penalise)
             if play:
                 self.strength.observe(report["scores/real"])
             _add(sums, report)
             for total, value in zip(after, means, strict=True):
-                total += value / len(parts)
+                total += value * share
         self.world.average(after)
         for value, total in zip(means, after, strict=True):
             value.copy_(total)
         self._update("discriminator")
 
-    def _parts(self, pictures: Pictures, phase: str) -> Iterator[Batch]:
-        """Micro-batches of this process's share, each of consecutive samples, groups of four arranged as such."""
+    def _parts(self, pictures: Pictures, phase: str) -> Iterator[tuple[Batch, float]]:
+        """Micro-batches of this process's share, each of consecutive samples, groups of four arranged as such; with
+        each what part of the share it is."""
         c, share = self.config, len(pictures.images)
         size = min(c.micro_batch, share)
         first = self.seen + self.world.rank * share
-        z_dim, c_dim = c.generator["z_dim"], c.generator["c_dim"]
         for start in range(0, share, size):
             order = arranged(min(size, share - start)) + start
             places = [first + int(i) for i in order]
             source = SampleStreams([mixed_seed(c.seed, self.rollbacks, phase, place) for place in places])
             torch.manual_seed(mixed_seed(c.seed, self.rollbacks, phase, places[0], "noise"))
             device = self.world.device
-            label = pictures.labels[order].to(device) if c_dim else None
-            yield Batch(
-                z=source.normal("z", len(places), z_dim).to(device),
+            label = None
+            if c.c_dim:  # StyleGAN-XL has one class where the data have none
+                found = pictures.labels[order] if pictures.labels.shape[1] else torch.ones(len(places), 1)
+                label = found.to(device)
+            batch = Batch(
+                z=source.normal("z", len(places), c.z_dim).to(device),
                 source=source,
                 seen=self.seen,
                 label=label,
                 real=image_from_uint8(pictures.images[order].to(device, non_blocking=True)),
                 real_label=label,
             )
+            yield batch, len(places) / share
 
     def _update(self, name: str) -> None:
         network, optimizer = getattr(self, name), self.optimizers[name]
@@ -204,12 +231,6 @@ class Training:
                 mean.copy_(now.lerp(mean, beta))
             for kept, current in zip(self.average.buffers(), self.generator.buffers(), strict=True):
                 kept.copy_(current)
-
-    def _augmented(self, pipeline: Augment) -> Any:
-        def augment(images: Tensor, source: Source) -> Tensor:
-            return pipeline(images, strength=self.strength.strength, source=source)
-
-        return augment
 
     def _report(self, sums: Mapping[str, list[Tensor]]) -> dict[str, float]:
         names = sorted(sums)

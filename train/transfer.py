@@ -10,21 +10,27 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from editkit.checkpoints.native import read_checkpoint
+from editkit.checkpoints.native import read_checkpoint, weights_id
 from editkit.errors import CheckpointError
+from editkit.networks import GENERATOR_KINDS
+from train.stages import load_stem
 from train.training import Training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Begun:
-    """Networks to begin from: kind and constructor arguments of the generator, its weights, and a discriminator's."""
+    """Networks to begin from: kind and constructor arguments of the generator, its weights and their id, and a
+    discriminator's; ``judge``, ``features``: what that sees, as in ``TrainConfig``."""
 
     kind: str
+    id: str
     arguments: dict[str, Any]
     generator: Mapping[str, Tensor]
     discriminator_arguments: dict[str, Any] | None
     discriminator: Mapping[str, Tensor] | None
     source: str
+    judge: str = "pixels"
+    features: tuple[str, ...] = ()
 
 
 def read_networks(path: str | os.PathLike[str]) -> Begun:
@@ -41,22 +47,28 @@ def read_networks(path: str | os.PathLike[str]) -> Begun:
             raise CheckpointError(f"{path} holds no generator (G_ema) to begin from")
         G, D = found["G_ema"], found.get("D")
         return Begun(
-            kind=G.kind, arguments=dict(G.arguments), generator=G.tensors, source=path.name,
+            kind=G.kind, id=weights_id(G.tensors), arguments=dict(G.arguments), generator=G.tensors, source=path.name,
             discriminator_arguments=None if D is None else dict(D.arguments),
             discriminator=None if D is None else D.tensors,
         )  # fmt: skip
     checkpoint = read_checkpoint(path)
-    if checkpoint.header["kind"] == "discriminator":
-        raise CheckpointError(f"{path} is a discriminator; begin from the generator, and leave it beside that file")
+    if checkpoint.header["kind"] not in GENERATOR_KINDS:
+        raise CheckpointError(
+            f"{path} is of kind {checkpoint.header['kind']}; begin from a generator ({', '.join(GENERATOR_KINDS)}), "
+            "and leave its discriminator beside that file"
+        )
     beside = path.with_name("discriminator.safetensors")
     judge = read_checkpoint(beside) if beside.is_file() else None
     return Begun(
         kind=checkpoint.header["kind"],
+        id=checkpoint.header["id"],
         arguments=dict(checkpoint.header["arguments"]),
         generator=checkpoint.tensors,
         discriminator_arguments=None if judge is None else dict(judge.header["arguments"]),
         discriminator=None if judge is None else judge.tensors,
         source=path.name,
+        judge="pixels" if judge is None or judge.header["kind"] == "discriminator" else "features",
+        features=() if judge is None else tuple(judge.header["training"].get("features", ())),
     )
 
 
@@ -69,10 +81,19 @@ _REMEDY = {
 
 def check_shapes(begun: Begun, *, resolution: int, channels: int, c_dim: int) -> None:
     """Raises CheckpointError where the data do not go with the networks, naming the option that mends it."""
-    here = {"img_resolution": resolution, "img_channels": channels, "c_dim": c_dim}
-    default = {"img_channels": 3, "c_dim": 0}
+    check_image(begun, {"img_resolution": resolution, "img_channels": channels, "c_dim": c_dim})
+
+
+def check_image(begun: Begun, here: Mapping[str, int]) -> None:
+    """Raises CheckpointError where the network has another of the facts ``here``, naming the option that mends it."""
+    default, arguments = {"img_channels": 3, "c_dim": 0}, begun.arguments
+    while "stem" in arguments:
+        arguments = arguments["stem"]
+    arguments = dict(arguments) | {"img_resolution": begun.arguments.get("img_resolution")}
+    if begun.kind == "stylegan_xl" and arguments.get("c_dim") == 1:
+        arguments["c_dim"] = here.get("c_dim", 1)  # of pictures without labels, or with one for all
     for name, value in here.items():
-        there = begun.arguments.get(name, default.get(name))
+        there = arguments.get(name, default.get(name))
         if there != value:
             raise CheckpointError(
                 f"{begun.source} has {name} {there}, the data {value}; give {_REMEDY[name].format(there=there)}"
@@ -86,11 +107,40 @@ def load_networks(training: Training, begun: Begun) -> list[str]:
     """
     _load(training.generator, begun.generator, begun.source)
     training.average.load_state_dict(training.generator.state_dict())
-    lines = [f"generator: all weights of {begun.source}"]
+    return [f"generator: all weights of {begun.source}", _load_discriminator(training, begun)]
+
+
+def grow_networks(training: Training, begun: Begun) -> list[str]:
+    """Puts the stage below into a new training of ``head_layers``: the stem, and the discriminator where it fits.
+
+    Raises CheckpointError where the stem does not fit.
+    """
+    put_stem(training, begun)
+    training.average.load_state_dict(training.generator.state_dict())
+    lines = [f"generator: a new head on the stem {begun.source}, which stays", _load_discriminator(training, begun)]
+    table = getattr(training.discriminator, "embed", None)
+    if table is not None and "anew" in lines[1]:
+        table.weight.data.copy_(begun.generator["mapping.embed.weight"])
+    return lines
+
+
+def put_stem(training: Training, begun: Begun) -> None:
+    """The stem's weights, exactly, into a training of ``head_layers``. Raises CheckpointError where they do not fit."""
+    for network in (training.generator, training.average):
+        load_stem(network, begun.generator, head_layers=training.config.head_layers)
+
+
+def _load_discriminator(training: Training, begun: Begun) -> str:
+    config, own = training.config, training.discriminator.state_dict()
     if begun.discriminator is None:
-        return [*lines, "discriminator: begins anew; there is none beside the generator, so expect a slow start"]
+        return "discriminator: begins anew; there is none beside the generator, so expect a slow start"
+    if (begun.judge, begun.features) != (config.judge, config.features):
+        return "discriminator: begins anew; the one beside the generator sees other features, so expect a slow start"
+    shapes = {name: value.shape for name, value in begun.discriminator.items()}
+    if config.head_layers and shapes != {name: value.shape for name, value in own.items()}:
+        return "discriminator: begins anew; that of the stage below has other sizes"
     _load(training.discriminator, begun.discriminator, f"the discriminator of {begun.source}")
-    return [*lines, "discriminator: all weights"]
+    return "discriminator: all weights"
 
 
 def _load(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

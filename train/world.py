@@ -32,7 +32,8 @@ class World:
         found = list(tensors)
         if self.size == 1 or not found:
             return
-        flat = torch.cat([tensor.reshape(-1).to(torch.float32) for tensor in found])
+        # on the device of this process: NCCL takes no tensors of the CPU
+        flat = torch.cat([tensor.reshape(-1).to(self.device, torch.float32) for tensor in found])
         dist.all_reduce(flat)
         flat /= self.size
         for tensor, part in zip(found, flat.split([tensor.numel() for tensor in found]), strict=True):

@@ -26,7 +26,12 @@ from editkit.errors import CheckpointError, SchemaError
 
 SCHEMA = 1
 METADATA_KEY = "editkit"
-KINDS = frozenset({"stylegan3", "stylegan2", "stylegan_xl", "discriminator", "landmarks", "features", "encoder"})
+KINDS = frozenset(
+    {
+        "stylegan3", "stylegan2", "stylegan_xl", "discriminator", "projected_discriminator", "landmarks", "features",
+        "encoder",
+    }
+)  # fmt: skip
 ALIGNMENTS = ("ffhq", "faces128", "centre")
 MAX_HEADER = 32 << 20  # bytes; that of an official-size network is about 20 KB
 

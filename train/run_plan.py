@@ -1,0 +1,215 @@
+"""The configuration that the options of ``editkit train`` mean, and the plan that is printed of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from editkit.command import Output
+from editkit.errors import CheckpointError, UsageError
+from train.config import TrainConfig
+from train.dataset import ImageDataset
+from train.presets import GROWING, head_layers_of, preset
+from train.projected_discriminator import Backbone
+from train.transfer import Begun, check_image, check_shapes
+
+if TYPE_CHECKING:
+    from train.guidance import FrozenNetwork
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Frozen:
+    """Networks that are used and not trained."""
+
+    backbones: tuple[Backbone, ...] | None
+    classifier: FrozenNetwork | None
+
+
+def read_frozen(args: argparse.Namespace, dataset: ImageDataset) -> Frozen:
+    """Those of ``--features`` and ``--guidance``. Raises UsageError, MissingWeightsError or CheckpointError."""
+    backbones = classifier = None
+    if args.features:
+        from train.feature_backbones import read_backbone
+
+        backbones = tuple(read_backbone(text) for text in args.features)
+    if args.guidance:
+        from train.guidance import read_classifier
+
+        classifier = read_classifier(args.guidance, classes=dataset.c_dim)
+    return Frozen(backbones=backbones, classifier=classifier)
+
+
+def make_config(
+    args: argparse.Namespace, dataset: ImageDataset, frozen: Frozen, *, begun: Begun | None, grow: bool
+) -> TrainConfig:
+    """What the options mean for these data; ``begun``: the networks to begin from, or with ``grow`` to grow from.
+
+    Raises UsageError or CheckpointError where they do not go together.
+    """
+    recipe = args.recipe or (GROWING if grow or args.stages else "small")
+    batch = args.batch or (16 if recipe.startswith("tiny") else 32)
+    names = ("micro_batch", "loss", "gamma", "lr", "lr_discriminator", "augment", "strength", "embedding")
+    changes: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.augment == "fixed" and args.strength is None:
+        raise UsageError("--augment fixed needs --strength, from 0 to 1")
+    if args.freeze_d < 0:
+        raise UsageError(f"--freeze-d is a number of layers from 0, got {args.freeze_d}")
+    if begun is not None:
+        changes["embedding"] = "random"  # it comes with the weights
+    made = preset(
+        recipe,
+        resolution=dataset.resolution,
+        channels=dataset.channels,
+        c_dim=dataset.c_dim,
+        batch=batch,
+        data=dataset.data_hash,
+        precision=args.precision,
+        seed=args.seed,
+        **changes,
+    )
+    made = _with_frozen(made, frozen, args)
+    if made.kind == "stylegan_xl" or (begun is not None and begun.kind == "stylegan_xl"):
+        _check_classes(dataset)
+    if begun is not None:
+        made = _grown(made, args, dataset, begun) if grow else _tuned(made, args, dataset, begun)
+    if args.freeze_d:
+        if made.judge == "features":
+            raise UsageError("--freeze-d is of a discriminator of pixels; the networks of a projected one are frozen")
+        blocks = dict(made.discriminator.get("block_kwargs") or {}) | {"freeze_layers": args.freeze_d}
+        made = replace(made, discriminator=made.discriminator | {"block_kwargs": blocks})
+    return made
+
+
+def _with_frozen(made: TrainConfig, frozen: Frozen, args: argparse.Namespace) -> TrainConfig:
+    if frozen.classifier is not None:
+        made = replace(made, guidance=frozen.classifier.id, guidance_weight=args.guidance_weight)
+    if frozen.backbones is None:
+        return made
+    if made.judge != "features":
+        raise UsageError("--features are of a projected discriminator: give --loss projected, or --recipe projected")
+    made = replace(made, features=tuple(each.id for each in frozen.backbones))
+    if made.embedding == "features":
+        with torch.no_grad():
+            width = {"embed_dim": frozen.backbones[0](torch.zeros(1, 3, 32, 32))[-1].shape[1]}
+        made = replace(made, generator=made.generator | width, discriminator=made.discriminator | width)
+    return made
+
+
+def _check_classes(dataset: ImageDataset) -> None:
+    labels = dataset.labels(range(len(dataset.names)))
+    if labels.shape[1] and not ((labels.sum(1) == 1) & (labels.max(1) == 1)).all():
+        raise UsageError("StyleGAN-XL takes labels that are classes, not vectors; leave --cond out or take stylegan3-t")
+
+
+def _tuned(made: TrainConfig, args: argparse.Namespace, dataset: ImageDataset, begun: Begun) -> TrainConfig:
+    """``--from``: the networks' own architecture."""
+    check_shapes(begun, resolution=dataset.resolution, channels=dataset.channels, c_dim=dataset.c_dim)
+    judge = dict(begun.discriminator_arguments or {}) if begun.judge == made.judge else {}
+    if args.precision == "float32":
+        judge |= {"num_fp16_res": 0} if judge and made.judge == "pixels" else {}
+    return replace(
+        made, kind=begun.kind, generator=_precise(begun.arguments, args), discriminator=judge or made.discriminator,
+        path_length=made.path_length if begun.kind in ("stylegan2", "stylegan_xl") else 0.0, begun=begun.id,
+    )  # fmt: skip
+
+
+def _grown(made: TrainConfig, args: argparse.Namespace, dataset: ImageDataset, begun: Begun) -> TrainConfig:
+    """``--grow-from``, and the stages after the first: a head on a stem."""
+    if begun.kind != "stylegan_xl":
+        raise CheckpointError(f"{begun.source} is a {begun.kind} network; stages grow on a StyleGAN-XL one")
+    from train.stages import grown_arguments
+
+    check_image(begun, {"img_channels": dataset.channels, "c_dim": dataset.c_dim})
+    layers = head_layers_of(made.recipe)
+    grown = grown_arguments(begun.arguments, begun.generator, resolution=dataset.resolution, head_layers=layers)
+    judge = made.discriminator
+    if made.judge == "features" and dataset.c_dim > 1 and args.embedding != "random":
+        judge = judge | {"embed_dim": grown["embed_dim"]}
+    # The stem takes no gradients, so w does not either, and paths have no length.
+    return replace(
+        made, generator=_precise(grown, args), discriminator=judge, head_layers=layers, begun=begun.id, path_length=0.0
+    )
+
+
+def _precise(arguments: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """``--precision float32`` also of networks that bring their own arguments; of a grown one those of the stem."""
+    if args.precision != "float32":
+        return dict(arguments)
+    if "stem" in arguments:
+        return dict(arguments) | {"stem": _precise(arguments["stem"], args)}
+    return dict(arguments) | {"num_fp16_res": 0}
+
+
+def check_same(kept: TrainConfig, now: TrainConfig, out: Path) -> None:
+    """Raises UsageError, naming each difference, unless a run can go on with these options."""
+    different = [line for line in kept.differences(now) if not line.startswith("micro_batch:")]
+    if different:
+        raise UsageError(
+            f"{out} holds a training with other options: {'; '.join(different)}; give the same, or another --out"
+        )
+
+
+def say_plan(output: Output, training: Any, dataset: ImageDataset) -> None:
+    """Prints data, networks, settings and device."""
+    c, world = training.config, training.world
+    counts = {
+        name: sum(p.numel() for p in getattr(training, name).parameters()) for name in ("generator", "discriminator")
+    }
+    mirrored = " with mirrored copies" if dataset.xflip else ""
+    output.put("parameters", counts)
+    output.put("config", c.to_json())
+    output.say(f"data       {len(dataset):,} pictures{mirrored}, {dataset.resolution} px, {dataset.channels} channels"
+               + (f", {dataset.c_dim} classes" if dataset.c_dim else ""))  # fmt: skip
+    output.say(
+        f"networks   {c.recipe}: {counts['generator'] / 1e6:.2f} M and {counts['discriminator'] / 1e6:.2f} M parameters"
+    )
+    if c.head_layers:
+        output.say(f"stage      {c.resolution} px: {c.head_layers} new layers, the stem stays")
+    if c.features:
+        output.say(f"features   {', '.join(c.features)}" + (f", guided by {c.guidance}" if c.guidance else ""))
+    output.say(
+        f"settings   {c.loss}, gamma {c.gamma:.4g}, batch {c.batch} in parts of {c.micro_batch}, augment {c.augment}"
+    )
+    output.say(f"device     {world.device}, {world.size} process{'es' if world.size > 1 else ''}")
+
+
+def measure_plan(output: Output, training: Any, dataset: ImageDataset, *, kimg: float) -> None:
+    """Two steps, of which the second is timed."""
+    import time
+
+    from train.dataset_loader import load_batches
+
+    batches = load_batches(
+        dataset, batch=training.config.batch, rank=training.world.rank, world=training.world.size, workers=0
+    )
+    training.step(next(batches))
+    started = time.monotonic()
+    training.step(next(batches))
+    if training.world.device.type == "cuda":
+        torch.cuda.synchronize()
+    seconds = (time.monotonic() - started) / training.config.batch * 1000
+    memory = _peak_memory(training.world.device.type)
+    output.put("seconds_per_kimg", seconds)
+    output.put("peak_memory_bytes", memory)
+    hours = seconds * kimg / 3600
+    output.say(f"time       {seconds:,.0f} s for a thousand images, {hours:,.1f} h for {kimg:,.0f} thousand")
+    if memory is not None:
+        output.say(f"memory     {memory / 2**30:.1f} GiB at the peak of two steps")
+
+
+def _peak_memory(device: str) -> int | None:
+    import sys
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
