@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from editkit.alignment_cli import parse_box
@@ -237,10 +238,13 @@ class _Screen:
 
 
 def time_left(worked: Sequence[float], photos: int) -> str:
-    """How long ``photos`` more take at the pace of the last ten, for people; nothing where none is left."""
+    """How long ``photos`` more take at the pace of the last ten, for people; nothing where none is left.
+
+    The pace is their median: the first photo, for which code is compiled, would say many times too much.
+    """
     if not photos:
         return ""
-    seconds = photos * sum(worked[-10:]) / len(worked[-10:])
+    seconds = photos * median(worked[-10:])
     return f"; about {seconds:.0f} s left" if seconds < 120 else f"; about {seconds / 60:.0f} min left"
 
 

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 POLL = 0.5
 """Seconds between two looks at what another process is doing."""
+PAGE_EVERY = 15.0
+"""Seconds, at least, between two writings of the page while the run goes on."""
 
 
 class Watch(Protocol):
@@ -96,6 +98,7 @@ def run(
     ensure_folder(out)
     with Manifest(out) as manifest:
         again = _Again(manifest, force=force, failed=retry_failed or alone)
+        shown = time.monotonic()
         try:
             waiting = list(enumerate(sources))
             while waiting:
@@ -109,6 +112,9 @@ def run(
                         continue
                     summary.photos.append(entry)
                     watch.end(source, entry)
+                    if time.monotonic() - shown >= PAGE_EVERY:  # a long run can be looked at, also when it is killed
+                        write_page(out, manifest.records())
+                        shown = time.monotonic()
                     summary.interrupted = entry.get("stop") == Stop.CANCELLED.value and not entry["skipped"]
                 if held and len(held) == len(waiting):
                     log.debug("%d photos are worked on by another process", len(held))
