@@ -54,6 +54,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             ("editkit project me.jpg --out out --edit brightness=+1 --edit yaw=-2", "a photo of yours, two edits"),
             ("editkit project holiday --out out --budget 60s", "every photo in a folder, a minute each"),
             ("editkit project cat.jpg --out out --align centre --edit none", "no face needed, no edit"),
+            (
+                "editkit project group.jpg --out out --face all",
+                "every face of a photo, and one picture with all of them",
+            ),
             ("editkit project me.jpg --out out --recipe postcard.json --json", "a saved recipe; results as JSON"),
         ],
     )
@@ -84,7 +88,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     crop.add_argument("--box", type=parse_box, metavar="X,Y,W,H", help="where the face, or with centre the square, is")
     crop.add_argument(
-        "--face", type=_index, default=0, metavar="N", help="which face, 0 being the largest (default: 0)"
+        "--face",
+        type=_face,
+        default=0,
+        metavar="N|all",
+        help="which face, 0 being the largest, or every one: NAME, NAME-face2, ... and pasted_all.png (default: 0)",
     )
     add_paste_option(parser)
     parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the pictures")
@@ -102,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
     alone = args.photo is None or not is_folder(args.photo)
     if args.box is not None and not alone:
         raise UsageError("--box is of one photo; it does not go with a folder")
+    if args.face == "all" and (args.box is not None or args.align == "centre"):
+        raise UsageError("--face all looks for faces; it does not go with --box or --align centre")
     sources = sources_of(args.photo, out=args.out)
     with Output(args) as output:
         job = job_of(args, method)
@@ -249,7 +259,7 @@ def time_left(worked: Sequence[float], photos: int) -> str:
 
 
 def _say_end(output: Output, summary: Summary, total: int, *, alone: bool) -> None:
-    done = len(summary.photos) - summary.failed
+    done, total = len(summary.photos) - summary.failed, max(total, len(summary.photos))
     if summary.interrupted:
         log.error("interrupted; the same command goes on from here")
     if not alone:
@@ -266,7 +276,9 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _index(text: str) -> int:
+def _face(text: str) -> int | str:
+    if text == "all":
+        return text
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected an index from 0 on, 0 being the largest, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected an index from 0 on, 0 being the largest, or all, got {text!r}")
     return int(text)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from editkit.errors import EditkitError, OutputError, PhotoError
 from editkit.files import ensure_folder
 from editkit.photo import Photo
+from projector.crowd import each_face, write_all_faces
 from projector.interruption import finished
 from projector.job import FILES, Job, Outcome, work, write
 from projector.manifest import LeaseLostError, Manifest, Record
@@ -102,8 +103,8 @@ def run(
         try:
             waiting = list(enumerate(sources))
             while waiting:
-                held = []
-                for index, source in waiting:
+                held, worked = [], False
+                for index, source in each_face(job, waiting):
                     entry = _one(
                         job, source, out, manifest, again, watch=watch, alone=alone, place=(index, len(sources))
                     )
@@ -112,11 +113,14 @@ def run(
                         continue
                     summary.photos.append(entry)
                     watch.end(source, entry)
+                    worked = True
+                    write_all_faces(job, source, out, manifest, fresh=not entry["skipped"])
                     if time.monotonic() - shown >= PAGE_EVERY:  # a long run can be looked at, also when it is killed
                         write_page(out, manifest.records())
                         shown = time.monotonic()
-                    summary.interrupted = entry.get("stop") == Stop.CANCELLED.value and not entry["skipped"]
-                if held and len(held) == len(waiting):
+                    if entry.get("stop") == Stop.CANCELLED.value and not entry["skipped"]:
+                        raise KeyboardInterrupt
+                if held and not worked:
                     log.debug("%d photos are worked on by another process", len(held))
                     time.sleep(POLL)
                 waiting = held
@@ -162,6 +166,7 @@ def _one(
     place: tuple[int, int],
 ) -> dict[str, Any] | None:
     """The entry of a photo; None while another process works on it."""
+    job = job if source.face is None else replace(job, face=source.face)
     settings, fingerprint = job.settings(), source.fingerprint
     known = manifest.find(source.key)
     if known is not None and not again.wanted(known) and _is_up_to_date(known, out, settings, fingerprint):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,8 @@ class Job:
         generator, method, perceptual, seed: see ``projector.project``.
         recipe: the edits, resolved; an empty one leaves the picture as it was found.
         classes: of a conditional generator, see ``projector.project``.
-        convention, box, face: see ``editkit.align``; ``convention`` None is the generator's own.
+        convention, box, face: see ``editkit.align``; ``convention`` None is the generator's own. Face "all": of every
+            face of a photo in turn, see ``projector.crowd``.
         paste: see ``editkit.pasting``: the difference that the edit makes, or the whole crop.
         metadata: whether pictures say that they were edited, and hold the recipe.
         note: what the user should know of how the edit was chosen, for the report.
@@ -65,7 +66,7 @@ class Job:
     seed: int = 0
     convention: str | None = None
     box: Sequence[float] | None = None
-    face: int = 0
+    face: int | Literal["all"] = 0
     paste: Paste = "difference"
     metadata: bool = True
     note: str | None = None
@@ -120,7 +121,8 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
     """
     started = time.monotonic()
     G = job.generator
-    face = align(photo, G.spec, convention=job.convention, box=job.box, face=job.face)
+    index = 0 if job.face == "all" else job.face
+    face = align(photo, G.spec, convention=job.convention, box=job.box, face=index)
     found = project(G, face, job.method, seed=job.seed, classes=job.classes, perceptual=job.perceptual, on_step=on_step)
     if not bool(torch.isfinite(found.image).all()):
         raise CheckpointError(

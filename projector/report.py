@@ -18,7 +18,7 @@ from editkit.direction import Direction
 from editkit.edits import Edit
 from editkit.files import write_text
 from editkit.photo import image_to_uint8
-from projector.manifest import PAGE, Record
+from projector.manifest import ALL_FACES, PAGE, Record
 from projector.result import Stop
 from projector.search import measure
 
@@ -90,7 +90,8 @@ def page(records: Sequence[Record]) -> str:
     parts = [f"<p>{', '.join(counts)}{_mean_psnr(done)}.</p>"]
     if done:
         head = "".join(f'<th scope="col"{kind}>{title}</th>' for title, kind in _HEADS)
-        rows = "\n".join(_done_row(record) for record in done)
+        crowds = {record.path.removesuffix("#face2") for record in records if record.path.endswith("#face2")}
+        rows = "\n".join(_done_row(record, crowd=record.path in crowds) for record in done)
         parts.append("<p>Click a heading to sort by it, a picture to see it in full.</p>")
         parts.append(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>')
         parts.append(f"<p>{METRICS}. The report of a photo names its perceptual distance.</p>")
@@ -105,7 +106,7 @@ def page(records: Sequence[Record]) -> str:
     return _PAGE.format(style=_STYLE, script=_SCRIPT, body="\n".join(parts), version=escape(__version__))
 
 
-def _done_row(record: Record) -> str:
+def _done_row(record: Record, *, crowd: bool) -> str:
     folder = quote(record.folder)
     name = f'<td><a href="{folder}/report.json">{escape(record.name)}</a></td>'
     pictures = "".join(
@@ -118,7 +119,9 @@ def _done_row(record: Record) -> str:
         for value, digits in ((record.psnr, 2), (record.ssim, 3), (record.perceptual, 3), (record.seconds, 1))
     )
     words = f'<td class="word">{escape(record.stop or "")}</td><td>{escape(record.edits or "")}</td>'
-    more = f'<a href="{folder}/compare.png">side by side</a><br><a href="{folder}/pasted.png">in the photo</a>'
+    more = f'<a href="{folder}/compare.png">compare</a><br><a href="{folder}/pasted.png">in photo</a>'
+    if crowd:
+        more += f'<br><a href="{folder}/{ALL_FACES}">all faces</a>'
     return f'<tr>{name}{pictures}{numbers}{words}<td class="word">{more}</td></tr>'
 
 
