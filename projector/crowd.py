@@ -77,4 +77,4 @@ def _write(job: Job, source: Source, folders: Sequence[Path], target: Path) -> N
         [read_photo(folder / f"{name}.png").image for folder in folders] for name in ("edited", "inverted")
     )
     whole = paste_faces(faces, edited, inverted=inverted if job.paste == "difference" else None)
-    write_edited(target, whole, job.recipe, metadata=job.metadata, alpha=photo.alpha)
+    write_edited(target, whole, job.recipe, metadata=job.metadata, photo=photo)

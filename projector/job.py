@@ -162,7 +162,7 @@ def write(job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str
     write_edited(folder / "edited.png", outcome.edited, job.recipe, metadata=job.metadata)
     compared = side_by_side([face.image, found.image, outcome.edited])
     write_edited(folder / "compare.png", compared, job.recipe, metadata=job.metadata)
-    write_edited(folder / "pasted.png", pasted, job.recipe, metadata=job.metadata, alpha=face.photo.alpha)
+    write_edited(folder / "pasted.png", pasted, job.recipe, metadata=job.metadata, photo=face.photo)
     found.latent.save(folder / latent_file.NAME, transform=found.transform, alignment=face.alignment)
     report = photo_report(job, outcome, name=name, files=FILES) | {"key": key, "edits_summary": job.edits()}
     write_text(folder / "report.json", report_text(report))
