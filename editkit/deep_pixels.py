@@ -28,7 +28,7 @@ _SRGB_TEXT = "sRGB"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeepFacts:
-    """Of a file with 16 bits a channel: ffmpeg's name of its decoder, its shorter and longer side, EXIF's orientation."""
+    """Of a file with 16 bits a channel: ffmpeg's decoder, the shorter and longer side, EXIF's orientation."""
 
     kind: str
     sides: tuple[int, int]
