@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from projector.clip import project_video
+    from projector.clip_search import FrameByFrame
     from projector.drag_result import DragResult, DragStep, DragStop
     from projector.dragging import Drag, drag
     from projector.optimise import Optimise
@@ -24,12 +26,14 @@ __all__ = [
     "DragResult",
     "DragStep",
     "DragStop",
+    "FrameByFrame",
     "Optimise",
     "ProjectionResult",
     "Step",
     "Stop",
     "drag",
     "project",
+    "project_video",
 ]
 
 _HOMES = {
@@ -37,12 +41,14 @@ _HOMES = {
     "DragResult": "projector.drag_result",
     "DragStep": "projector.drag_result",
     "DragStop": "projector.drag_result",
+    "FrameByFrame": "projector.clip_search",
     "drag": "projector.dragging",
     "Optimise": "projector.optimise",
     "ProjectionResult": "projector.result",
     "Step": "projector.result",
     "Stop": "projector.result",
     "project": "projector.search",
+    "project_video": "projector.clip",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
