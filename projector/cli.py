@@ -6,6 +6,7 @@ import argparse
 import logging
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from editkit.command import Output, add_command
 from editkit.edit_options import add_edit_options, add_paste_option, asked_recipe
 from editkit.errors import UsageError
 from editkit.option_types import add_class_option, add_generator_options
+from projector.engines import add_engine_options, check_engine, run_engine
 
 if TYPE_CHECKING:
     from editkit.edits import Recipe
@@ -96,6 +98,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_paste_option(parser)
     parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the pictures")
+    add_engine_options(parser)
     parser.add_argument("--force", action="store_true", help="work also on photos that are done")
     parser.add_argument("--retry-failed", action="store_true", help="of a folder, try again what failed before")
     parser.set_defaults(run=run)
@@ -103,7 +106,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     from editkit.decoding import is_folder
-    from projector import folder
     from projector.sources import sources_of
 
     method = method_of(args)
@@ -112,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--box is of one photo; it does not go with a folder")
     if args.face == "all" and (args.box is not None or args.align == "centre"):
         raise UsageError("--face all looks for faces; it does not go with --box or --align centre")
+    check_engine(args, alone=alone)
     sources = sources_of(args.photo, out=args.out)
     with Output(args) as output:
         job = job_of(args, method)
@@ -120,8 +123,7 @@ def run(args: argparse.Namespace) -> int:
         if job.note:
             output.say(job.note)
         watch = _Screen(output, job)
-        options = {"force": args.force, "retry_failed": args.retry_failed}
-        summary = folder.run(job, sources, args.out, watch=watch, alone=alone, **options)
+        summary = run_engine(args, job, partial(job_of, args, method), sources, watch=watch, alone=alone)
         output.put("generator", {"id": spec.id, "name": spec.name})
         output.put("perceptual", {"name": job.perceptual.name, "unit": job.perceptual.unit})
         output.put("edits", job.edits())

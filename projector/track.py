@@ -5,6 +5,7 @@ Convention: a track is float64 [T, 5, 2], the five landmarks of ``editkit.faces`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -64,19 +65,23 @@ def filled(track: Sequence[Tensor | None]) -> Tensor:
 def smoothed(values: Tensor, *, sigma: float) -> Tensor:
     """``values`` [T, ...] smoothed along the first axis; sigma in frames, 0 leaves them as they are.
 
-    Local linear regression with Gaussian weights (Cleveland 1979, "Robust Locally Weighted Regression", without its
-    robust passes): motion at constant speed stays exactly as it is, at the ends too, where plain averaging would lag.
+    Local quadratic regression with Gaussian weights over four sigma (Cleveland 1979, "Robust Locally Weighted
+    Regression", without its robust passes): steady motion and steady acceleration stay exactly as they are, at the ends
+    too, where plain averaging would lag behind.
     """
-    count = len(values)
-    if sigma <= 0 or count < 3:
+    count, reach = len(values), math.ceil(4 * sigma)
+    if sigma <= 0 or count < 4:
         return values.clone()
     flat = values.reshape(count, -1).double()
-    times = torch.arange(count, dtype=torch.float64)
-    away = times[None] - times[:, None]  # [at, of]
-    weights = torch.exp(-0.5 * (away / sigma) ** 2)
-    s0, s1, s2 = weights.sum(1), (weights * away).sum(1), (weights * away * away).sum(1)
-    kernel = weights * (s2[:, None] - s1[:, None] * away) / (s0 * s2 - s1 * s1)[:, None]  # [T, T]
-    return (kernel @ flat).reshape(values.shape).to(values.dtype)
+    result = torch.empty_like(flat)
+    for at in range(count):
+        first, end = max(0, at - reach), min(count, at + reach + 1)
+        away = (torch.arange(first, end, dtype=torch.float64, device=flat.device) - at) / sigma
+        powers = torch.stack((torch.ones_like(away), away, away * away), 1)  # [n, 3]
+        weighted = powers * torch.exp(-0.5 * away * away)[:, None]
+        kernel = torch.linalg.solve(weighted.T @ powers, weighted.T)[0]  # [n], the value of the fit at 0
+        result[at] = kernel @ flat[first:end]
+    return result.reshape(values.shape).to(values.dtype)
 
 
 def flicker(frames: Sequence[Tensor]) -> float:
