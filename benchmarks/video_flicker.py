@@ -2,10 +2,10 @@
 
     python benchmarks/video_flicker.py --photo me.jpg --out flicker [--frames 16 --steps 30 --paste replace]
 
-A clip is made of one photo that is moved, turned and scaled by known amounts, with a little noise of a camera. Frame by
-frame each gets `--alone` steps; ours gets `--steps` a frame and 150 for what all share. Flicker is the mean absolute second difference over time, in levels of 255,
-of the output frames after the known motion has been taken out, inside the face's crop; the clip itself has some, from
-its noise and from resampling it twice.
+A clip is made of one photo that is moved, turned and scaled by known amounts, with a little noise of a camera. Frame
+by frame each gets `--alone` steps; ours gets `--steps` a frame and 150 for what all share. Flicker is the mean absolute
+second difference over time, in levels of 255, of the output frames after the known motion has been taken out, inside
+the face's crop; the clip itself has some, from its noise and from resampling it twice.
 """
 
 from __future__ import annotations
