@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from editkit.photo import Photo, read_photo, write_image
     from editkit.rendered_path import render_path
     from editkit.rendering import image_grid, render
+    from editkit.several_faces import align_faces, paste_faces
     from editkit.transform import Transform
     from editkit.video import write_video
 
@@ -41,6 +42,7 @@ __all__ = [
     "Transform",
     "__version__",
     "align",
+    "align_faces",
     "apply_edits",
     "export_latent",
     "export_onnx",
@@ -48,6 +50,7 @@ __all__ = [
     "import_latent",
     "load_generator",
     "mix",
+    "paste_faces",
     "read_photo",
     "render",
     "render_path",
@@ -68,6 +71,7 @@ _HOMES = {
     "Recipe": "editkit.edits",
     "Transform": "editkit.transform",
     "align": "editkit.alignment",
+    "align_faces": "editkit.several_faces",
     "apply_edits": "editkit.edits",
     "export_latent": "editkit.latent_exchange",
     "export_onnx": "editkit.onnx_export",
@@ -75,6 +79,7 @@ _HOMES = {
     "import_latent": "editkit.latent_exchange",
     "load_generator": "editkit.generator",
     "mix": "editkit.edits",
+    "paste_faces": "editkit.several_faces",
     "read_photo": "editkit.photo",
     "render": "editkit.rendering",
     "render_path": "editkit.rendered_path",

@@ -1,4 +1,4 @@
-"""Decoding picture files into 8-bit sRGB: size limits, colour profiles, odd pixel formats, orientation.
+"""Decoding picture files into sRGB of 8 bits (16 where asked for): size limits, profiles, odd formats, orientation.
 
 The order is fixed: refuse by header, decode, rotate by EXIF, split off alpha, convert colours. The first frame of an
 animation is used.
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from editkit.deep_pixels import deep_colours, deep_facts
 from editkit.errors import PhotoError
 
 log = logging.getLogger(__name__)
@@ -31,16 +32,19 @@ _DEEP_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
 
 
-def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, np.ndarray | None]:
+def decode(path: Path, *, max_pixels: int = MAX_PIXELS, deep: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a picture file: sRGB uint8 [H, W, 3], and alpha uint8 [H, W] where some pixel is not opaque.
 
+    deep: of a PNG or TIFF of 16 bits a channel give both as uint16; see ``editkit.deep_pixels``.
     Raises PhotoError: missing, a folder, empty, not a picture, damaged, smaller than 16 pixels or larger than
     ``max_pixels``, HEIC without its extra, or of a pixel format that has no defined range.
     """
-    return decode_bytes(_read_bytes(path), path, max_pixels=max_pixels)
+    return decode_bytes(_read_bytes(path), path, max_pixels=max_pixels, deep=deep)
 
 
-def decode_bytes(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, np.ndarray | None]:
+def decode_bytes(
+    data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, deep: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
     """The same for the content of a file, such as a member of a zip; ``path`` is what errors call it."""
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         _register_heif(path)
@@ -58,11 +62,13 @@ def decode_bytes(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> tu
             raise _damaged(path, error) from error
         with picture:
             _check_size(path, picture, max_pixels)
+            facts = deep_facts(data, picture) if deep else None  # loading turns a TIFF
             try:
                 picture.load()
             except _DAMAGED as error:
                 raise _damaged(path, error) from error
-            return _to_srgb(_upright(picture), path)
+            found = None if facts is None else deep_colours(data, facts, path)
+            return _to_srgb(_upright(picture), path) if found is None else found
 
 
 def is_folder(path: Path) -> bool:

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             if args.paste == "difference":
                 before = render_edited(G, held.latent, Recipe(name="none", edits=()), transform=held.transform)
             whole = face.paste_back(image.clamp(-1, 1), inverted=None if before is None else before.clamp(-1, 1))
-            write_edited(pasted, whole, recipe, metadata=not args.no_metadata, alpha=face.photo.alpha)
+            write_edited(pasted, whole, recipe, metadata=not args.no_metadata, photo=face.photo)
             files.append(pasted)
         for file in files:
             output.say(f"{file}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from editkit.edits import Recipe, apply_edits
-from editkit.photo import write_image
+from editkit.photo import Photo, write_image
 from editkit.rendering import render
 from editkit.transform import Transform
 
@@ -32,8 +32,15 @@ def render_edited(G: Generator, latent: Latent, recipe: Recipe, *, transform: Tr
 
 
 def write_edited(
-    path: str | Path, image: Tensor, recipe: Recipe, *, metadata: bool = True, alpha: Tensor | None = None
+    path: str | Path, image: Tensor, recipe: Recipe, *, metadata: bool = True, photo: Photo | None = None
 ) -> None:
-    """Write an edited picture; with ``metadata`` it says so, and holds the recipe. Raises as ``write_image`` does."""
+    """Write an edited picture; with ``metadata`` it says so, and holds the recipe. Raises as ``write_image`` does.
+
+    ``photo``: whose picture it is, pasted back; its transparency is put back, and in a PNG its 16 bits are kept.
+    """
     texts = {"recipe": recipe.to_json()} if metadata else None
-    write_image(path, image, metadata=texts, note=metadata, alpha=alpha)
+    if photo is None:
+        write_image(path, image, metadata=texts, note=metadata)
+        return
+    depth = photo.depth if Path(path).suffix.lower() == ".png" else 8
+    write_image(path, image, metadata=texts, note=metadata, alpha=photo.alpha, depth=depth)

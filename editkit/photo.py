@@ -1,4 +1,4 @@
-"""Photos in and pictures out: the only place where 8-bit pixels and [-1, 1] meet.
+"""Photos in and pictures out: the only place where 8-bit (or 16-bit) pixels and [-1, 1] meet.
 
 Convention:
     images are float32 [N, 3, H, W], sRGB, in [-1, 1]; alpha is [N, 1, H, W] in [0, 1]. The picture of a photo with
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from editkit.decoding import MAX_PIXELS, decode
+from editkit.deep_pixels import write_png
 from editkit.errors import OutputError, PhotoError, UsageError
 from editkit.files import atomic_path
 
@@ -40,6 +42,7 @@ class Photo:
     image: Tensor  # float32 [1, 3, H, W] in [-1, 1], composited on white where there is alpha
     path: Path | None = None  # where it was read from
     alpha: Tensor | None = None  # float32 [1, 1, H, W] in [0, 1]; None: opaque
+    depth: Literal[8, 16] = 8  # bits a channel of the file
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.shape[:2] != (1, 3) or not self.image.is_floating_point():
@@ -58,17 +61,19 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a picture: rotated by its EXIF tag, converted from its ICC profile to sRGB.
 
     JPEG, PNG, WebP, TIFF and whatever else Pillow reads; HEIC with ``pip install "editkit[heic]"``. Grey, palette,
-    CMYK and 16-bit pictures become RGB; of an animation the first frame is used.
+    CMYK and 16-bit pictures become RGB; of an animation the first frame is used. PNG and TIFF of 16 bits a channel are
+    read in full (``depth``); where they have a colour profile other than sRGB, with 8.
 
     max_pixels: larger pictures are refused from their header, before they are decoded.
     Raises PhotoError: missing, a folder, empty, not a picture, damaged, under 16 pixels a side, or too large.
     """
-    pixels, coverage = decode(Path(path), max_pixels=max_pixels)
-    image = image_from_uint8(pixels)
+    pixels, coverage = decode(Path(path), max_pixels=max_pixels, deep=True)
+    depth: Literal[8, 16] = 16 if pixels.dtype == np.uint16 else 8
+    image = image_from_uint16(pixels) if depth == 16 else image_from_uint8(pixels)
     if coverage is None:
-        return Photo(image=image, path=Path(path))
-    alpha = torch.from_numpy(coverage.astype(np.float32) / 255)[None, None]
-    return Photo(image=torch.lerp(torch.ones(()), image, alpha), path=Path(path), alpha=alpha)
+        return Photo(image=image, path=Path(path), depth=depth)
+    alpha = torch.from_numpy(coverage.astype(np.float32) / (2**depth - 1))[None, None]
+    return Photo(image=torch.lerp(torch.ones(()), image, alpha), path=Path(path), alpha=alpha, depth=depth)
 
 
 def sample_photo() -> Photo:
@@ -86,6 +91,7 @@ def write_image(
     quality: int = 95,
     alpha: Tensor | None = None,
     note: bool = True,
+    depth: Literal[8, 16] = 8,
 ) -> None:
     """Write one picture as PNG, JPEG or WebP, chosen by the suffix. Nothing of the source's EXIF (GPS) is written.
 
@@ -95,7 +101,8 @@ def write_image(
     quality: 1 to 100, of JPEG and WebP.
     alpha: [1, 1, H, W] in [0, 1], the transparency of the photo; JPEG has none and keeps the white.
     note: say in the metadata that the picture was edited with editkit. False, and no ``metadata``: none is written.
-    Raises OutputError (unknown suffix, no permission, no space) and UsageError (shape, not-a-number, quality).
+    depth: bits a channel; 16 is for PNG, such as ``photo.depth`` of the photo that was edited.
+    Raises OutputError (unknown suffix, no permission, no space) and UsageError (shape, not-a-number, quality, depth).
     """
     target = Path(path)
     kind = _FORMATS.get(target.suffix.lower())
@@ -104,8 +111,15 @@ def write_image(
         raise OutputError(f"cannot write {target}: unknown kind {target.suffix or '(no suffix)'!r}; use {known}")
     if not 1 <= quality <= 100:
         raise UsageError(f"quality is 1 to 100, got {quality}")
+    if depth != 8 and (depth != 16 or kind != "PNG"):
+        raise UsageError(f"a picture has 8 bits a channel, a PNG 8 or 16; got {depth!r} for {target.name}")
     texts = {**({METADATA_KEY: edited_note()} if note else {}), **(metadata or {})}
-    picture = _picture(image, None if kind == "JPEG" else alpha)
+    if depth == 16:
+        deep, chunks = _pixels(image, alpha, 16), [(name, text) for name, text, *_ in _png_texts(texts).chunks]
+        with atomic_path(target) as temporary:
+            write_png(temporary, deep, chunks=chunks)
+        return
+    picture = Image.fromarray(_pixels(image, None if kind == "JPEG" else alpha, 8))
     with atomic_path(target) as temporary:
         if kind == "PNG":
             picture.save(temporary, kind, pnginfo=_png_texts(texts))
@@ -122,20 +136,24 @@ def edited_note(what: str = "picture") -> str:
     return f"This {what} was edited with editkit {__version__}."
 
 
-def _picture(image: Tensor, alpha: Tensor | None) -> Image.Image:
+def _pixels(image: Tensor, alpha: Tensor | None, depth: int) -> np.ndarray:
+    """What is written: [H, W, 3], or 4 with alpha, uint8 or uint16."""
+    quantise = image_to_uint8 if depth == 8 else image_to_uint16
     image = image[None] if image.ndim == 3 else image
     if image.ndim != 4 or image.shape[:2] != (1, 3):
         raise UsageError(f"one image [1, 3, H, W] is written at a time, got {tuple(image.shape)}")
     if alpha is None:
-        return Image.fromarray(image_to_uint8(image)[0].numpy())
+        return quantise(image)[0].numpy()
     if alpha.shape != (1, 1, *image.shape[2:]):
         raise UsageError(f"alpha {tuple(alpha.shape)} does not fit the image {tuple(image.shape)}")
     alpha = alpha.detach().to("cpu", torch.float32)
     image = image.detach().to("cpu", torch.float32)
     # The image is composited on white; what a viewer composites again must be the colour without the white.
-    colour = torch.where(alpha > 0, (image - (1 - alpha)) / alpha.clamp_min(1 / 255), torch.ones(()))
-    coverage = (alpha[0, 0] * 255).round().to(torch.uint8)
-    return Image.fromarray(np.dstack((image_to_uint8(colour)[0].numpy(), coverage.numpy())))
+    top = 2**depth - 1
+    colour = torch.where(alpha > 0, (image - (1 - alpha)) / alpha.clamp_min(1 / top), torch.ones(()))
+    pixels = quantise(colour)[0].numpy()
+    coverage = (alpha[0, 0] * top).round().numpy().astype(pixels.dtype)
+    return np.dstack((pixels, coverage))
 
 
 def _png_texts(texts: Mapping[str, str]) -> PngImagePlugin.PngInfo:
@@ -181,6 +199,20 @@ def image_from_uint8(pixels: Tensor | np.ndarray) -> Tensor:
     if pixels.dtype != torch.uint8 or pixels.ndim != 4:
         raise UsageError(f"expected uint8 [N, H, W, C], got {pixels.dtype} {tuple(pixels.shape)}")
     return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
+
+
+def image_to_uint16(image: Tensor) -> Tensor:
+    """As ``image_to_uint8``, for 16 bits: uint16 [N, H, W, C]."""
+    pixels = (image.detach().to("cpu", torch.float32) + 1) * 32767.5
+    if not torch.isfinite(pixels).all():
+        raise UsageError("the image holds values that are not numbers (NaN or infinity); it cannot be shown or written")
+    return pixels.round().clamp(0, 65535).to(torch.uint16).permute(0, 2, 3, 1).contiguous()
+
+
+def image_from_uint16(pixels: np.ndarray) -> Tensor:
+    """uint16 [H, W, C] -> float32 [1, C, H, W] in [-1, 1]; ``image_to_uint16`` gives every value back."""
+    image = torch.from_numpy(pixels.astype(np.float32))[None]
+    return image.permute(0, 3, 1, 2).div_(32767.5).sub_(1).contiguous()
 
 
 def psnr(first: Tensor, second: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from projector.clip import project_video
+    from projector.clip_search import FrameByFrame
     from projector.drag_result import DragResult, DragStep, DragStop
     from projector.dragging import Drag, drag
     from projector.encode_then_optimise import EncodeThenOptimise
@@ -29,6 +31,7 @@ __all__ = [
     "DragStop",
     "Encode",
     "EncodeThenOptimise",
+    "FrameByFrame",
     "Optimise",
     "ProjectionResult",
     "Refine",
@@ -36,6 +39,7 @@ __all__ = [
     "Stop",
     "drag",
     "project",
+    "project_video",
 ]
 
 _HOMES = {
@@ -43,6 +47,7 @@ _HOMES = {
     "DragResult": "projector.drag_result",
     "DragStep": "projector.drag_result",
     "DragStop": "projector.drag_result",
+    "FrameByFrame": "projector.clip_search",
     "drag": "projector.dragging",
     "Encode": "projector.encoder",
     "EncodeThenOptimise": "projector.encode_then_optimise",
@@ -52,6 +57,7 @@ _HOMES = {
     "Step": "projector.result",
     "Stop": "projector.result",
     "project": "projector.search",
+    "project_video": "projector.clip",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

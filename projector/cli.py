@@ -6,7 +6,9 @@ import argparse
 import logging
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from editkit.alignment_cli import parse_box
@@ -14,6 +16,7 @@ from editkit.command import Output, add_command
 from editkit.edit_options import add_edit_options, add_paste_option, asked_recipe
 from editkit.errors import UsageError
 from editkit.option_types import add_class_option, add_generator_options
+from projector.engines import add_engine_options, check_engine, run_engine
 from projector.methods import NAMES
 
 if TYPE_CHECKING:
@@ -51,6 +54,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             ("editkit project me.jpg --out out --edit brightness=+1 --edit yaw=-2", "a photo of yours, two edits"),
             ("editkit project holiday --out out --budget 60s", "every photo in a folder, a minute each"),
             ("editkit project cat.jpg --out out --align centre --edit none", "no face needed, no edit"),
+            (
+                "editkit project group.jpg --out out --face all",
+                "every face of a photo, and one picture with all of them",
+            ),
             ("editkit project me.jpg --out out --recipe postcard.json --json", "a saved recipe; results as JSON"),
         ],
     )
@@ -89,10 +96,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     crop.add_argument("--box", type=parse_box, metavar="X,Y,W,H", help="where the face, or with centre the square, is")
     crop.add_argument(
-        "--face", type=_index, default=0, metavar="N", help="which face, 0 being the largest (default: 0)"
+        "--face",
+        type=_face,
+        default=0,
+        metavar="N|all",
+        help="which face, 0 being the largest, or every one: NAME, NAME-face2, ... and pasted_all.png (default: 0)",
     )
     add_paste_option(parser)
     parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the pictures")
+    add_engine_options(parser)
     parser.add_argument("--force", action="store_true", help="work also on photos that are done")
     parser.add_argument("--retry-failed", action="store_true", help="of a folder, try again what failed before")
     parser.set_defaults(run=run)
@@ -100,12 +112,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     from editkit.decoding import is_folder
-    from projector import folder
     from projector.sources import sources_of
 
     alone = args.photo is None or not is_folder(args.photo)
     if args.box is not None and not alone:
         raise UsageError("--box is of one photo; it does not go with a folder")
+    if args.face == "all" and (args.box is not None or args.align == "centre"):
+        raise UsageError("--face all looks for faces; it does not go with --box or --align centre")
+    check_engine(args, alone=alone)
     sources = sources_of(args.photo, out=args.out)
     with Output(args) as output:
         job = job_of(args)
@@ -114,8 +128,7 @@ def run(args: argparse.Namespace) -> int:
         if job.note:
             output.say(job.note)
         watch = _Screen(output, job)
-        options = {"force": args.force, "retry_failed": args.retry_failed}
-        summary = folder.run(job, sources, args.out, watch=watch, alone=alone, **options)
+        summary = run_engine(args, job, partial(job_of, args, method), sources, watch=watch, alone=alone)
         output.put("generator", {"id": spec.id, "name": spec.name})
         output.put("perceptual", {"name": job.perceptual.name, "unit": job.perceptual.unit})
         output.put("edits", job.edits())
@@ -236,15 +249,18 @@ class _Screen:
 
 
 def time_left(worked: Sequence[float], photos: int) -> str:
-    """How long ``photos`` more take at the pace of the last ten, for people; nothing where none is left."""
+    """How long ``photos`` more take at the pace of the last ten, for people; nothing where none is left.
+
+    The pace is their median: the first photo, for which code is compiled, would say many times too much.
+    """
     if not photos:
         return ""
-    seconds = photos * sum(worked[-10:]) / len(worked[-10:])
+    seconds = photos * median(worked[-10:])
     return f"; about {seconds:.0f} s left" if seconds < 120 else f"; about {seconds / 60:.0f} min left"
 
 
 def _say_end(output: Output, summary: Summary, total: int, *, alone: bool) -> None:
-    done = len(summary.photos) - summary.failed
+    done, total = len(summary.photos) - summary.failed, max(total, len(summary.photos))
     if summary.interrupted:
         log.error("interrupted; the same command goes on from here")
     if not alone:
@@ -261,7 +277,9 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _index(text: str) -> int:
+def _face(text: str) -> int | str:
+    if text == "all":
+        return text
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected an index from 0 on, 0 being the largest, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected an index from 0 on, 0 being the largest, or all, got {text!r}")
     return int(text)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from editkit.errors import EditkitError, OutputError, PhotoError
 from editkit.files import ensure_folder
 from editkit.photo import Photo
+from projector.crowd import each_face, write_all_faces
 from projector.interruption import finished
 from projector.job import FILES, Job, Outcome, work, write
 from projector.manifest import LeaseLostError, Manifest, Record
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 POLL = 0.5
 """Seconds between two looks at what another process is doing."""
+PAGE_EVERY = 15.0
+"""Seconds, at least, between two writings of the page while the run goes on."""
 
 
 class Watch(Protocol):
@@ -75,6 +78,8 @@ def run(
     alone: bool = False,
     force: bool = False,
     retry_failed: bool = False,
+    again: Again | None = None,
+    page: bool = True,
 ) -> Summary:
     """Work on every source that is not yet done, and write the manifest and the page.
 
@@ -84,6 +89,8 @@ def run(
             and what Ctrl-C leaves of its search is written, as the best so far, also if it comes after the search.
         force: work also on what is done.
         retry_failed: work also on what failed before with these settings and has not changed since; ``alone`` does.
+        again: takes the place of the two, for a part of a run that has begun elsewhere.
+        page: write the page.
 
     Photos that another process works on in the same output folder are waited for: they end up done, failed, or, where
     that process is gone, are done here.
@@ -95,12 +102,13 @@ def run(
     summary = Summary()
     ensure_folder(out)
     with Manifest(out) as manifest:
-        again = _Again(manifest, force=force, failed=retry_failed or alone)
+        again = again or Again(manifest, force=force, failed=retry_failed or alone)
+        shown = time.monotonic()
         try:
             waiting = list(enumerate(sources))
             while waiting:
-                held = []
-                for index, source in waiting:
+                held, worked = [], False
+                for index, source in each_face(job, waiting):
                     entry = _one(
                         job, source, out, manifest, again, watch=watch, alone=alone, place=(index, len(sources))
                     )
@@ -109,8 +117,16 @@ def run(
                         continue
                     summary.photos.append(entry)
                     watch.end(source, entry)
-                    summary.interrupted = entry.get("stop") == Stop.CANCELLED.value and not entry["skipped"]
-                if held and len(held) == len(waiting):
+                    worked = True
+                    write_all_faces(job, source, out, manifest, fresh=not entry["skipped"])
+                    if (
+                        page and time.monotonic() - shown >= PAGE_EVERY
+                    ):  # a long run can be looked at, also when it is killed
+                        write_page(out, manifest.records())
+                        shown = time.monotonic()
+                    if entry.get("stop") == Stop.CANCELLED.value and not entry["skipped"]:
+                        raise KeyboardInterrupt
+                if held and not worked:
                     log.debug("%d photos are worked on by another process", len(held))
                     time.sleep(POLL)
                 waiting = held
@@ -119,13 +135,14 @@ def run(
         except OutputError:  # the page could not be written either
             raise
         except Exception:
-            write_page(out, manifest.records())  # it shows the failure
+            if page:
+                write_page(out, manifest.records())  # it shows the failure
             raise
-        summary.page = write_page(out, manifest.records())
+        summary.page = write_page(out, manifest.records()) if page else None
     return summary
 
 
-class _Again:
+class Again:
     """Which photos that have been worked on are worked on again: as things stood when the run began, so that processes
     that share a folder do not do so one after the other."""
 
@@ -149,18 +166,19 @@ def _one(
     source: Source,
     out: Path,
     manifest: Manifest,
-    again: _Again,
+    again: Again,
     *,
     watch: Watch,
     alone: bool,
     place: tuple[int, int],
 ) -> dict[str, Any] | None:
     """The entry of a photo; None while another process works on it."""
+    job = job if source.face is None else replace(job, face=source.face)
     settings, fingerprint = job.settings(), source.fingerprint
     known = manifest.find(source.key)
     if known is not None and not again.wanted(known) and _is_up_to_date(known, out, settings, fingerprint):
         watch.begin(source, *place)
-        return _entry(known, out) | {"skipped": True}
+        return entry_of(known, out) | {"skipped": True}
     record = manifest.begin(
         source.key,
         name=source.name,
@@ -176,7 +194,7 @@ def _one(
     try:
         found = adopted(out, record) if known is not None and known.status == "pending" else None
         if found is not None:  # its process was killed between the last file and the row
-            return _entry(manifest.finish(record, **found), out)
+            return entry_of(manifest.finish(record, **found), out)
         outcome = work(job, _read(source, fingerprint), on_step=watch.step)
         if outcome.found.stop is Stop.CANCELLED and not alone:
             raise KeyboardInterrupt
@@ -194,7 +212,7 @@ def _one(
         if alone:
             raise
         log.debug("%s", source.name, exc_info=error)
-        return _entry(failed, out)
+        return entry_of(failed, out)
 
 
 def _read(source: Source, fingerprint: str) -> Photo:
@@ -221,7 +239,7 @@ def _written(
                 edits=job.edits(),
                 publish=publish,
             )
-        return _entry(done, out) | {"metrics": report["metrics"], "advice": report["advice"]}
+        return entry_of(done, out) | {"metrics": report["metrics"], "advice": report["advice"]}
 
     tries = iter((outcome, replace(outcome, found=replace(outcome.found, stop=Stop.CANCELLED))))
     last = not alone or outcome.found.stop is Stop.CANCELLED
@@ -238,7 +256,8 @@ def _is_up_to_date(record: Record, out: Path, settings: str, fingerprint: str) -
     return record.status == "done" and record.stop != Stop.CANCELLED.value and there
 
 
-def _entry(record: Record, out: Path) -> dict[str, Any]:
+def entry_of(record: Record, out: Path) -> dict[str, Any]:
+    """What ``Summary.photos`` holds of a photo that is done or has failed."""
     entry: dict[str, Any] = {"photo": record.name, "status": record.status, "skipped": False}
     if record.status == "failed":
         return entry | {"error": record.error}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +52,8 @@ class Job:
         generator, method, perceptual, seed: see ``projector.project``.
         recipe: the edits, resolved; an empty one leaves the picture as it was found.
         classes: of a conditional generator, see ``projector.project``.
-        convention, box, face: see ``editkit.align``; ``convention`` None is the generator's own.
+        convention, box, face: see ``editkit.align``; ``convention`` None is the generator's own. Face "all": of every
+            face of a photo in turn, see ``projector.crowd``.
         paste: see ``editkit.pasting``: the difference that the edit makes, or the whole crop.
         metadata: whether pictures say that they were edited, and hold the recipe.
         note: what the user should know of how the edit was chosen, for the report.
@@ -66,7 +67,7 @@ class Job:
     seed: int = 0
     convention: str | None = None
     box: Sequence[float] | None = None
-    face: int = 0
+    face: int | Literal["all"] = 0
     paste: Paste = "difference"
     metadata: bool = True
     note: str | None = None
@@ -121,7 +122,8 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
     """
     started = time.monotonic()
     G = job.generator
-    face = align(photo, G.spec, convention=job.convention, box=job.box, face=job.face)
+    index = 0 if job.face == "all" else job.face
+    face = align(photo, G.spec, convention=job.convention, box=job.box, face=index)
     found = project(G, face, job.method, seed=job.seed, classes=job.classes, perceptual=job.perceptual, on_step=on_step)
     if not bool(torch.isfinite(found.image).all()):
         raise CheckpointError(
@@ -161,7 +163,7 @@ def write(job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str
     write_edited(folder / "edited.png", outcome.edited, job.recipe, metadata=job.metadata)
     compared = side_by_side([face.image, found.image, outcome.edited])
     write_edited(folder / "compare.png", compared, job.recipe, metadata=job.metadata)
-    write_edited(folder / "pasted.png", pasted, job.recipe, metadata=job.metadata, alpha=face.photo.alpha)
+    write_edited(folder / "pasted.png", pasted, job.recipe, metadata=job.metadata, photo=face.photo)
     found.latent.save(folder / latent_file.NAME, transform=found.transform, alignment=face.alignment)
     report = photo_report(job, outcome, name=name, files=FILES) | {"key": key, "edits_summary": job.edits()}
     write_text(folder / "report.json", report_text(report))

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 NAME = "manifest.sqlite"
 SCHEMA = 2
 PAGE = "report.html"
+ALL_FACES = "pasted_all.png"
+"""Of a photo of several faces, in the folder of the first: see ``projector.crowd``."""
 
 Status = Literal["pending", "done", "failed"]
 

@@ -18,7 +18,7 @@ from editkit.direction import Direction
 from editkit.edits import Edit
 from editkit.files import write_text
 from editkit.photo import image_to_uint8
-from projector.manifest import PAGE, Record
+from projector.manifest import ALL_FACES, PAGE, Record
 from projector.result import Stop
 from projector.search import measure
 
@@ -85,16 +85,14 @@ def page(records: Sequence[Record]) -> str:
     done = [record for record in records if record.status == "done"]
     failed = [record for record in records if record.status == "failed"]
     pending = [record for record in records if record.status == "pending"]
-    counts = [f"{len(done)} done", *([f"{len(failed)} failed"] if failed else [])]
-    counts += [f"{len(pending)} not finished"] if pending else []
+    counts = [f"{len(done)} done", *([f'<a href="#failed">{len(failed)} failed</a>'] if failed else [])]
+    counts += [f'<a href="#pending">{len(pending)} not finished</a>'] if pending else []
     parts = [f"<p>{', '.join(counts)}{_mean_psnr(done)}.</p>"]
     if done:
-        titles = ("photo", "aligned", "inverted", "edited", "PSNR", "SSIM", "perceptual", "seconds", "search", "edit")
-        head = "".join(
-            f'<th scope="col">{title}</th>' if title in titles[1:4] else f'<th scope="col" class="sort">{title}</th>'
-            for title in titles
-        )
-        rows = "\n".join(_done_row(record) for record in done)
+        head = "".join(f'<th scope="col"{kind}>{title}</th>' for title, kind in _HEADS)
+        crowds = {record.path.removesuffix("#face2") for record in records if record.path.endswith("#face2")}
+        rows = "\n".join(_done_row(record, crowd=record.path in crowds) for record in done)
+        parts.append("<p>Click a heading to sort by it, a picture to see it in full.</p>")
         parts.append(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>')
         parts.append(f"<p>{METRICS}. The report of a photo names its perceptual distance.</p>")
         reasons = [stop for stop in Stop if any(record.stop == stop.value for record in done)]
@@ -102,17 +100,17 @@ def page(records: Sequence[Record]) -> str:
         parts.append(f"<h2>Why the searches ended</h2><ul>{lines}</ul>")
     for title, some in (("Failed", failed), ("Not finished", pending)):
         if some:
-            reason = "stopped while it was worked on; run the same command again"
+            reason = "worked on, or stopped while it was: the same command goes on from here"
             lines = "".join(f"<li><b>{escape(one.name)}</b>: {escape(one.error or reason)}</li>" for one in some)
-            parts.append(f"<h2>{title}</h2><ul>{lines}</ul>")
+            parts.append(f'<h2 id="{some[0].status}">{title}</h2><ul>{lines}</ul>')
     return _PAGE.format(style=_STYLE, script=_SCRIPT, body="\n".join(parts), version=escape(__version__))
 
 
-def _done_row(record: Record) -> str:
+def _done_row(record: Record, *, crowd: bool) -> str:
     folder = quote(record.folder)
     name = f'<td><a href="{folder}/report.json">{escape(record.name)}</a></td>'
     pictures = "".join(
-        f'<td><a href="{folder}/{file}.png"><img src="{folder}/{file}.png" loading="lazy" width="160" height="160" '
+        f'<td><a href="{folder}/{file}.png"><img src="{folder}/{file}.png" loading="lazy" width="132" height="132" '
         f'alt="{escape(record.name)}, {file}"></a></td>'
         for file in ("aligned", "inverted", "edited")
     )
@@ -120,9 +118,11 @@ def _done_row(record: Record) -> str:
         f'<td class="number">{_number(value, digits)}</td>'
         for value, digits in ((record.psnr, 2), (record.ssim, 3), (record.perceptual, 3), (record.seconds, 1))
     )
-    more = f'<br><a href="{folder}/compare.png">side by side</a><br><a href="{folder}/pasted.png">in the photo</a>'
-    words = f"<td>{escape(record.stop or '')}</td><td>{escape(record.edits or '')}{more}</td>"
-    return f"<tr>{name}{pictures}{numbers}{words}</tr>"
+    words = f'<td class="word">{escape(record.stop or "")}</td><td>{escape(record.edits or "")}</td>'
+    more = f'<a href="{folder}/compare.png">compare</a><br><a href="{folder}/pasted.png">in photo</a>'
+    if crowd:
+        more += f'<br><a href="{folder}/{ALL_FACES}">all faces</a>'
+    return f'<tr>{name}{pictures}{numbers}{words}<td class="word">{more}</td></tr>'
 
 
 def _edit(edit: Edit) -> dict[str, Any]:
@@ -145,18 +145,28 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
+_SORT, _NUMBER = ' class="sort"', ' class="sort number"'
+_HEADS = (
+    ("photo", _SORT), ("before", ""), ("inverted", ""), ("after", ""), ("PSNR", _NUMBER), ("SSIM", _NUMBER),
+    ("perceptual", _NUMBER), ("seconds", _NUMBER), ("search", _SORT), ("edit", _SORT), ("more", ""),
+)  # fmt: skip
+"""Columns of the page, and whether they are sorted, and as numbers."""
+
 _STYLE = """
 :root { color-scheme: light dark; --line: #d0d0d0; --soft: #f4f4f4; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 88rem; padding: 0 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
-th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: middle; }
+th, td { border-bottom: 1px solid var(--line); padding: .4rem .5rem; text-align: left; vertical-align: middle; }
 th { background: var(--soft); }
-th.sort { cursor: pointer; }
-th[aria-sort=ascending]::after { content: " \\25b2"; }
-th[aria-sort=descending]::after { content: " \\25bc"; }
+th.sort { cursor: pointer; white-space: nowrap; }
+th.sort::after { color: GrayText; content: " \\21c5"; font-weight: normal; }
+th.sort[aria-sort=ascending]::after { color: inherit; content: " \\25b2"; }
+th.sort[aria-sort=descending]::after { color: inherit; content: " \\25bc"; }
+td:first-child { max-width: 16rem; min-width: 8rem; overflow-wrap: anywhere; }
 .number { font-variant-numeric: tabular-nums; text-align: right; }
-img { border-radius: 4px; display: block; height: 160px; max-width: none; object-fit: contain; width: 160px; }
+.word { white-space: nowrap; }
+img { border-radius: 4px; display: block; height: 132px; max-width: none; object-fit: contain; width: 132px; }
 footer { color: GrayText; margin-top: 2rem; }
 @media (prefers-color-scheme: dark) { :root { --line: #4a4a4a; --soft: #262626; } }
 """.strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from editkit.alignment_cli import PHOTO_SUFFIXES
@@ -23,20 +23,35 @@ class Source:
     Attributes:
         path: its file; None is the sample photo.
         name: as people know it: the file's name, or its path within the folder that was given.
+        face, faces: which face of it, of how many, where every one is worked on; see ``projector.crowd``.
     """
 
     path: Path | None
     name: str
+    face: int | None = None
+    faces: int = 1
+
+    def of_face(self, face: int, faces: int) -> Source:
+        """One face of it, 0 being the largest, of so many."""
+        name = self.photo + (f", face {face + 1}" if face else "")
+        return replace(self, name=name, face=face, faces=faces)
+
+    @property
+    def photo(self) -> str:
+        """The name of the photo, whichever face of it is meant."""
+        return self.name.removesuffix(f", face {self.face + 1}") if self.face else self.name
 
     @property
     def key(self) -> str:
         """What the manifest knows it by."""
-        return f"sample:{self.name}" if self.path is None else _printable(self.path.resolve(), "backslashreplace")
+        own = f"sample:{self.photo}" if self.path is None else _printable(self.path.resolve(), "backslashreplace")
+        return f"{own}#face{self.face + 1}" if self.face else own
 
     @property
     def stem(self) -> str:
         """The name of its folder, unless that is taken."""
-        return Path(self.name).stem
+        own = Path(self.photo).stem
+        return f"{own}-face{self.face + 1}" if self.face else own
 
     @property
     def fingerprint(self) -> str:

@@ -107,10 +107,31 @@ def test_a_photo_that_changes_while_it_is_read_fails_and_is_done_later(project, 
 
 @pytest.mark.parametrize(
     ("worked", "photos", "told"),
-    [([10.0], 0, ""), ([10.0, 20.0], 4, "; about 60 s left"), ([1e9] + [60.0] * 10, 7, "; about 7 min left")],
+    [
+        ([10.0], 0, ""),
+        ([10.0, 20.0], 4, "; about 60 s left"),
+        ([1e9] + [60.0] * 10, 7, "; about 7 min left"),
+        ([900.0, 10.0, 11.0], 10, "; about 110 s left"),
+    ],  # the first one compiles
 )
 def test_the_time_that_is_left(worked: list[float], photos: int, told: str) -> None:
     assert time_left(worked, photos) == told
+
+
+def test_the_page_is_there_while_the_run_goes_on(project, tmp_path: Path, monkeypatch) -> None:
+    for name in "ab":
+        make_photo(tmp_path / "photos" / f"{name}.png")
+    monkeypatch.setattr(folder, "PAGE_EVERY", 0.0)
+    seen, work = [], folder.work
+
+    def looking(job, photo, *, on_step=None):
+        page = tmp_path / "out" / "report.html"
+        seen.append(page.read_text() if page.exists() else "")
+        return work(job, photo, on_step=on_step)
+
+    monkeypatch.setattr(folder, "work", looking)
+    assert project(tmp_path / "photos") == 0
+    assert seen[0] == "" and "<p>1 done; mean PSNR" in seen[1]
 
 
 def test_photos_are_found_in_sub_folders(tmp_path: Path) -> None:

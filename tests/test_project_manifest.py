@@ -120,9 +120,21 @@ def test_the_page_asks_nothing_of_any_network(project, photo: Path, warmth: Dire
     assert project(photo) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "://" not in page and "src=" not in page.partition("<script>")[2] and "@import" not in page
-    assert page.count('class="sort"') == 7 and "fetch" not in page and "import(" not in page
+    assert page.count('class="sort') == 7 and "fetch" not in page and "import(" not in page
     assert "prefers-color-scheme: dark" in page and 'src="me/aligned.png"' in page and "warmth +2.1" in page
     assert Stop.MAX_STEPS.advice in page
+
+
+def test_the_page_leads_to_what_failed(tmp_path: Path) -> None:
+    with Manifest(tmp_path) as manifest:
+        for name in ("a", "b"):
+            record = manifest.begin(name, name=name, stem=name, settings="s", fingerprint="f")
+        assert record is not None
+        manifest.fail(record, "no face\nwas <found>", seconds=1.0)
+        page = report.page(manifest.records())
+    for word in ('<a href="#failed">1 failed</a>', '<h2 id="failed">', '<a href="#pending">1 not finished</a>'):
+        assert word in page
+    assert '<h2 id="pending">' in page and "<b>b</b>: no face was &lt;found&gt;" in page
 
 
 def test_the_page_of_nothing_is_still_a_page() -> None:
