@@ -1,6 +1,6 @@
 """Several metrics of one generator in one go: every network runs once over the pictures, whatever is asked for.
 
-Distances need real pictures; path length and equivariance do not. See the modules of this package for each formula.
+Distances need real pictures; path length, equivariance and separability do not. See the modules of this package for each formula.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from train.metrics.kid import kernel_distance
 from train.metrics.pictures import Pictures
 from train.metrics.ppl import path_length
 from train.metrics.precision_recall import precision_recall
+from train.metrics.separability import linear_separability
 from train.metrics.spectra import average_spectrum, radial_slice, spectral_gap, whitening
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 
 FACES = ("fd_faces", "kid_faces", "pr_faces")
 INCEPTION = ("fid", "kid", "pr", "is")
-WITHOUT_DATA = ("ppl", "eqt_integer", "eqt_fractional", "eqr")
+SEPARABILITY = ("ls_faces_z", "ls_faces_w")
+WITHOUT_DATA = ("ppl", "eqt_integer", "eqt_fractional", "eqr", *SEPARABILITY)
 METRICS = (*FACES, *INCEPTION, *WITHOUT_DATA, "spectra")
-SHORT = {"eqt": ("eqt_integer", "eqt_fractional")}
+SHORT = {"eqt": ("eqt_integer", "eqt_fractional"), "ls_faces": SEPARABILITY, "separability": SEPARABILITY}
 _FEWEST = 16  # pictures in a set: below it every distance is noise
 Progress = Callable[[str, int, int], object]
 
@@ -62,7 +64,7 @@ def measure_panel(
     """Measures ``G``.
 
     Args:
-        metrics: of ``METRICS``, or "eqt" for both of its kinds.
+        metrics: of ``METRICS``, or a name of ``SHORT`` for all of its kinds.
         data: folder or zip of the real pictures; needed by distances and spectra.
         samples: pictures of the generator, for all metrics; the seeds from ``seed`` on.
         real_limit: of the real pictures, the first so many; all by default.
@@ -90,6 +92,14 @@ def measure_panel(
     def fake() -> Any:
         return sample_batches(G, samples, seed=seed, classes=classes, batch=batch)
 
+    spaces = [name.removeprefix("ls_faces_") for name in wanted if name in SEPARABILITY]
+    if spaces:  # first: it is what cannot be had of every generator
+        apart = linear_separability(
+            G, samples=samples, spaces=spaces, seed=seed, batch=batch, classes=classes,
+            on_progress=lambda done, total: say("separability", done, total),
+        )  # fmt: skip
+        values |= {f"ls_faces_{space}": value for space, value in apart.values.items()}
+        facts["separability"] = {space: dict(found) for space, found in apart.entropies.items()}
     for group, load in ((FACES, FaceFeatures), (INCEPTION, lambda: load_extractor(inception))):
         chosen = [name for name in wanted if name in group]
         if chosen and pictures is not None:

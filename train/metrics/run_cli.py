@@ -16,7 +16,7 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="distances to a data set, path length, equivariance, spectra",
         description="Measure a generator. On the bundled network of faces: fd_faces, kid_faces, pr_faces (not FID). On "
         "an Inception\nnetwork, given or at hand: fid, kid, pr, is. Of the generator alone: ppl, eqt (eqt_integer, "
-        "eqt_fractional), eqr.\nAnd spectra. Compare figures at the same numbers of pictures only.",
+        "eqt_fractional), eqr,\nseparability (ls_faces_z, ls_faces_w). And spectra. Compare figures at the same numbers of pictures only.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -44,6 +44,7 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                 "FID",
             ),
             ("editkit metrics run --metrics eqt,eqr,ppl --samples 100", "of the generator alone"),
+            ("editkit metrics run --metrics separability --samples 5000", "whether planes part its faces by age ..."),
             (
                 "editkit metrics run --metrics eqt,eqr --generator fresh:stylegan3-r-256 --samples 8",
                 "of an untrained one",
