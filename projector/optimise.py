@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -127,7 +127,7 @@ def search(
                 stop = Stop.DIVERGED
                 break
             history.append(Step(index=run.index - 1, total=method.steps, losses=losses, progress=progress))
-            if on_step is not None and on_step(history[-1]) is False:
+            if on_step is not None and on_step(replace(history[-1], latent=run.latent())) is False:
                 stop = Stop.CANCELLED
                 break
             if run.converged(progress):
@@ -135,9 +135,7 @@ def search(
                 break
     except KeyboardInterrupt:
         stop = Stop.CANCELLED
-    ws = run.best_ws.cpu()
-    latent = Latent(space=method.space, codes=ws, generator=G.spec.id, parent=G.spec.parent_id)
-    return Found(latent=latent, history=tuple(history), stop=stop, seconds=time.monotonic() - started)
+    return Found(latent=run.latent(), history=tuple(history), stop=stop, seconds=time.monotonic() - started)
 
 
 class _Search:
@@ -168,6 +166,11 @@ class _Search:
         self.last_gain, self.lowest = 0, math.inf
         self.render = differentiable(self._synthesize, self._ws(self.shared, self.offsets))
         self._reset_optimizer()
+
+    def latent(self) -> Latent:
+        """The best so far, on the CPU."""
+        spec = self.G.spec
+        return Latent(space=self.method.space, codes=self.best_ws.cpu(), generator=spec.id, parent=spec.parent_id)
 
     def _reset_optimizer(self) -> None:
         variables = [v for v in (self.shared, self.offsets) if v.requires_grad]
