@@ -1,4 +1,4 @@
-"""A visitor's desk: the photo, what was found of it, the settings, the shelf. One a browser page; nobody sees another's."""
+"""A visitor's desk: the photo, what was found of it, settings, shelf. One a browser page; nobody sees another's."""
 
 from __future__ import annotations
 

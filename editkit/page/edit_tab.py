@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -12,6 +11,7 @@ from editkit.errors import EditkitError
 from editkit.page import editing, finding, methods, parts, pictures
 from editkit.page.desk import Desk, Piece
 from editkit.page.edit_controls import Controls
+from editkit.page.edit_stage import AGAINST_PHOTO, Stage
 from editkit.page.finding import CROP_AUTO, CROP_CENTRE, Glimpse, Search
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
@@ -19,7 +19,6 @@ from editkit.photo import sample_photo, write_image
 from editkit.rendering import render
 from editkit.sampling import sample_w
 
-AGAINST_PHOTO, AGAINST_FOUND = "the photo", "before the edit"
 WELCOME = """<div class="ek-hero"><h1>Edit a face, not its pixels</h1>
 <p>Drop a photo. The page finds the face, looks for the same face inside a generator, and gives you sliders for what the
 generator has learned. Nothing leaves this machine.</p></div>"""
@@ -28,11 +27,14 @@ generator has learned. Nothing leaves this machine.</p></div>"""
 class EditTab:
     """Components and handlers of the tab; ``show_piece`` lets other tabs send something here."""
 
-    def __init__(self, studio: Studio, examples: list[str]) -> None:
-        self.studio = studio
+    def __init__(self, studio: Studio, examples: list[str], tabs: gr.Tabs) -> None:
+        self.studio, self.tabs = studio, tabs
         with gr.Column(elem_id="ek-start") as self.start:
             gr.HTML(WELCOME)
-            self.drop = parts.photo_drop(label="Your photo", height=280, elem_id="ek-drop", show_label=False)
+            self.drop = parts.photo_drop(
+                label="Your photo", height=280, elem_id="ek-drop", show_label=False,
+                placeholder="# Drop a photo here\nor click to choose one; camera and clipboard are below",
+            )  # fmt: skip
             gr.Examples([[path] for path in examples], [self.drop], label="Or try one of these", elem_id="ek-examples")
             self.recent = gr.Gallery(
                 label="From your library", columns=6, rows=1, height=150, allow_preview=False, visible=False,
@@ -40,7 +42,7 @@ class EditTab:
             )  # fmt: skip
         with gr.Row(elem_id="ek-bench", visible=False, equal_height=False) as self.bench:
             with gr.Column(scale=6, min_width=320, elem_id="ek-stage-side"):
-                self._stage()
+                self.view = Stage(studio)
             with gr.Column(scale=5, min_width=320, elem_id="ek-control-side"):
                 self.status = gr.HTML(elem_id="ek-status")
                 self.stop = gr.Button("Stop and keep the best so far", visible=False, elem_id="ek-stop", size="sm")
@@ -50,39 +52,9 @@ class EditTab:
                 )  # fmt: skip
                 with gr.Column(visible=False, elem_id="ek-controls") as self.panel:
                     self.controls = Controls(studio)
-                    self._take_away()
+                    self.view.take_away()
                 self._again()
         self._wire()
-
-    def _stage(self) -> None:
-        with gr.Tabs(elem_id="ek-views"):
-            with gr.Tab("Face", id="face") as self.face_view:
-                self.stage = gr.ImageSlider(
-                    show_label=False, interactive=False, elem_id="ek-stage", max_height=760, buttons=["fullscreen"],
-                    type="filepath",
-                )  # fmt: skip
-            with gr.Tab("Whole photo", id="whole") as self.whole_view:
-                self.whole = gr.ImageSlider(
-                    show_label=False, interactive=False, elem_id="ek-whole", max_height=760, buttons=["fullscreen"],
-                    type="filepath",
-                )  # fmt: skip
-                self.paste = gr.Radio(
-                    list(editing.PASTES), value=next(iter(editing.PASTES)), label="What goes back", elem_id="ek-paste"
-                )
-        with gr.Row(elem_id="ek-under-stage"):
-            self.against = gr.Radio(
-                [AGAINST_PHOTO, AGAINST_FOUND], value=AGAINST_PHOTO, label="Compare with", elem_id="ek-against"
-            )
-            self.another = gr.Button("Another photo", size="sm", elem_id="ek-another", min_width=120)
-
-    def _take_away(self) -> None:
-        parts.heading("Take it away")
-        with gr.Row(elem_id="ek-downloads"):
-            self.save_face = gr.Button("Face (PNG)", size="sm", elem_id="ek-save-face", min_width=110)
-            self.save_whole = gr.Button("Whole photo (PNG)", size="sm", elem_id="ek-save-whole", min_width=110)
-            self.save_video = gr.Button("Video of the change", size="sm", elem_id="ek-save-video", min_width=110)
-            self.save_recipe = gr.Button("Recipe", size="sm", elem_id="ek-save-recipe", min_width=90)
-            self.save_latent = gr.Button("Latent", size="sm", elem_id="ek-save-latent", min_width=90)
 
     def _again(self) -> None:
         with gr.Accordion("Go on from a file", open=False, elem_id="ek-continue-box"):
@@ -95,8 +67,8 @@ class EditTab:
                 list(methods.methods()), value=methods.first_choice(), label="Method", elem_id="ek-method"
             )
             self.steps = gr.Slider(
-                5, 1000, value=self.studio.options.steps, step=5, label="Steps", info="More come closer, and take longer",
-                elem_id="ek-steps",
+                5, 1000, value=self.studio.options.steps, step=5, label="Steps",
+                info="More come closer, but take longer", elem_id="ek-steps",
             )  # fmt: skip
             self.crop = gr.Radio([CROP_AUTO, CROP_CENTRE], value=CROP_AUTO, label="Crop", elem_id="ek-crop")
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="ek-seed")
@@ -104,33 +76,26 @@ class EditTab:
 
     def _wire(self) -> None:
         search = [self.method, self.steps, self.seed, self.crop]
-        views = [self.start, self.bench, self.panel, self.status, self.stop, self.faces, self.stage, self.against]
+        views = [
+            self.start,
+            self.bench,
+            self.panel,
+            self.status,
+            self.stop,
+            self.faces,
+            self.view.stage,
+            self.view.against,
+        ]
         laid = [*views, *self.controls.outputs, self.drop]
         self.laid = laid
         self.drop.change(toasted(self.on_photo), [self.drop, *search], laid, **parts.SEARCH)
         self.faces.select(toasted(self.on_face), search, laid, **parts.SEARCH)
         self.redo_search.click(toasted(self.on_search), search, laid, **parts.SEARCH)
         self.stop.click(toasted(self.on_stop), None, [self.status], queue=False, **parts.PRIVATE)
-        self.another.click(toasted(self.on_another), None, [*laid, self.recent, self.whole], **parts.QUICK)
+        self.view.another.click(toasted(self.on_another), None, [*laid, self.recent, self.view.whole], **parts.QUICK)
         self.recent.select(toasted(self.on_recent), None, laid, **parts.QUICK)
         self.resume.upload(toasted(self.on_file), [self.resume], [*laid, self.resume], **parts.QUICK)
-        stage = [self.stage, *self.controls.marks]
-        moved = {**parts.QUICK, "trigger_mode": "always_last"}
-        inputs = [*self.controls.inputs, self.against]
-        for control in self.controls.inputs:
-            event = control.change if isinstance(control, gr.Checkbox) else control.input
-            event(toasted(self.on_move), inputs, stage, **moved)
-        self.against.input(toasted(self.on_against), [self.against], [self.stage], **parts.QUICK)
-        for button, back in ((self.controls.undo, self.on_undo), (self.controls.redo, self.on_redo),
-                             (self.controls.reset, self.on_reset)):  # fmt: skip
-            button.click(toasted(back), [self.against], [self.stage, *self.controls.outputs], **parts.QUICK)
-        self.whole_view.select(toasted(self.on_whole), [self.paste], [self.whole], **parts.QUICK)
-        self.paste.input(toasted(self.on_whole), [self.paste], [self.whole], **parts.QUICK)
-        parts.download(self.save_face, "face", toasted(self.face_png))
-        parts.download(self.save_whole, "whole", toasted(self.whole_png), [self.paste])
-        parts.download(self.save_recipe, "recipe", toasted(self.recipe))
-        parts.download(self.save_latent, "latent", toasted(self.latent))
-        parts.download(self.save_video, "video", toasted(self.video), **{**parts.SEARCH, "show_progress": "minimal"})
+        self.view.wire(self.controls)
 
     # What happens when a photo comes
 
@@ -157,7 +122,7 @@ class EditTab:
             yield {
                 **here,
                 self.panel: gr.update(visible=False),
-                self.stage: (shown, shown),
+                self.view.stage: (shown, shown),
                 self.faces: gr.update(value=crops, visible=True, selected_index=None),
                 self.status: parts.line(f"{len(faces)} faces found. Choose the one to edit.", kind="call"),
             }
@@ -190,7 +155,7 @@ class EditTab:
         yield {
             self.panel: gr.update(visible=False),
             self.stop: gr.update(visible=True),
-            self.stage: (crop, crop),
+            self.view.stage: (crop, crop),
             self.status: parts.bar(0.0, "Looking for this face in the generator"),
         }
         for item in finding.find(self.studio, desk, face, search):
@@ -199,7 +164,7 @@ class EditTab:
             elif isinstance(item, Glimpse):
                 news: dict[Any, Any] = {self.status: parts.bar(item.share, item.text)}
                 if item.picture is not None:
-                    news[self.stage] = (crop, pictures.show(desk, item.picture))
+                    news[self.view.stage] = (crop, pictures.show(desk, item.picture))
                 yield news
 
     def show_piece(self, desk: Desk, piece: Piece) -> dict[Any, Any]:
@@ -211,8 +176,8 @@ class EditTab:
             self.panel: gr.update(visible=True),
             self.stop: gr.update(visible=False),
             self.status: parts.line(f"{piece.name}: {piece.told}" if piece.told else piece.name),
-            self.stage: self._pair(desk, AGAINST_PHOTO),
-            self.against: gr.update(value=AGAINST_PHOTO, visible=piece.face is not None),
+            self.view.stage: self.view.pair(desk, AGAINST_PHOTO),
+            self.view.against: gr.update(value=AGAINST_PHOTO, visible=piece.face is not None),
             **self.controls.shown(desk),
         }
 
@@ -232,8 +197,8 @@ class EditTab:
             self.stop: gr.update(visible=False),
             self.faces: gr.update(visible=False),
             self.drop: None,
-            self.stage: None,
-            self.whole: None,
+            self.view.stage: None,
+            self.view.whole: None,
             self.recent: self.recent_update(desk),
         }
 
@@ -256,7 +221,7 @@ class EditTab:
         assert library is not None
         piece = library.open(kept)
         desk.photo, desk.photo_name = (piece.face.photo if piece.face else None), piece.name
-        desk.photo_key, _, face = kept.key.removeprefix("page:").partition(":")
+        desk.photo_key, _, _ = kept.key.removeprefix("page:").partition(":")
         desk.faces = []
         desk.bag["face"] = 0
         return self.show_piece(desk, piece)
@@ -272,91 +237,10 @@ class EditTab:
         return {
             **shown,
             **self.controls.shown(desk),
-            self.stage: self._pair(desk, AGAINST_PHOTO),
+            self.view.stage: self.view.pair(desk, AGAINST_PHOTO),
             self.status: parts.line(text),
             self.resume: None,
         }
-
-    # What happens when a control moves
-
-    def on_move(self, request: gr.Request, *values: Any) -> list[Any]:
-        """A slider moved."""
-        desk = self.studio.desk(request)
-        editing.piece_of(desk)
-        desk.history.add(self.controls.settings(desk, values[:-1]))
-        return [self._pair(desk, values[-1]), *self.controls.mark_updates(desk)]
-
-    def on_against(self, request: gr.Request, against: str) -> Any:
-        """Compare with something else."""
-        return self._pair(self.studio.desk(request), against)
-
-    def on_undo(self, request: gr.Request, against: str) -> dict[Any, Any]:
-        """One step back."""
-        desk = self.studio.desk(request)
-        desk.history.undo()
-        return self._redrawn(desk, against)
-
-    def on_redo(self, request: gr.Request, against: str) -> dict[Any, Any]:
-        """One step forward."""
-        desk = self.studio.desk(request)
-        desk.history.redo()
-        return self._redrawn(desk, against)
-
-    def on_reset(self, request: gr.Request, against: str) -> dict[Any, Any]:
-        """Everything to 0; undo brings it back."""
-        desk = self.studio.desk(request)
-        empty = replace(
-            desk.history.now, strengths={}, x=0.0, y=0.0, turn=0.0, zoom=1.0, rows=None, fixed=(), under=None
-        )
-        desk.history.add(empty, apart=True)
-        return self._redrawn(desk, against)
-
-    def _redrawn(self, desk: Desk, against: str) -> dict[Any, Any]:
-        return {self.stage: self._pair(desk, against), **self.controls.shown(desk)}
-
-    def _pair(self, desk: Desk, against: str) -> tuple[str, str]:
-        piece = editing.piece_of(desk)
-        cached = desk.bag.setdefault("shown", {})
-        which = "face" if against == AGAINST_PHOTO and piece.face is not None else "found"
-        if cached.get("of") is not piece:
-            cached.clear()
-            cached["of"] = piece
-        if which not in cached:
-            cached[which] = pictures.show(desk, piece.face.image if which == "face" and piece.face else piece.picture)
-        return cached[which], pictures.show(desk, editing.picture(self.studio, desk))
-
-    def on_whole(self, request: gr.Request, paste: str) -> Any:
-        """The whole photo before and after."""
-        desk = self.studio.desk(request)
-        if desk.piece is None or desk.piece.face is None:
-            gr.Warning(
-                "This picture did not come from a photo that is here; drop the photo to put it back.", duration=6
-            )
-            return None
-        before, after = editing.whole(desk, editing.picture(self.studio, desk), paste)
-        return pictures.show(desk, before), pictures.show(desk, after)
-
-    # Files to take away
-
-    def face_png(self, request: gr.Request) -> str:
-        """The face."""
-        return str(editing.png(self.studio, self.studio.desk(request)))
-
-    def whole_png(self, request: gr.Request, paste: str) -> str:
-        """The whole photo."""
-        return str(editing.png(self.studio, self.studio.desk(request), paste=paste))
-
-    def recipe(self, request: gr.Request) -> str:
-        """The recipe."""
-        return str(editing.recipe_file(self.studio, self.studio.desk(request)))
-
-    def latent(self, request: gr.Request) -> str:
-        """The latent."""
-        return str(editing.latent_file(self.studio.desk(request)))
-
-    def video(self, request: gr.Request) -> str:
-        """The video."""
-        return str(editing.video(self.studio, self.studio.desk(request)))
 
 
 def _search(method: str, steps: float, seed: float | None, crop: str) -> Search:

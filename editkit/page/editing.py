@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -23,6 +22,7 @@ from editkit.page.settings import Settings
 from editkit.page.studio import Studio
 from editkit.rendered_path import render_path
 from editkit.rendering import render
+from editkit.transform import Transform
 from editkit.video import write_video
 
 FRAMES, FPS = 48, 24
@@ -88,7 +88,7 @@ def latent_file(desk: Desk) -> Path:
 
 
 def video(studio: Studio, desk: Desk) -> Path:
-    """The way from the picture as it was found to the edited one and back. Raises UsageError where both are the same."""
+    """From the picture as it was found to the edited one and back. Raises UsageError where both are the same."""
     piece, recipe = piece_of(desk), recipe_of(studio, desk)
     if not recipe.edits and recipe.transform is None:
         raise UsageError("a video shows the change, and nothing is changed yet; move a slider first")
@@ -165,12 +165,7 @@ def _common_rows(recipe: Recipe) -> tuple[int, int] | None:
     return (numbers[0], numbers[-1]) if whole_range else None
 
 
-def _on_top(recipe: Recipe, piece: Piece):
+def _on_top(recipe: Recipe, piece: Piece) -> Transform | None:
     if recipe.transform is None or piece.transform is None:
         return piece.transform if recipe.transform is None else recipe.transform
     return recipe.transform @ piece.transform
-
-
-def settings_from(desk: Desk, strengths: Mapping[str, float], **others: object) -> Settings:
-    """The current settings with what the sliders say."""
-    return replace(desk.history.now, strengths=dict(strengths), **others)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Ways of finding a latent, as ``projector`` offers them: listed from the package, so that a new one appears by itself."""
+"""Ways of finding a latent, listed from ``projector``, so that a new one appears by itself."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ SHOWN = 1600
 """Longest side of a photo on the screen; downloads have all of it."""
 LOSSLESS_UP_TO = 256
 """Pixels a side up to which pictures are shown as PNG: small ones are enlarged by the browser, with every artefact."""
-ACCENT = (224, 84, 42)
+ACCENT = "#e8562a"
 
 
 def show(desk: Desk, image: Tensor, name: str = "picture") -> str:
@@ -45,10 +45,9 @@ def enlarged(
         if len(points) == 2:
             draw.line(points, fill="white", width=5)
             draw.line(points, fill=ACCENT, width=3)
-        for (x, y), fill in zip(points, (ACCENT, "white"), strict=False):
-            draw.ellipse(
-                (x - 8, y - 8, x + 8, y + 8), fill=fill, outline=ACCENT if fill == "white" else "white", width=3
-            )
+        for (x, y), moved in zip(points, (False, True), strict=False):
+            fill, outline = ("white", ACCENT) if moved else (ACCENT, "white")
+            draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=fill, outline=outline, width=3)
         draw.text(
             (points[0][0] + 11, points[0][1] - 18), str(number), fill="white", stroke_width=2, stroke_fill="black"
         )

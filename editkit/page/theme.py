@@ -28,8 +28,8 @@ SAFELIGHT = gr.themes.Color(
 
 def theme() -> gr.themes.Base:
     """The one theme, light and dark."""
-    sans = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 600)), "system-ui", "sans-serif")
-    mono = (gr.themes.LocalFont("IBM Plex Mono", weights=(400, 600)), "ui-monospace", "monospace")
+    sans = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
+    mono = (gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace")
     base = gr.themes.Base(
         primary_hue=SAFELIGHT,
         secondary_hue=SAFELIGHT,
