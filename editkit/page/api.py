@@ -33,10 +33,10 @@ def offer(studio: Studio) -> None:
         ask, go = gr.Button("directions"), gr.Button("edit")
 
         def edit(
-            request: gr.Request, photo: str, edits: dict[str, float] | str, steps: float, whole: bool
+            request: gr.Request, photo: str, edits: dict[str, float] | str, steps: float, whole_photo: bool
         ) -> tuple[str, dict[str, Any]]:
             """Find the largest face of a photo, edit it, and give the picture and how it went."""
-            return edited_photo(studio, request, photo, edits, int(steps), whole)
+            return edited_photo(studio, request, photo, edits, int(steps), whole_photo)
 
         ask.click(toasted(lambda: listed(studio)), None, [names], api_name="directions", **public)
         go.click(
