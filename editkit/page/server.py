@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -35,12 +36,16 @@ class Served:
 
 
 def serve(options: Options, *, on_ready: Callable[[str], object] | None = None) -> None:
-    """Serve the page until Ctrl-C. ``on_ready`` gets the address once it answers. Raises EditkitError."""
+    """Serve the page until Ctrl-C, or SIGTERM. ``on_ready`` gets the address once it answers. Raises EditkitError."""
+    ended = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
     with served(options) as page:
         if on_ready is not None:
             on_ready(page.address)
         try:
-            threading.Event().wait()
+            while not ended.wait(0.5):  # not for ever at once: on Windows that would not hear Ctrl-C
+                pass
         except KeyboardInterrupt:
             return
 
