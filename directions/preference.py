@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from editkit.direction import Direction
 from editkit.errors import DirectionError
 from editkit.latent import Latent
@@ -28,7 +26,7 @@ def from_examples(
     """From the mean of ``disliked`` (by default the mean of W) to that of ``liked``: in w+, [num_ws, w_dim].
 
     A unit is one standard deviation of W along it; row 0, which places the picture, stays.
-    Raises DirectionError where both means are the same, LatentError or GeneratorMismatchError for codes that do not fit.
+    Raises DirectionError where both means are the same, LatentError or GeneratorMismatchError for unfit codes.
     """
     from editkit.sampling import sample_w
 

@@ -18,7 +18,7 @@ from editkit.edits import Edit, Recipe
 from editkit.errors import PhotoError, SchemaError, UsageError
 from editkit.generator import NetworkGenerator
 from editkit.page import grouping, live, methods, toasts
-from editkit.page.desk import IDLE, LEFT, MOST, Desk, Desks
+from editkit.page.desk import IDLE, LEFT, MOST, PLACES, Desk, Desks
 from editkit.page.library import Library
 from editkit.page.options import Options, read_auth, steps_at_first
 from editkit.page.settings import DEPTH, History, Settings
@@ -133,6 +133,14 @@ def test_desks_are_apart_and_cleared(tmp_path: Path) -> None:
         desks.of(f"many {number}")
     assert len(desks) <= MOST + 1
     assert len(list(tmp_path.iterdir())) == len(desks)
+
+
+def test_old_files_of_a_desk_are_removed(tmp_path: Path) -> None:
+    desk = Desk(folder=tmp_path)
+    kept, old = desk.path("a", lasting=True), desk.path("b")
+    for _ in range(PLACES):
+        desk.path("c")
+    assert kept.parent.is_dir() and not old.parent.exists() and len(list(tmp_path.iterdir())) == PLACES + 1
 
 
 def test_the_shelf_gives_free_names(tmp_path: Path) -> None:

@@ -269,7 +269,8 @@ def test_explore_mix_and_walk(visit: Callable[..., Watched]) -> None:
     page.get_by_label("Edit it", exact=True).check()
     thumbnails.nth(5).click()
     watched.found()
-    assert page.get_by_label("mine", exact=False).count(), "the direction made above has a slider"
+    page.get_by_role("button", name="Yours").click()
+    page.locator("#ek-controls .ek-slider", has_text="Mine").wait_for()  # the direction made above
 
 
 def test_a_batch_ends_with_a_table_and_a_zip(visit: Callable[..., Watched], files: Path, tmp_path: Path) -> None:

@@ -60,6 +60,11 @@ def test_it_listens_on_this_machine_and_says_what_may_be_loaded(page: Served) ->
     assert not re.findall(r"""(?:src|href)=["']https?://(?!127\.0\.0\.1)[^"']+""", text)
 
 
+@pytest.mark.parametrize(("host", "status"), [("localhost:7860", 200), ("127.0.0.1", 200), ("example.org", 403)])
+def test_a_name_of_elsewhere_that_points_here_is_refused(page: Served, host: str, status: int) -> None:
+    assert fetch(page.address, headers={"Host": host})[0] == status
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -94,7 +95,7 @@ class BatchTab:
         if not paths or len(paths) > MOST:
             raise UsageError(f"choose 1 to {MOST} pictures (JPEG, PNG, WebP, TIFF or HEIC); there are {len(paths)}")
         recipe = self._recipe(desk, what, which, strength, recipe_file)
-        out, cancel = desk.path("editkit-batch"), desk.start()
+        out, cancel = desk.path("editkit-batch", lasting=True), desk.start()
         sources = [Source(path=path, name=f"{number:03d}-{path.name}") for number, path in enumerate(paths, start=1)]
         rows: list[dict[str, Any]] = []
 
@@ -103,7 +104,7 @@ class BatchTab:
             studio = self.studio
             job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, recipe=recipe)
             folder.run(job, sources, out, watch=_Watch(tell, cancel, rows), alone=False)
-            return _zipped(out, desk.path("editkit-batch.zip"))
+            return _zipped(out, desk.path("editkit-batch.zip", lasting=True))
 
         yield {
             self.status: parts.bar(0, f"{len(sources)} photos wait"),
@@ -115,6 +116,7 @@ class BatchTab:
                 share, text = item.value
                 yield {self.status: parts.bar(share, text), self.table: _table(rows)}
             else:
+                shutil.rmtree(out, ignore_errors=True)  # the zip has it all
                 failed = sum(row["status"] == "failed" for row in rows)
                 text = f"{len(rows) - failed} of {len(sources)} done" + (f", {failed} failed" if failed else "")
                 yield {

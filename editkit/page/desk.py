@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ LEFT = 600.0
 """The same once its page was closed."""
 MOST = 64
 """Desks at a time; the one unused for longest gives way."""
+PLACES = 100
+"""Places for files that a desk has at a time, besides those that last."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -62,6 +65,8 @@ class Desk:
     used: float = field(default_factory=time.monotonic)
     closed: bool = False
     _numbers: int = 0
+    _places: deque[Path] = field(default_factory=deque)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> threading.Event:
         """A new flag for work that begins; what was going on before is told to stop."""
@@ -82,11 +87,20 @@ class Desk:
         self.shelf[name] = piece
         return name
 
-    def path(self, name: str) -> Path:
-        """A new place for a file that will be called ``name``."""
-        self._numbers += 1
-        place = self.folder / str(self._numbers)
-        place.mkdir()
+    def path(self, name: str, *, lasting: bool = False) -> Path:
+        """A new place for a file that will be called ``name``; the last ``PLACES`` stay, and those that are to last.
+
+        Gradio copies what is handed to the browser, so a place is needed for a moment only.
+        """
+        with self._lock:
+            self._numbers += 1
+            place = self.folder / str(self._numbers)
+            place.mkdir()
+            if not lasting:
+                self._places.append(place)
+            passed = [self._places.popleft() for _ in range(len(self._places) - PLACES)]
+        for old in passed:
+            shutil.rmtree(old, ignore_errors=True)
         return place / name
 
 

@@ -115,7 +115,8 @@ class Stage:
             cached.clear()
             cached["of"] = piece
         if which not in cached:
-            cached[which] = pictures.show(desk, piece.face.image if which == "face" and piece.face else piece.picture)
+            shown = piece.face.image if which == "face" and piece.face else piece.picture
+            cached[which] = pictures.show(desk, shown, lasting=True)
         return cached[which], pictures.show(desk, editing.picture(self.studio, desk))
 
     def on_whole(self, request: gr.Request, paste: str) -> Any:

@@ -151,7 +151,7 @@ class EditTab:
             desk.start()
             yield self.show_piece(desk, kept)
             return
-        crop = pictures.show(desk, finding.cropped(self.studio, desk, face, search.crop).image)
+        crop = pictures.show(desk, finding.cropped(self.studio, desk, face, search.crop).image, lasting=True)
         yield {
             self.panel: gr.update(visible=False),
             self.stop: gr.update(visible=True),

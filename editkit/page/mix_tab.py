@@ -185,7 +185,7 @@ class MixTab:
         pieces = [piece for name, piece in desk.shelf.items() if name in stops]
         if len(pieces) < 2:
             raise UsageError("a walk takes two faces at least; add more to the shelf, or tick more of them")
-        cancel, path = desk.start(), desk.path("walk.mp4")
+        cancel, path = desk.start(), desk.path("walk.mp4", lasting=True)
         frames = render_path(
             self.studio.G,
             [piece.latent.as_w_plus() for piece in pieces],

@@ -19,10 +19,10 @@ LOSSLESS_UP_TO = 256
 ACCENT = "#e8562a"
 
 
-def show(desk: Desk, image: Tensor, name: str = "picture") -> str:
-    """A file to look at."""
+def show(desk: Desk, image: Tensor, name: str = "picture", *, lasting: bool = False) -> str:
+    """A file to look at; one that is shown again and again is to be ``lasting``."""
     small = max(image.shape[-2:]) <= LOSSLESS_UP_TO
-    path = desk.path(f"{name}.png" if small else f"{name}.jpg")
+    path = desk.path(f"{name}.png" if small else f"{name}.jpg", lasting=lasting)
     if max(image.shape[-2:]) > SHOWN:
         picture = as_pil(image)
         picture.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
