@@ -77,11 +77,15 @@ class Watched:
         self.errors: list[str] = []
         self.outside: list[str] = []
         page.set_default_timeout(PATIENCE)
-        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("console", self._said)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self._seen(request.url))
         page.goto(address)
         page.wait_for_selector("#ek-drop")
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _seen(self, url: str) -> None:
         if not url.startswith((self.address.rstrip("/"), "data:", "blob:")):

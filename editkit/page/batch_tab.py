@@ -15,6 +15,7 @@ import directions
 from editkit.edits import Edit, Recipe
 from editkit.errors import UsageError
 from editkit.page import methods, parts
+from editkit.page.grouping import first_of
 from editkit.page.live import News, live
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted
@@ -53,7 +54,7 @@ class BatchTab:
                 with gr.Row() as choice:
                     self.which = gr.Dropdown(
                         sorted(studio.directions), label="Direction", elem_id="ek-batch-which", min_width=120,
-                        value=next(iter(sorted(studio.directions)), None),
+                        value=first_of(studio.directions),
                     )  # fmt: skip
                     self.strength = gr.Slider(-3, 3, value=1, step=0.1, label="Strength", min_width=160,
                                               elem_id="ek-batch-strength")  # fmt: skip

@@ -16,6 +16,7 @@ from editkit.latent import concatenate
 from editkit.page import parts, pictures
 from editkit.page.desk import Desk, Piece
 from editkit.page.edit_tab import EditTab
+from editkit.page.grouping import first_of
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
 from editkit.rendering import render
@@ -57,7 +58,9 @@ class ExploreTab:
                 parts.heading(
                     "What a direction does", "A row a face, a column a strength; beside it what was measured."
                 )
-                self.which = gr.Dropdown(sorted(studio.directions), label="Direction", elem_id="ek-which")
+                self.which = gr.Dropdown(
+                    sorted(studio.directions), value=first_of(studio.directions), label="Direction", elem_id="ek-which"
+                )
                 self.strip = gr.Image(show_label=False, interactive=False, elem_id="ek-strip", buttons=["fullscreen"])
                 self.scores = gr.HTML(elem_id="ek-scores")
         self._wire(tabs)

@@ -61,5 +61,13 @@ def grouped(directions: Iterable[Direction]) -> dict[str, list[Slider]]:
     return found
 
 
+def first_of(names: Iterable[str]) -> str | None:
+    """The direction that is shown first: of those that change a pose or light. Nobody is made older unasked."""
+    known = sorted(names)
+    return next(
+        (name for name in ("yaw", "smile_width", "warmth", "brightness") if name in known), next(iter(known), None)
+    )
+
+
 def _leaks(direction: Direction) -> bool:
     return direction.scores.get("leakage", 0.0) > 0.35

@@ -59,6 +59,7 @@ def build(studio: Studio) -> gr.Blocks:
         page.unload(leave)
         mix_place.select(toasted(to_shelf), None, [mix.shelf, mix.first, mix.second, mix.stops], **parts.QUICK)
         explore_place.select(toasted(explore.on_draw), [explore.first, explore.psi], [explore.grid], **parts.QUICK)
+        explore_place.select(toasted(explore.on_which), [explore.which], [explore.strip, explore.scores], **parts.QUICK)
         library_place.select(toasted(library.on_search), [library.search], library.outputs, **parts.QUICK)
     return page
 

@@ -99,11 +99,7 @@ def served(options: Options) -> Iterator[Served]:
             theme=theme(),
             css=CSS,
             head=HEAD,
-            app_kwargs={
-                "middleware": [Middleware(Guard, policy=POLICY, only_here=options.alone and not options.root_path)],
-                "docs_url": None,
-                "redoc_url": None,
-            },
+            app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None},
         )
         if options.share and not public:
             raise UsageError("Gradio's servers gave no public address; check the network, or leave --share out")
