@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         if job.note:
             output.say(job.note)
         watch = _Screen(output, job)
-        summary = run_engine(args, job, partial(job_of, args, method), sources, watch=watch, alone=alone)
+        summary = run_engine(args, job, partial(job_of, args), sources, watch=watch, alone=alone)
         output.put("generator", {"id": spec.id, "name": spec.name})
         output.put("perceptual", {"name": job.perceptual.name, "unit": job.perceptual.unit})
         output.put("edits", job.edits())
@@ -139,8 +139,11 @@ def run(args: argparse.Namespace) -> int:
     return INTERRUPTED if summary.interrupted else 1 if summary.failed else 0
 
 
-def job_of(args: argparse.Namespace) -> Job:
-    """Generator, recipe and the rest, as the options name them. Raises EditkitError."""
+def job_of(args: argparse.Namespace, method: Method | None = None) -> Job:
+    """Generator, recipe and the rest, as the options name them; so is the method, if none is given.
+
+    Raises EditkitError.
+    """
     from editkit.generator import load_generator
     from editkit.perceptual import best_available
     from projector.job import Job
@@ -148,8 +151,9 @@ def job_of(args: argparse.Namespace) -> Job:
 
     generator = load_generator(args.generator, device=args.device)
     classes = _class(args, generator)
-    options = {"steps": args.steps, "budget": args.budget, "encoder": args.encoder, "classes": classes}
-    method = method_named(args.method, generator, **options)
+    if method is None:
+        options = {"steps": args.steps, "budget": args.budget, "encoder": args.encoder, "classes": classes}
+        method = method_named(args.method, generator, **options)
     recipe, note = recipe_of(args, generator)
     return Job(
         generator=generator,

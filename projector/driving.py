@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
@@ -55,6 +55,10 @@ def drive(
 
     ``on_step(step)`` returning False, or Ctrl-C, ends the search with the best so far and ``Stop.CANCELLED``.
     """
+
+    def best() -> Latent:
+        return Latent(space=space, codes=run.best_ws.cpu(), generator=G.spec.id, parent=G.spec.parent_id)
+
     started = time.monotonic()
     first: float | None = None  # when the first step ended
     history: list[Step] = []
@@ -74,7 +78,7 @@ def drive(
                 stop = Stop.DIVERGED
                 break
             history.append(Step(index=run.index - 1, total=steps, losses=losses, progress=progress))
-            if on_step is not None and on_step(history[-1]) is False:
+            if on_step is not None and on_step(replace(history[-1], latent=best())) is False:
                 stop = Stop.CANCELLED
                 break
             if run.converged(progress):
@@ -82,8 +86,7 @@ def drive(
                 break
     except KeyboardInterrupt:
         stop = Stop.CANCELLED
-    latent = Latent(space=space, codes=run.best_ws.cpu(), generator=G.spec.id, parent=G.spec.parent_id)
-    return Found(latent=latent, history=tuple(history), stop=stop, seconds=time.monotonic() - started)
+    return Found(latent=best(), history=tuple(history), stop=stop, seconds=time.monotonic() - started)
 
 
 def means(terms: dict[str, Tensor], total: Tensor) -> dict[str, float]:

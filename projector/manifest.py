@@ -152,6 +152,13 @@ class Manifest:
             row = self._database.execute("SELECT * FROM photos WHERE path = ?", (path,)).fetchone()
         return None if row is None else Record(**row)
 
+    def forget(self, path: str) -> None:
+        """Delete the row of a photo, overwriting what it held; nothing happens where there is none."""
+        with self._errors():
+            self._database.execute("PRAGMA secure_delete = ON")
+            with self._database:
+                self._database.execute("DELETE FROM photos WHERE path = ?", (path,))
+
     def records(self) -> list[Record]:
         """Every row, by folder."""
         with self._errors():

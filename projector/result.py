@@ -48,12 +48,14 @@ class Step:
         total: steps planned.
         losses: weighted terms and their sum "loss"; means over the batch.
         progress: 0 to 1, by steps or by time, whichever is nearer its end.
+        latent: the best so far, in w or w+, on the CPU: for a preview. None in ``ProjectionResult.history``.
     """
 
     index: int
     total: int
     losses: dict[str, float]
     progress: float
+    latent: Latent | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,0 +1,111 @@
+"""How long from a slider's move to the new picture in the browser, and from the address to a page that can be used.
+
+    python benchmarks/page.py [--moves 30] [--json]
+
+Chromium is driven by Playwright against the server that `editkit app` starts: the bundled generator, and an untrained
+one of 128 px with the default's widths. A move is one key on a slider; its picture has come when the browser has
+decoded it. What is measured is the whole way: event, queue, edit, rendering, PNG, HTTP, decoding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+WATCH = """() => {
+  const shown = () => [...document.querySelectorAll('#ek-stage img')].map(i => i.src).join();
+  window.ekTimes = []; window.ekBefore = null; window.ekStart = 0;
+  document.addEventListener('input', e => {
+    if (!e.target.matches('#ek-controls input[type=range]')) return;
+    window.ekStart = performance.now(); window.ekBefore = shown();
+  }, true);
+  const look = () => {
+    if (window.ekBefore !== null && shown() !== window.ekBefore) {
+      const start = window.ekStart; window.ekBefore = null;
+      const last = [...document.querySelectorAll('#ek-stage img')].pop();
+      last.decode().catch(() => 0).then(() => window.ekTimes.push(performance.now() - start));
+    }
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+def measure(browser: Any, generator: Path | None, home: Path, moves: int) -> dict[str, Any]:
+    """Times of ``moves`` moves, in milliseconds, and of the page."""
+    from page_browser import PATIENCE, Server
+
+    server = Server(home, *(() if generator is None else ("--generator", str(generator)))).start()
+    try:
+        page = browser.new_page(viewport={"width": 1360, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        started = time.perf_counter()
+        page.goto(server.address)
+        page.locator("#ek-drop input[type=file]").wait_for(state="attached")
+        page.locator("#ek-examples img").first.wait_for()
+        usable = time.perf_counter() - started
+        page.get_by_role("tab", name="Explore", exact=True).click()
+        page.locator("#ek-grid img").nth(3).wait_for()
+        page.locator("#ek-grid button:has(img)").nth(3).click()
+        page.wait_for_selector("#ek-controls", state="visible")
+        page.wait_for_function("document.querySelectorAll('#ek-stage img').length == 2")
+        if generator is not None:  # no directions are at hand: the placement is moved
+            page.get_by_role("button", name="Placement").click()
+        where = "#ek-controls .ek-slider input[type=range]" if generator is None else "#ek-turn input[type=range]"
+        page.evaluate(WATCH)
+        page.locator(where).first.focus()
+        for move in range(moves + 3):
+            page.keyboard.press("ArrowRight" if move % 2 else "PageUp")
+            page.wait_for_function(f"window.ekTimes.length > {move}")
+            page.wait_for_timeout(120)
+        times = page.evaluate("window.ekTimes")[3:]
+        page.close()
+        return {
+            "usable_s": round(usable, 2),
+            "median_ms": round(statistics.median(times)),
+            "p90_ms": round(sorted(times)[int(0.9 * len(times))]),
+            "moves": len(times),
+        }
+    finally:
+        server.stop()
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--moves", type=int, default=30)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    from page_browser import CHROMIUM, FLAGS
+    from playwright.sync_api import sync_playwright
+
+    from editkit.generator import random_generator, save_generator
+
+    found = {}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        home = Path(folder)
+        large = home / "random128.safetensors"
+        widths: dict[str, Any] = {"channel_base": 4096, "channel_max": 128, "z_dim": 64, "w_dim": 256}
+        save_generator(random_generator(resolution=128, **widths), large)
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        for name, generator in (("64 px, bundled", None), ("128 px, untrained", large)):
+            found[name] = measure(browser, generator, home, args.moves)
+            if not args.json:
+                print(f"{name}: {found[name]}", flush=True)
+        browser.close()
+    if args.json:
+        print(json.dumps(found, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,91 @@
+"""What other programs may call, through gradio_client: see docs/page.md. Everything else of the page is private."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+import projector
+from editkit.direction import Direction
+from editkit.edited_picture import render_edited, write_edited
+from editkit.edits import Edit, Recipe
+from editkit.errors import DirectionError, UsageError
+from editkit.page import finding, methods
+from editkit.page.pictures import file_stem
+from editkit.page.studio import Studio
+from editkit.page.toasts import toasted
+
+MOST_STEPS = 1000
+
+
+def offer(studio: Studio) -> None:
+    """Add the endpoints ``/directions`` and ``/edit`` to the page that is being built."""
+    public: dict[str, Any] = {"api_visibility": "public", "show_progress": "hidden"}
+    with gr.Column(visible=False):
+        photo = gr.File(label="photo", type="filepath")
+        edits = gr.JSON(label="edits")
+        steps = gr.Number(studio.options.steps, label="steps", precision=0)
+        whole = gr.Checkbox(True, label="whole_photo")
+        picture, report, names = gr.File(label="picture"), gr.JSON(label="report"), gr.JSON(label="directions")
+        ask, go = gr.Button("directions"), gr.Button("edit")
+
+        def edit(
+            request: gr.Request, photo: str, edits: dict[str, float] | str, steps: float, whole_photo: bool
+        ) -> tuple[str, dict[str, Any]]:
+            """Find the largest face of a photo, edit it, and give the picture and how it went."""
+            return edited_photo(studio, request, photo, edits, int(steps), whole_photo)
+
+        ask.click(toasted(lambda: listed(studio)), None, [names], api_name="directions", **public)
+        go.click(
+            toasted(edit), [photo, edits, steps, whole], [picture, report], api_name="edit", **public,
+            concurrency_id="search", concurrency_limit=1,
+        )  # fmt: skip
+
+
+def listed(studio: Studio) -> dict[str, dict[str, Any]]:
+    """Name -> range and unit of every direction at hand."""
+    return {
+        name: {"low": one.strength[0], "high": one.strength[1], "unit": one.unit}
+        for name, one in studio.directions.items()
+    }
+
+
+def edited_photo(
+    studio: Studio, request: gr.Request, photo: str, edits: dict[str, float] | str, steps: int, whole: bool
+) -> tuple[str, dict[str, Any]]:
+    """A picture's file and {"psnr", "stop", "seconds", "edits"}. Raises EditkitError."""
+    if not photo:
+        raise UsageError("give a photo, as gradio_client.handle_file(path)")
+    if not 1 <= steps <= MOST_STEPS:
+        raise UsageError(f"steps is 1 to {MOST_STEPS}, got {steps}")
+    desk = studio.desk(request)
+    recipe = recipe_of(studio.directions, edits)
+    finding.read(studio, desk, photo)
+    face = finding.cropped(studio, desk, 0)
+    method = methods.make(methods.first_choice(), steps=steps)
+    found = projector.project(studio.G, face, method, perceptual=studio.perceptual)
+    image = render_edited(studio.G, found.latent, recipe, transform=found.transform).clamp(-1, 1)
+    path = desk.path(f"{file_stem(Path(photo).name)}-edited.png")
+    if whole:
+        write_edited(path, face.paste_back(image, inverted=found.image.clamp(-1, 1)), recipe, alpha=face.photo.alpha)
+    else:
+        write_edited(path, image, recipe)
+    told = {"psnr": round(found.metrics["psnr"], 2), "stop": found.stop.value, "seconds": round(found.seconds, 2)}
+    return str(path), told | {"edits": recipe.summary}
+
+
+def recipe_of(known: Any, edits: dict[str, float] | str) -> Recipe:
+    """{"yaw": 1.0} -> a recipe. Raises DirectionError, UsageError."""
+    try:
+        named = json.loads(edits) if isinstance(edits, str) else dict(edits or {})
+        strengths = {str(name): float(strength) for name, strength in named.items()}
+    except (TypeError, ValueError, AttributeError) as problem:
+        raise UsageError(f'edits are names and strengths, such as {{"yaw": 1.0}}, got {edits!r:.80}') from problem
+    unknown = sorted(set(strengths) - set(known))
+    if unknown:
+        raise DirectionError(f"no direction {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+    directions: dict[str, Direction] = dict(known)
+    return Recipe(name="edit", edits=tuple(Edit(directions[name], strength) for name, strength in strengths.items()))

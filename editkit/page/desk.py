@@ -1,0 +1,153 @@
+"""A visitor's desk: the photo, what was found of it, settings, shelf. One a browser page; nobody sees another's."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editkit.page.settings import History
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from editkit.alignment import AlignedPhoto
+    from editkit.faces import Face
+    from editkit.latent import Latent
+    from editkit.photo import Photo
+    from editkit.transform import Transform
+
+IDLE = 3600.0
+"""Seconds after which a desk that nobody uses is cleared."""
+LEFT = 600.0
+"""The same once its page was closed."""
+MOST = 64
+"""Desks at a time; the one unused for longest gives way."""
+PLACES = 100
+"""Places for files that a desk has at a time, besides those that last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Piece:
+    """What is edited: a latent with its picture, and the photo it was found for, if any."""
+
+    name: str
+    latent: Latent
+    transform: Transform | None
+    picture: Tensor  # [1, 3, R, R], the latent's, before any edit
+    face: AlignedPhoto | None = None
+    alignment: Any = None  # of a latent that came as a file, whose photo is not here
+    told: str = ""  # how the search went, for people
+
+
+@dataclass(kw_only=True, eq=False)
+class Desk:
+    """What one page works on. ``folder`` holds its files and goes with it."""
+
+    folder: Path
+    user: str | None = None
+    photo: Photo | None = None
+    photo_name: str = ""
+    photo_key: str = ""  # hash of the file
+    faces: list[Face] = field(default_factory=list)
+    piece: Piece | None = None
+    history: History = field(default_factory=History)
+    shelf: dict[str, Piece] = field(default_factory=dict)
+    bag: dict[str, Any] = field(default_factory=dict)  # what the other tabs keep
+    cancel: threading.Event = field(default_factory=threading.Event)
+    used: float = field(default_factory=time.monotonic)
+    closed: bool = False
+    _numbers: int = 0
+    _places: deque[Path] = field(default_factory=deque)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self) -> threading.Event:
+        """A new flag for work that begins; what was going on before is told to stop."""
+        self.cancel.set()
+        self.cancel = threading.Event()
+        return self.cancel
+
+    def put(self, piece: Piece) -> None:
+        """Lay a piece on the desk, with nothing set."""
+        self.piece, self.history = piece, History()
+
+    def shelve(self, piece: Piece) -> str:
+        """Keep a piece on the shelf under a name that is free, and say which."""
+        name, number = piece.name, 1
+        while name in self.shelf:
+            number += 1
+            name = f"{piece.name} ({number})"
+        self.shelf[name] = piece
+        return name
+
+    def path(self, name: str, *, lasting: bool = False) -> Path:
+        """A new place for a file that will be called ``name``; the last ``PLACES`` stay, and those that are to last.
+
+        Gradio copies what is handed to the browser, so a place is needed for a moment only.
+        """
+        with self._lock:
+            self._numbers += 1
+            place = self.folder / str(self._numbers)
+            place.mkdir()
+            if not lasting:
+                self._places.append(place)
+            passed = [self._places.popleft() for _ in range(len(self._places) - PLACES)]
+        for old in passed:
+            shutil.rmtree(old, ignore_errors=True)
+        return place / name
+
+
+class Desks:
+    """The desks of all pages, by the page's session. Old ones are cleared when a new one is asked for."""
+
+    def __init__(self, root: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root, self._clock = root, clock
+        self._desks: dict[str, Desk] = {}
+        self._lock = threading.Lock()
+
+    def of(self, session: str, user: str | None = None) -> Desk:
+        """The desk of a session, a new one where there is none, or where it belongs to someone else."""
+        with self._lock:
+            self._sweep()
+            desk = self._desks.get(session)
+            if desk is None or desk.user != user:
+                if desk is not None:
+                    self._clear(session)
+                folder = Path(tempfile.mkdtemp(prefix="desk-", dir=self._root))
+                desk = Desk(folder=folder, user=user)
+                weakref.finalize(desk, shutil.rmtree, folder, ignore_errors=True)
+                self._desks[session] = desk
+            desk.used, desk.closed = self._clock(), False
+            return desk
+
+    def leave(self, session: str) -> None:
+        """Its page was closed: what is going on stops; the desk stays for a while, in case it comes back."""
+        with self._lock:
+            desk = self._desks.get(session)
+            if desk is not None:
+                desk.cancel.set()
+                desk.closed, desk.used = True, self._clock()
+            self._sweep()
+
+    def __len__(self) -> int:
+        return len(self._desks)
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        for session, desk in list(self._desks.items()):
+            if now - desk.used > (LEFT if desk.closed else IDLE):
+                self._clear(session)
+        for session, _ in sorted(self._desks.items(), key=lambda entry: entry[1].used)[: len(self._desks) - MOST]:
+            self._clear(session)
+
+    def _clear(self, session: str) -> None:
+        desk = self._desks.pop(session)
+        desk.cancel.set()
+        shutil.rmtree(desk.folder, ignore_errors=True)

@@ -1,0 +1,153 @@
+"""The picture of the Edit tab: before and after, the face and the whole photo, and what is taken away of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from editkit.page import editing, parts, pictures
+from editkit.page.desk import Desk
+from editkit.page.edit_controls import Controls
+from editkit.page.studio import Studio
+from editkit.page.toasts import toasted
+
+AGAINST_PHOTO, AGAINST_FOUND = "the photo", "before the edit"
+
+
+class Stage:
+    """The picture, redrawn whenever a control moves."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        with gr.Tabs(elem_id="ek-views"):
+            with gr.Tab("Face", id="face") as self.face_view:
+                self.stage = gr.ImageSlider(
+                    show_label=False, interactive=False, elem_id="ek-stage", max_height=760, buttons=["fullscreen"],
+                    type="filepath",
+                )  # fmt: skip
+            with gr.Tab("Whole photo", id="whole") as self.whole_view:
+                self.whole = gr.ImageSlider(
+                    show_label=False, interactive=False, elem_id="ek-whole", max_height=760, buttons=["fullscreen"],
+                    type="filepath",
+                )  # fmt: skip
+                self.paste = gr.Radio(
+                    list(editing.PASTES), value=next(iter(editing.PASTES)), label="What goes back", elem_id="ek-paste"
+                )
+        with gr.Row(elem_id="ek-under-stage"):
+            self.against = gr.Radio(
+                [AGAINST_PHOTO, AGAINST_FOUND], value=AGAINST_PHOTO, label="Compare with", elem_id="ek-against"
+            )
+            self.another = gr.Button("Another photo", size="sm", elem_id="ek-another", min_width=120)
+
+    def take_away(self) -> None:
+        """Lay out the buttons that write files."""
+        parts.heading("Take it away")
+        with gr.Row(elem_id="ek-downloads", elem_classes="ek-tight"):
+            self.save_face = gr.Button("Face (PNG)", size="sm", elem_id="ek-save-face", min_width=90)
+            self.save_whole = gr.Button("Whole photo (PNG)", size="sm", elem_id="ek-save-whole", min_width=120)
+            self.save_video = gr.Button("Video of the change", size="sm", elem_id="ek-save-video", min_width=120)
+        with gr.Row(elem_classes="ek-tight"):
+            self.save_recipe = gr.Button("Recipe (the edits)", size="sm", elem_id="ek-save-recipe", min_width=120)
+            self.save_latent = gr.Button("Latent (the face)", size="sm", elem_id="ek-save-latent", min_width=120)
+
+    def wire(self, controls: Controls) -> None:
+        """Connect the picture with the controls, and the buttons with their files."""
+        self.controls = controls
+        stage = [self.stage, *controls.marks]
+        inputs = [*controls.inputs, self.against]
+        for control in controls.inputs:
+            control.input(toasted(self.on_move), inputs, stage, **parts.QUICK, trigger_mode="always_last")
+        self.against.input(toasted(self.on_against), [self.against], [self.stage], **parts.QUICK)
+        back = ((controls.undo, self.on_undo), (controls.redo, self.on_redo), (controls.reset, self.on_reset))
+        for button, act in back:
+            button.click(toasted(act), [self.against], [self.stage, *controls.outputs], **parts.QUICK)
+        self.whole_view.select(toasted(self.on_whole), [self.paste], [self.whole], **parts.QUICK)
+        self.paste.input(toasted(self.on_whole), [self.paste], [self.whole], **parts.QUICK)
+        parts.download(self.save_face, "face", toasted(self.face_png))
+        parts.download(self.save_whole, "whole", toasted(self.whole_png), [self.paste])
+        parts.download(self.save_recipe, "recipe", toasted(self.recipe))
+        parts.download(self.save_latent, "latent", toasted(self.latent))
+        parts.download(self.save_video, "video", toasted(self.video), **{**parts.SEARCH, "show_progress": "minimal"})
+
+    def on_move(self, request: gr.Request, *values: Any) -> list[Any]:
+        """A slider moved."""
+        desk = self.studio.desk(request)
+        editing.piece_of(desk)
+        desk.history.add(self.controls.settings(desk, values[:-1]))
+        return [self.pair(desk, values[-1]), *self.controls.mark_updates(desk)]
+
+    def on_against(self, request: gr.Request, against: str) -> Any:
+        """Compare with something else."""
+        return self.pair(self.studio.desk(request), against)
+
+    def on_undo(self, request: gr.Request, against: str) -> dict[Any, Any]:
+        """One step back."""
+        desk = self.studio.desk(request)
+        desk.history.undo()
+        return self._redrawn(desk, against)
+
+    def on_redo(self, request: gr.Request, against: str) -> dict[Any, Any]:
+        """One step forward."""
+        desk = self.studio.desk(request)
+        desk.history.redo()
+        return self._redrawn(desk, against)
+
+    def on_reset(self, request: gr.Request, against: str) -> dict[Any, Any]:
+        """Everything to 0; undo brings it back."""
+        desk = self.studio.desk(request)
+        empty = replace(
+            desk.history.now, strengths={}, x=0.0, y=0.0, turn=0.0, zoom=1.0, rows=None, fixed=(), under=None
+        )
+        desk.history.add(empty, apart=True)
+        return self._redrawn(desk, against)
+
+    def _redrawn(self, desk: Desk, against: str) -> dict[Any, Any]:
+        return {self.stage: self.pair(desk, against), **self.controls.shown(desk)}
+
+    def pair(self, desk: Desk, against: str) -> tuple[str, str]:
+        """What the picture is compared with, and the picture."""
+        piece = editing.piece_of(desk)
+        cached = desk.bag.setdefault("shown", {})
+        which = "face" if against == AGAINST_PHOTO and piece.face is not None else "found"
+        if cached.get("of") is not piece:
+            cached.clear()
+            cached["of"] = piece
+        if which not in cached:
+            shown = piece.face.image if which == "face" and piece.face else piece.picture
+            cached[which] = pictures.show(desk, shown, lasting=True)
+        return cached[which], pictures.show(desk, editing.picture(self.studio, desk))
+
+    def on_whole(self, request: gr.Request, paste: str) -> Any:
+        """The whole photo before and after."""
+        desk = self.studio.desk(request)
+        if desk.piece is None or desk.piece.face is None:
+            gr.Warning(
+                "This picture did not come from a photo that is here; drop the photo to put it back.", duration=6
+            )
+            return None
+        before, after = editing.whole(desk, editing.picture(self.studio, desk), paste)
+        return pictures.show(desk, before), pictures.show(desk, after)
+
+    # Files to take away
+
+    def face_png(self, request: gr.Request) -> str:
+        """The face."""
+        return str(editing.png(self.studio, self.studio.desk(request)))
+
+    def whole_png(self, request: gr.Request, paste: str) -> str:
+        """The whole photo."""
+        return str(editing.png(self.studio, self.studio.desk(request), paste=paste))
+
+    def recipe(self, request: gr.Request) -> str:
+        """The recipe."""
+        return str(editing.recipe_file(self.studio, self.studio.desk(request)))
+
+    def latent(self, request: gr.Request) -> str:
+        """The latent."""
+        return str(editing.latent_file(self.studio.desk(request)))
+
+    def video(self, request: gr.Request) -> str:
+        """The video."""
+        return str(editing.video(self.studio, self.studio.desk(request)))

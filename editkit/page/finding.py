@@ -1,0 +1,162 @@
+"""From a dropped file to a piece on the desk: read, find faces, crop, search with a preview; the library before all."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import projector
+from editkit.alignment import AlignedPhoto, align
+from editkit.edits import Recipe
+from editkit.errors import CheckpointError, EditkitError
+from editkit.faces import find_faces
+from editkit.page import methods
+from editkit.page.desk import Desk, Piece
+from editkit.page.library import Library
+from editkit.page.live import News, live
+from editkit.page.studio import Studio
+from editkit.photo import read_photo
+from editkit.rendering import render
+from projector.job import Job, Outcome
+from projector.result import ProjectionResult, Stop
+
+PREVIEW_EVERY = 0.35
+"""Seconds between two previews of a search."""
+CROP_AUTO, CROP_CENTRE = "The face", "The centre square"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """How to search: the method's title, steps, seed, and what is cropped."""
+
+    method: str
+    steps: int
+    seed: int = 0
+    crop: str = CROP_AUTO
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Glimpse:
+    """How far a search is: share in [0, 1], a word for people, and a picture now and then."""
+
+    share: float
+    text: str
+    picture: Tensor | None
+
+
+def read(studio: Studio, desk: Desk, path: str | Path) -> None:
+    """Put a photo on the desk and find its faces, largest first. Raises PhotoError."""
+    photo = read_photo(path, max_pixels=studio.options.max_pixels)
+    desk.photo, desk.photo_name = replace(photo, path=Path(Path(path).name)), Path(path).stem
+    desk.photo_key = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    desk.piece, desk.faces = None, []
+    desk.faces = find_faces(photo.image) if needs_face(studio) else []
+
+
+def needs_face(studio: Studio) -> bool:
+    """Whether the generator's crop is made round a face."""
+    return studio.G.spec.alignment != "centre"
+
+
+def crops(studio: Studio, desk: Desk) -> list[AlignedPhoto]:
+    """The crop of every face found."""
+    return [cropped(studio, desk, face) for face in range(len(desk.faces))]
+
+
+def cropped(studio: Studio, desk: Desk, face: int, crop: str = CROP_AUTO) -> AlignedPhoto:
+    """The crop of one face, or the centre square where none was found or it is asked for."""
+    if desk.photo is None:
+        raise EditkitError("there is no photo on this page any more; drop it again")
+    if crop == CROP_CENTRE or not desk.faces or not needs_face(studio):
+        return align(desk.photo, studio.G.spec, convention="centre")
+    face = min(max(face, 0), len(desk.faces) - 1)
+    return align(desk.photo, studio.G.spec, landmarks=desk.faces[face].points)
+
+
+def key_of(desk: Desk, face: int, search: Search) -> str:
+    """What the library knows this inversion by."""
+    return Library.key(desk.photo_key, -1 if search.crop == CROP_CENTRE or not desk.faces else face)
+
+
+def kept_piece(studio: Studio, desk: Desk, face: int, search: Search) -> Piece | None:
+    """The same photo's piece from the library, where there is one."""
+    library = studio.library(desk)
+    kept = library and library.find(key_of(desk, face, search), studio.G.spec.id)
+    if not library or not kept:
+        return None
+    try:
+        piece = library.open(kept)
+    except EditkitError:  # its files were removed by hand: search again
+        return None
+    return replace(piece, face=cropped(studio, desk, face, search.crop), name=desk.photo_name)
+
+
+def find(studio: Studio, desk: Desk, face: int, search: Search) -> Iterator[Glimpse | Piece]:
+    """Search the latent of a face: glimpses on the way, at the end the piece, which the library keeps.
+
+    ``desk.cancel`` ends it with the best so far. Raises EditkitError.
+    """
+    aligned, cancel = cropped(studio, desk, face, search.crop), desk.start()
+    method, started = methods.make(search.method, steps=search.steps), time.monotonic()
+
+    def work(tell: Any) -> ProjectionResult:
+        on_step = _watch(studio, cancel, tell)
+        G, perceptual = studio.G, studio.perceptual
+        return projector.project(G, aligned, method, seed=search.seed, perceptual=perceptual, on_step=on_step)
+
+    found: ProjectionResult | None = None
+    for item in live(work, cancel):
+        if isinstance(item, News):
+            yield item.value
+        else:
+            found = item.value
+    assert found is not None
+    if not bool(torch.isfinite(found.image).all()):
+        raise CheckpointError(f"the pictures of {studio.G.spec.name!r} hold NaN values; its weights may be damaged")
+    piece = Piece(
+        name=desk.photo_name or "photo",
+        latent=found.latent,
+        transform=found.transform,
+        picture=found.image.clamp(-1, 1),
+        face=aligned,
+        told=told(found),
+    )
+    yield piece
+    library = studio.library(desk)
+    if library is not None and found.stop is not Stop.CANCELLED:
+        job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, seed=search.seed,
+                  recipe=Recipe(name="none", edits=()))  # fmt: skip
+        seconds = time.monotonic() - started
+        outcome = Outcome(face=aligned, found=found, edited=found.image, zero_edit_is_identity=True, seconds=seconds)
+        library.keep(key_of(desk, face, search), piece.name, job, outcome)
+
+
+def told(found: ProjectionResult) -> str:
+    """A line on how a search went."""
+    ended = {Stop.CANCELLED: "stopped by you", Stop.DIVERGED: "it diverged; try again"}.get(found.stop, "found")
+    return f"{found.metrics['psnr']:.1f} dB, {ended} after {len(found.history)} steps, {found.seconds:.0f} s"
+
+
+def _watch(studio: Studio, cancel: threading.Event, tell: Any) -> Any:
+    """An ``on_step`` that tells how far it is, with a picture now and then, and stops when it should."""
+    last = 0.0
+
+    def on_step(step: projector.Step) -> bool:
+        nonlocal last
+        picture, now = None, time.monotonic()
+        if step.latent is not None and now - last > PREVIEW_EVERY:
+            picture, last = render(studio.G, step.latent).clamp(-1, 1), time.monotonic()
+        share = max(step.progress, (step.index + 1) / max(step.total, 1))
+        if picture is not None or step.index + 1 == step.total:
+            tell(Glimpse(share=share, text=f"Step {step.index + 1} of {step.total}", picture=picture))
+        return not cancel.is_set()
+
+    return on_step

@@ -1,0 +1,73 @@
+"""Directions for people: grouped, titled, with steps that suit their range. Which there are, the generator says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from editkit.direction import Direction
+
+LIGHT, FACE, PERSON, MINE, OTHER = "Light and colour", "Expression and pose", "Person", "Yours", "Found by analysis"
+GROUPS = (FACE, LIGHT, PERSON, MINE, OTHER)
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    LIGHT: ("brightness", "contrast", "warmth", "saturation", "exposure", "light", "shadow", "colour", "tint", "hue",
+            "background", "sharpness", "vignette"),
+    FACE: ("smile", "yaw", "pitch", "roll", "mouth", "eye", "gaze", "brow", "expression", "pose", "jaw", "open"),
+    PERSON: ("age", "gender", "hair", "beard", "glasses", "skin", "makeup", "hat", "nose", "face", "cheek", "chin",
+             "width", "bald", "fringe"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Slider:
+    """One direction as a slider: title, range, step, and a word on what it is."""
+
+    name: str
+    title: str
+    low: float
+    high: float
+    step: float
+    about: str
+
+
+def group_of(direction: Direction) -> str:
+    """Which group a direction stands in: by the words of its name, else by how it was found."""
+    if direction.method == "examples":
+        return MINE
+    words = direction.name.lower().replace("-", "_").split("_")
+    for group, known in _WORDS.items():
+        if any(word.rstrip("s") == one or word == one for word in words for one in known):
+            return group
+    return OTHER
+
+
+def slider_of(direction: Direction) -> Slider:
+    """The slider of a direction, over the range in which it looks right."""
+    low, high = direction.strength
+    if low == high:
+        low, high = -1.0, 1.0
+    step = 10.0 ** math.floor(math.log10((high - low) / 25))
+    about = f"also moves other things ({direction.scores['leakage']:.0%})" if _leaks(direction) else ""
+    title = direction.name.replace("_", " ").replace("-", " ").strip()
+    return Slider(direction.name, title[:1].upper() + title[1:], low, high, step, about)
+
+
+def grouped(directions: Iterable[Direction]) -> dict[str, list[Slider]]:
+    """Group -> its sliders, every group of ``GROUPS`` in order, also the empty ones."""
+    found: dict[str, list[Slider]] = {group: [] for group in GROUPS}
+    for direction in directions:
+        found[group_of(direction)].append(slider_of(direction))
+    return found
+
+
+def first_of(names: Iterable[str]) -> str | None:
+    """The direction that is shown first: of those that change a pose or light. Nobody is made older unasked."""
+    known = sorted(names)
+    return next(
+        (name for name in ("yaw", "smile_width", "warmth", "brightness") if name in known), next(iter(known), None)
+    )
+
+
+def _leaks(direction: Direction) -> bool:
+    return direction.scores.get("leakage", 0.0) > 0.35

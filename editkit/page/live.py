@@ -1,0 +1,61 @@
+"""Long work in a thread of its own, whose news a handler passes on while it goes; leaving it ends it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+_END = object()
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the work said on its way; only the latest is passed on."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[T]):
+    """What it came to."""
+
+    value: T
+
+
+def live(work: Callable[[Callable[[Any], None]], T], cancel: threading.Event) -> Iterator[News | Result[T]]:
+    """Run ``work(tell)`` in a thread: its latest news as they come, its result at the end, its error raised here.
+
+    Who stops listening (a visitor who closes the page) sets ``cancel``, which the work looks at.
+    """
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(Result(work(lambda value: told.put(News(value)))))
+        except BaseException as error:
+            outcome.append(error)
+        finally:
+            told.put(_END)
+
+    threading.Thread(target=run, name="editkit-page", daemon=True).start()
+    finished = False
+    try:
+        while not finished:
+            item = told.get()
+            while item is not _END and not told.empty():  # older news are no news
+                item = told.get()
+            if item is _END:
+                finished = True
+            else:
+                yield item
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        yield outcome[0]
+    finally:
+        if not finished:
+            cancel.set()

@@ -1,0 +1,217 @@
+"""The Mix and walk tab: blend two faces, some rows of one and the rest of another, or walk through several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from torch import Tensor
+
+from editkit.easing import ease_in_out
+from editkit.errors import EditkitError, UsageError
+from editkit.latent import Latent
+from editkit.page import finding, parts, pictures
+from editkit.page.desk import Desk, Piece
+from editkit.page.edit_tab import EditTab
+from editkit.page.finding import Glimpse, Search
+from editkit.page.live import News, live
+from editkit.page.studio import Studio
+from editkit.page.toasts import said, toasted
+from editkit.paths import Spline
+from editkit.rendered_path import render_path
+from editkit.rendering import render
+from editkit.video import write_video
+
+FPS = 24
+MOST = 12
+
+
+class MixTab:
+    """The shelf, a blend of two of its pieces, and a walk through all that are chosen."""
+
+    def __init__(self, studio: Studio, edit: EditTab, tabs: gr.Tabs) -> None:
+        self.studio, self.edit = studio, edit
+        parts.heading("Your shelf", "Photos that you add here are found first; what you edit can be put here too.")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=260):
+                self.add = gr.File(
+                    label="Add photos", file_count="multiple", file_types=["image"], height=160, elem_id="ek-mix-add"
+                )
+                self.take = gr.Button("Add what is on the Edit tab", size="sm", elem_id="ek-mix-take")
+                self.status = gr.HTML(elem_id="ek-mix-status")
+            with gr.Column(scale=5, min_width=320):
+                self.shelf = gr.Gallery(
+                    show_label=False, columns=8, height=190, allow_preview=False, elem_id="ek-shelf", buttons=[],
+                    object_fit="cover",
+                )  # fmt: skip
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=320):
+                self._blend()
+            with gr.Column(min_width=320):
+                self._walk()
+        self._wire(tabs)
+
+    def _blend(self) -> None:
+        parts.heading("Blend two")
+        last = self.studio.G.spec.num_ws - 1
+        with gr.Row():
+            self.first = gr.Dropdown([], label="This one", elem_id="ek-mix-first", min_width=120)
+            self.second = gr.Dropdown([], label="and this one", elem_id="ek-mix-second", min_width=120)
+        self.share = gr.Slider(0, 1, value=0.5, step=0.02, label="How much of the second", elem_id="ek-mix-share")
+        with gr.Row():
+            self.row_first = gr.Slider(0, last, value=0, step=1, label="From row", elem_id="ek-mix-from", min_width=120)
+            self.row_last = gr.Slider(0, last, value=last, step=1, label="To row", elem_id="ek-mix-to", min_width=120)
+        self.picture = gr.Image(
+            show_label=False, interactive=False, elem_id="ek-mix-picture", elem_classes="ek-mat", buttons=["fullscreen"]
+        )
+        self.edit_it = gr.Button("Edit the blend", size="sm", elem_id="ek-mix-edit")
+
+    def _walk(self) -> None:
+        parts.heading("Walk through several")
+        self.stops = gr.CheckboxGroup([], label="In this order", elem_id="ek-walk-stops")
+        with gr.Row():
+            self.seconds = gr.Slider(1, 20, value=4, step=1, label="Seconds", elem_id="ek-walk-seconds", min_width=120)
+            self.loop = gr.Checkbox(True, label="Back to the first", elem_id="ek-walk-loop", min_width=120)
+            self.smooth = gr.Checkbox(False, label="In one curve", elem_id="ek-walk-smooth", min_width=120)
+        with gr.Row():
+            self.go = gr.Button("Make the video", variant="primary", elem_id="ek-walk-go")
+            self.stop = gr.Button("Stop", elem_id="ek-walk-stop")
+        self.walk_status = gr.HTML(elem_id="ek-walk-status")
+        self.video = gr.Video(
+            show_label=False, interactive=False, autoplay=True, loop=True, elem_id="ek-walk-video", buttons=["download"]
+        )
+
+    def _wire(self, tabs: gr.Tabs) -> None:
+        chosen = [self.first, self.second, self.stops]
+        blend = [self.first, self.second, self.share, self.row_first, self.row_last]
+        shelf = [self.status, self.shelf, *chosen]
+        self.add.upload(toasted(self.on_add), [self.add], [self.add, *shelf], **parts.SEARCH)
+        self.take.click(toasted(self.on_take), None, shelf, **parts.QUICK)
+        for control in blend:
+            event = control.change if isinstance(control, gr.Dropdown) else control.input
+            event(toasted(self.on_blend), blend, [self.picture], **parts.QUICK, trigger_mode="always_last")
+        self.edit_it.click(toasted(self.on_edit), blend, [tabs, *self.edit.laid], **parts.QUICK)
+        walk = [self.stops, self.seconds, self.loop, self.smooth]
+        self.go.click(toasted(self.on_walk), walk, [self.walk_status, self.video], **parts.SEARCH)
+        self.stop.click(toasted(self.on_stop), None, [self.walk_status], queue=False, **parts.PRIVATE)
+
+    def on_add(self, request: gr.Request, files: list[str] | None) -> Iterator[dict[Any, Any]]:
+        """Find each photo, and put it on the shelf."""
+        desk = self.studio.desk(request)
+        search = Search(method=finding.methods.first_choice(), steps=self.studio.options.steps)
+        kept = (desk.photo, desk.photo_name, desk.photo_key, desk.faces, desk.piece)
+        try:
+            for number, path in enumerate((files or [])[:MOST], start=1):
+                name = f"{Path(path).name} ({number} of {min(len(files or []), MOST)})"
+                try:
+                    yield from self._found(desk, path, name, search)
+                except EditkitError as error:
+                    gr.Warning(f"{said(error)}", title=said(UsageError(Path(path).name)))
+                if desk.cancel.is_set():
+                    break
+        finally:
+            desk.photo, desk.photo_name, desk.photo_key, desk.faces, desk.piece = kept
+        yield {self.status: "", self.add: None, **self.shelf_updates(desk)}
+
+    def _found(self, desk: Desk, path: str, name: str, search: Search) -> Iterator[dict[Any, Any]]:
+        yield {self.status: parts.bar(0, f"Reading {name}")}
+        finding.read(self.studio, desk, path)
+        piece = finding.kept_piece(self.studio, desk, 0, search)
+        if piece is None:
+            for item in finding.find(self.studio, desk, 0, search):
+                if isinstance(item, Glimpse):
+                    yield {self.status: parts.bar(item.share, name)}
+                else:
+                    piece = item
+        if piece is not None:
+            desk.shelve(piece)
+            yield self.shelf_updates(desk)
+
+    def on_take(self, request: gr.Request) -> dict[Any, Any]:
+        """Shelve what is edited, as edited."""
+        from editkit.edits import apply_edits
+        from editkit.page.editing import picture, piece_of, recipe_of
+
+        desk = self.studio.desk(request)
+        piece = piece_of(desk)
+        edited = apply_edits(piece.latent, recipe_of(self.studio, desk))
+        desk.shelve(Piece(name=piece.name, latent=edited, transform=None, picture=picture(self.studio, desk)))
+        return {self.status: "", **self.shelf_updates(desk)}
+
+    def shelf_updates(self, desk: Desk) -> dict[Any, Any]:
+        """The shelf as it is."""
+        names = list(desk.shelf)
+        shown = [(pictures.show(desk, piece.picture), name) for name, piece in desk.shelf.items()]
+        first, second = (names[0] if names else None), (names[1] if len(names) > 1 else None)
+        return {
+            self.shelf: shown,
+            self.first: gr.update(choices=names, value=first),
+            self.second: gr.update(choices=names, value=second),
+            self.stops: gr.update(choices=names, value=names),
+        }
+
+    def _blended(self, desk: Desk, *chosen: Any) -> tuple[Latent, Tensor, str]:
+        first, second, share, start, end = chosen
+        a, b = (desk.shelf.get(name or "") for name in (first, second))
+        if a is None or b is None:
+            raise UsageError("a blend takes two faces: add photos to the shelf, then choose one for each side")
+        start, end = sorted((int(start), int(end)))
+        moved = a.latent.as_w_plus().lerp(b.latent.as_w_plus(), float(share))
+        latent = a.latent.mix(moved, range(start, end + 1))
+        return latent, render(self.studio.G, latent).clamp(-1, 1), f"{a.name} and {b.name}"
+
+    def on_blend(self, request: gr.Request, *chosen: Any) -> str | None:
+        """The picture of the blend; nothing while only one is chosen."""
+        desk = self.studio.desk(request)
+        if not (chosen[0] and chosen[1]):
+            return None
+        return pictures.show(desk, self._blended(desk, *chosen)[1])
+
+    def on_edit(self, request: gr.Request, *chosen: Any) -> dict[Any, Any]:
+        """The blend goes to the Edit tab."""
+        desk = self.studio.desk(request)
+        latent, picture, name = self._blended(desk, *chosen)
+        desk.photo, desk.faces = None, []
+        piece = Piece(name=name, latent=latent, transform=None, picture=picture, told="a blend")
+        return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.show_piece(desk, piece)}
+
+    def on_walk(
+        self, request: gr.Request, stops: list[str], seconds: float, loop: bool, smooth: bool
+    ) -> Iterator[dict[Any, Any]]:
+        """The video through the chosen pieces."""
+        desk = self.studio.desk(request)
+        pieces = [piece for name, piece in desk.shelf.items() if name in stops]
+        if len(pieces) < 2:
+            raise UsageError("a walk takes two faces at least; add more to the shelf, or tick more of them")
+        cancel, path = desk.start(), desk.path("walk.mp4", lasting=True)
+        frames = render_path(
+            self.studio.G,
+            [piece.latent.as_w_plus() for piece in pieces],
+            frames=max(len(pieces) + 1, int(seconds * FPS)),
+            curve=Spline() if smooth else None,
+            easing=ease_in_out,
+            loop=loop,
+        )
+
+        def work(tell: Any) -> None:
+            def wanted() -> Iterator[Tensor]:
+                for number, frame in enumerate(frames, start=1):
+                    if cancel.is_set() and number > 1:
+                        return
+                    tell((number, len(frames)))
+                    yield frame
+
+            write_video(path, wanted(), fps=FPS, size=max(256, self.studio.G.spec.resolution))
+
+        for item in live(work, cancel):
+            if isinstance(item, News):
+                number, total = item.value
+                yield {self.walk_status: parts.bar(number / total, f"Frame {number} of {total}")}
+        yield {self.walk_status: "", self.video: str(path)}
+
+    def on_stop(self, request: gr.Request) -> str:
+        """The frames so far are enough."""
+        self.studio.desk(request).cancel.set()
+        return parts.line("Stopping.")

@@ -1,0 +1,57 @@
+"""Pieces of interface that several tabs use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "concurrency_id": "draw", "concurrency_limit": 2}
+"""For handlers that answer in a fraction of a second: they do not wait for searches."""
+SEARCH: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "concurrency_id": "search", "concurrency_limit": 1}
+"""For searches and videos: one at a time, the others wait in turn and are told so."""
+
+SAVE_JS = "() => { setTimeout(() => document.querySelector('#%s')?.click(), 60); }"
+
+
+def photo_drop(**options: Any) -> gr.Image:
+    """A place for a photo whose file reaches the handler as it was given: our reader decides, and its errors say why.
+
+    Gradio would open the file itself first. Its check that the file was uploaded by this page stays.
+    """
+    drop = gr.Image(type="filepath", sources=["upload", "webcam", "clipboard"], image_mode=None, **options)
+    drop.preprocess = lambda payload: None if payload is None else payload.path
+    return drop
+
+
+def download(
+    button: gr.Button, name: str, make: Callable[..., Any], inputs: list[Any] | None = None, **how: Any
+) -> None:
+    """Make ``button`` write a file with ``make`` and hand it to the browser."""
+    hidden = gr.DownloadButton("↓", elem_id=f"ek-file-{name}", elem_classes="ek-offstage")
+    button.click(make, inputs or [], hidden, **(how or QUICK)).success(None, js=SAVE_JS % f"ek-file-{name}", **PRIVATE)
+
+
+def bar(share: float, text: str) -> str:
+    """A progress bar with a word beside it."""
+    percent = round(100 * min(max(share, 0.0), 1.0))
+    return (
+        f'<div class="ek-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" '
+        f'aria-label="{escape(text)}"><span style="width:{percent}%"></span></div>'
+        f'<div class="ek-bar-text"><span>{escape(text)}</span><span>{percent} %</span></div>'
+    )
+
+
+def line(text: str, *, kind: str = "note") -> str:
+    """One line of text."""
+    return f'<div class="ek-{kind}" role="status">{escape(text)}</div>' if text else ""
+
+
+def heading(text: str, about: str = "") -> gr.HTML:
+    """The title of a part of a tab."""
+    return gr.HTML(
+        f'<h3 class="ek-h">{escape(text)}</h3>' + (f'<p class="ek-about">{escape(about)}</p>' if about else "")
+    )

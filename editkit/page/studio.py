@@ -1,0 +1,104 @@
+"""What all visitors share: one generator in memory, its directions, the desks, the library."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import directions as direction_catalogue
+from editkit.direction import Direction
+from editkit.errors import EditkitError, UsageError
+from editkit.generator import load_generator
+from editkit.page.desk import Desk, Desks
+from editkit.page.library import Library
+from editkit.page.options import Options
+from editkit.perceptual import best_available
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from editkit.network_generator import NetworkGenerator
+    from editkit.perceptual import PerceptualDistance
+
+
+class Studio:
+    """Shared by all pages of one server. ``temporary`` is a private folder that goes with the server."""
+
+    def __init__(self, options: Options, temporary: Path) -> None:
+        self.options, self.temporary = options, temporary
+        self.desks = Desks(temporary)
+        self._lock = threading.Lock()
+        self._libraries: dict[str | None, Library] = {}
+        self._perceptual: PerceptualDistance | None = None
+        self._directions: dict[str, Direction] | None = None
+        self.source = options.generator
+        self.G: NetworkGenerator = load_generator(options.generator, device=options.device)
+
+    @property
+    def perceptual(self) -> PerceptualDistance:
+        """The distance that searches use; loaded when the first one begins."""
+        with self._lock:
+            if self._perceptual is None:
+                self._perceptual = best_available(self.G.device)
+            return self._perceptual
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        """Name -> direction of everything at hand for the generator."""
+        with self._lock:
+            if self._directions is None:
+                names = direction_catalogue.names(self.G)
+                self._directions = {name: direction_catalogue.load(self.G, name) for name in names}
+            return self._directions
+
+    def directions_of(self, desk: Desk) -> dict[str, Direction]:
+        """The same with those that this page made of what its visitor likes, or that came with a recipe."""
+        mine = desk.bag.get("directions", {})
+        return {**self.directions, **{name: one for name, one in mine.items() if self._fits(one)}}
+
+    def load(self, source: str | None) -> NetworkGenerator:
+        """Another generator for everyone, in the place of the one there is.
+
+        Raises UsageError where visitors are not one person, and what ``load_generator`` raises.
+        """
+        if not self.options.alone:
+            raise UsageError("visitors share one model here; start editkit app with --generator to serve another")
+        found = load_generator(source, device=self.options.device)
+        if found.spec.channels != 3:
+            raise UsageError(f"pages show RGB pictures; {found.spec.name!r} has {found.spec.channels} channels")
+        with self._lock:
+            self.G, self.source, self._directions = found, source, None
+            self._perceptual = None
+        return found
+
+    def forget_directions(self) -> None:
+        """Look again which there are."""
+        with self._lock:
+            self._directions = None
+
+    def desk(self, request: gr.Request) -> Desk:
+        """The desk of the page that asks."""
+        return self.desks.of(str(request.session_hash), request.username)
+
+    def library(self, desk: Desk) -> Library | None:
+        """The visitor's own, or None where nothing is kept."""
+        if not self.options.keeps:
+            return None
+        with self._lock:
+            if desk.user not in self._libraries:
+                self._libraries[desk.user] = Library.of(desk.user)
+            return self._libraries[desk.user]
+
+    def _fits(self, direction: Direction) -> bool:
+        try:
+            direction.check(self.G.spec)
+        except EditkitError:
+            return False
+        return True
+
+    def facts(self) -> dict[str, Any]:
+        """What the page says of the model."""
+        spec = self.G.spec
+        return {"name": spec.name, "resolution": spec.resolution, "rows": spec.num_ws, "device": str(self.G.device)}
