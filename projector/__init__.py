@@ -2,7 +2,7 @@
 
     found = projector.project(G, face, projector.Optimise(steps=500))
 
-A method is an object (``Optimise``), and the result is one object that says why the search ended. Names are loaded on
+A method is an object (``Optimise``, ``Pivotal``), and the result is one object that says why the search ended. Names are loaded on
 first use (PEP 562).
 """
 
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from editkit.weight_delta import WeightDelta, tuned
     from projector.drag_result import DragResult, DragStep, DragStop
     from projector.dragging import Drag, drag
     from projector.optimise import Optimise
+    from projector.pivotal import Locality, Pivotal
     from projector.result import ProjectionResult, Step, Stop
     from projector.search import project
 
@@ -24,12 +26,16 @@ __all__ = [
     "DragResult",
     "DragStep",
     "DragStop",
+    "Locality",
     "Optimise",
+    "Pivotal",
     "ProjectionResult",
     "Step",
     "Stop",
+    "WeightDelta",
     "drag",
     "project",
+    "tuned",
 ]
 
 _HOMES = {
@@ -38,11 +44,15 @@ _HOMES = {
     "DragStep": "projector.drag_result",
     "DragStop": "projector.drag_result",
     "drag": "projector.dragging",
+    "Locality": "projector.pivotal",
     "Optimise": "projector.optimise",
+    "Pivotal": "projector.pivotal",
     "ProjectionResult": "projector.result",
     "Step": "projector.result",
     "Stop": "projector.result",
+    "WeightDelta": "editkit.weight_delta",
     "project": "projector.search",
+    "tuned": "editkit.weight_delta",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -24,8 +24,9 @@ from editkit.labels import Classes
 from editkit.pasting import Paste
 from editkit.photo import Photo, write_image
 from editkit.rendering import image_grid
+from projector.driving import OnStep
 from projector.interruption import finished
-from projector.optimise import OnStep, Optimise
+from projector.methods import Method
 from projector.report import photo_report, report_text
 from projector.result import ProjectionResult, Stop
 from projector.search import project
@@ -58,7 +59,7 @@ class Job:
     """
 
     generator: Generator
-    method: Optimise
+    method: Method
     perceptual: PerceptualDistance
     recipe: Recipe
     classes: Classes | None = None

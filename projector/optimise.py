@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,16 +22,14 @@ from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
 from editkit.search_memory import check_search_fits
 from editkit.seeds import normal
+from projector.driving import Found, OnStep, drive, means, ramp
 from projector.losses import PictureLoss, Weights
-from projector.result import Step, Stop
 from projector.statistics import WStatistics, sample_statistics
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
 
 log = logging.getLogger(__name__)
-
-OnStep = Callable[[Step], object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +50,8 @@ class Optimise:
             never stops early. Counted once the noise has gone.
         tolerance: see ``patience``.
     """
+
+    name: ClassVar[str] = "optimise"
 
     steps: int = 200
     space: Literal["w", "w+"] = "w+"
@@ -77,15 +75,18 @@ class Optimise:
         if self.budget is not None and not self.budget > 0:
             raise UsageError(f"the budget must be a positive number of seconds, got {self.budget}")
 
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Found:
-    """Codes of a batch: latent in w or w+, the history, and why the search ended."""
-
-    latent: Latent
-    history: tuple[Step, ...]
-    stop: Stop
-    seconds: float
+    def find(
+        self,
+        G: Generator,
+        targets: Tensor,
+        *,
+        perceptual: PerceptualDistance,
+        seed: int = 0,
+        classes: Classes | None = None,
+        on_step: OnStep | None = None,
+    ) -> Found:
+        """``search`` with these settings."""
+        return search(G, targets, self, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
 
 
 def search(
@@ -108,36 +109,7 @@ def search(
     """
     check_search_fits(G, batch=len(targets), perceptual=perceptual.name if method.weights.perceptual else None)
     run = _Search(G, targets.to(G.device), method, perceptual, seed, classes)
-    started = time.monotonic()
-    first: float | None = None  # when the first step ended
-    history: list[Step] = []
-    stop = Stop.MAX_STEPS
-    try:
-        while run.index < method.steps:
-            elapsed = 0.0 if first is None else time.monotonic() - first
-            if method.budget is not None and elapsed >= method.budget:
-                stop = Stop.BUDGET
-                break
-            progress = run.index / method.steps
-            if method.budget is not None:
-                progress = max(progress, elapsed / method.budget)
-            losses = run.step(progress)
-            first = time.monotonic() if first is None else first
-            if losses is None:
-                stop = Stop.DIVERGED
-                break
-            history.append(Step(index=run.index - 1, total=method.steps, losses=losses, progress=progress))
-            if on_step is not None and on_step(history[-1]) is False:
-                stop = Stop.CANCELLED
-                break
-            if run.converged(progress):
-                stop = Stop.CONVERGED
-                break
-    except KeyboardInterrupt:
-        stop = Stop.CANCELLED
-    ws = run.best_ws.cpu()
-    latent = Latent(space=method.space, codes=ws, generator=G.spec.id, parent=G.spec.parent_id)
-    return Found(latent=latent, history=tuple(history), stop=stop, seconds=time.monotonic() - started)
+    return drive(run, G, steps=method.steps, budget=method.budget, space=method.space, on_step=on_step)
 
 
 class _Search:
@@ -185,7 +157,7 @@ class _Search:
         """One update; the losses, or None once the search has diverged for good."""
         m = self.method
         for group in self.optimizer.param_groups:
-            group["lr"] = m.lr * self.lr_scale * _ramp(progress, m.ramp_up, m.ramp_down)
+            group["lr"] = m.lr * self.lr_scale * ramp(progress, m.ramp_up, m.ramp_down)
         scale = m.noise * max(0.0, 1.0 - progress / m.noise_ramp) ** 2 if m.noise_ramp > 0 else 0.0
         shared: Tensor = self.shared
         if scale > 0:
@@ -205,7 +177,7 @@ class _Search:
         self.optimizer.zero_grad(set_to_none=True)
         total.sum().backward()
         self.optimizer.step()
-        return _means(terms, total)
+        return means(terms, total)
 
     def _keep_best(self, total: Tensor, ws: Tensor) -> None:
         better = total < self.best
@@ -225,7 +197,7 @@ class _Search:
             self.shared.copy_(self.best_shared)
             self.offsets.copy_(self.best_offsets)
         self._reset_optimizer()
-        return _means(terms, total)
+        return means(terms, total)
 
     def converged(self, progress: float) -> bool:
         """Whether nothing has improved for ``patience`` steps since the noise has gone."""
@@ -234,14 +206,3 @@ class _Search:
         if progress < m.noise_ramp or current < self.lowest * (1 - m.tolerance):
             self.last_gain, self.lowest = self.index, min(current, self.lowest)
         return m.patience > 0 and self.index - self.last_gain >= m.patience
-
-
-def _means(terms: dict[str, Tensor], total: Tensor) -> dict[str, float]:
-    return {name: float(value.detach().mean()) for name, value in (terms | {"loss": total}).items()}
-
-
-def _ramp(progress: float, up: float, down: float) -> float:
-    """Linear rise over ``up``, cosine fall over ``down``."""
-    rise = min(1.0, (progress + 1e-3) / up) if up > 0 else 1.0
-    fall = min(1.0, (1.0 - progress) / down) if down > 0 else 1.0
-    return rise * (0.5 - 0.5 * math.cos(math.pi * max(fall, 0.0)))

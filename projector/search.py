@@ -15,8 +15,11 @@ from editkit.errors import PhotoError, UsageError
 from editkit.labels import Classes
 from editkit.photo import Photo, psnr, read_photo, ssim
 from editkit.transform import Transform
+from editkit.weight_delta import tuned
+from projector.driving import OnStep
 from projector.interruption import finished
-from projector.optimise import OnStep, Optimise, search
+from projector.methods import Method
+from projector.optimise import Optimise
 from projector.result import ProjectionResult, Stop
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 def project(
     G: Generator,
     photo: AlignedPhoto | Photo | str | Path,
-    method: Optimise | None = None,
+    method: Method | None = None,
     *,
     seed: int = 0,
     classes: Classes | None = None,
@@ -39,7 +42,7 @@ def project(
 
     Args:
         photo: an aligned photo; a photo or a path is aligned first, as the generator expects.
-        method: ``Optimise()`` by default.
+        method: ``Optimise()`` by default; or ``Pivotal()``.
         seed: of the exploring noise; the same seed gives the same result on the same machine.
         classes: of a conditional generator, one class or dense values [c_dim] (see ``editkit.labels``): the search
             starts from that class; by default from all classes together.
@@ -60,12 +63,14 @@ def project(
     method = method or Optimise()
     target = _target(G, photo).to(G.device)
     perceptual = perceptual or best_available(G.device)
-    found = search(G, target, method, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
+    found = method.find(G, target, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
+    shown = G if found.tuning is None else tuned(G, found.tuning)
     transform = Transform.identity()
+    settings = asdict(method)  # type: ignore[call-overload]  # a method is a dataclass
 
     def judge() -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
-            image = G.synthesize(found.latent, transform=transform)
+            image = shown.synthesize(found.latent, transform=transform)
         return image.cpu(), measure(image, target, perceptual)
 
     (image, metrics), interrupted = finished(judge, interrupted=found.stop is Stop.CANCELLED)
@@ -77,8 +82,9 @@ def project(
         perceptual=perceptual.name,
         history=found.history,
         stop=Stop.CANCELLED if interrupted else found.stop,
-        method={"name": type(method).__name__.lower(), "seed": seed, **asdict(method), **_told(classes)},
+        method={"name": method.name, "seed": seed, **settings, **_told(classes)},
         seconds=found.seconds,
+        tuning=found.tuning,
     )
 
 

@@ -1,0 +1,64 @@
+"""What a method is, and the methods by the names that people give them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from editkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from editkit.generator import Generator
+    from editkit.labels import Classes
+    from editkit.perceptual import PerceptualDistance
+    from projector.driving import Found, OnStep
+
+STEPS_WITHIN_BUDGET = 100_000
+"""With a budget the time ends the search, not the steps."""
+NAMES = ("auto", "w", "w+", "pivotal")
+
+
+class Method(Protocol):
+    """What ``projector.project`` asks of a method; a frozen dataclass of its settings."""
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        ...
+
+    def find(
+        self,
+        G: Generator,
+        targets: Tensor,
+        *,
+        perceptual: PerceptualDistance,
+        seed: int = 0,
+        classes: Classes | None = None,
+        on_step: OnStep | None = None,
+    ) -> Found:
+        """Codes for ``targets`` [N, 3, R, R] in [-1, 1]; see ``projector.optimise.search``."""
+        ...
+
+
+def method_named(name: str, *, steps: int | None = None, budget: float | None = None) -> Method:
+    """A method of ``NAMES``. "auto" is a search in W+.
+
+    Args:
+        steps: of the search; by default what the method uses, and with a budget as many as there is time for.
+        budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the other half.
+
+    Raises UsageError: an unknown name.
+    """
+    from projector.optimise import Optimise
+    from projector.pivotal import Pivotal
+
+    if name not in NAMES:
+        raise UsageError(f"no method is called {name!r}; there are {', '.join(NAMES)}")
+    searched = STEPS_WITHIN_BUDGET if steps is None and budget is not None else steps
+    length = Optimise().steps if searched is None else searched
+    if name == "pivotal":
+        half = None if budget is None else budget / 2
+        tuned = STEPS_WITHIN_BUDGET if budget is not None else Pivotal().steps
+        return Pivotal(inner=Optimise(steps=length, budget=half), steps=tuned, budget=half)
+    return Optimise(space="w" if name == "w" else "w+", steps=length, budget=budget)
