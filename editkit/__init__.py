@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from editkit.rendering import image_grid, render
     from editkit.transform import Transform
     from editkit.video import write_video
+    from editkit.weight_delta import WeightDelta
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "Photo",
     "Recipe",
     "Transform",
+    "WeightDelta",
     "__version__",
     "align",
     "apply_edits",
@@ -67,6 +69,7 @@ _HOMES = {
     "Photo": "editkit.photo",
     "Recipe": "editkit.edits",
     "Transform": "editkit.transform",
+    "WeightDelta": "editkit.weight_delta",
     "align": "editkit.alignment",
     "apply_edits": "editkit.edits",
     "export_latent": "editkit.latent_exchange",

@@ -65,7 +65,9 @@ class WeightDelta:
     def halved(self) -> WeightDelta:
         """In half precision where the values allow it: half the size, each within 0.05 % or 3e-8."""
         limit = torch.finfo(torch.float16).max
-        return replace(self, tensors={n: t.half() if bool((t.abs() < limit).all()) else t for n, t in self.tensors.items()})
+        return replace(
+            self, tensors={n: t.half() if bool((t.abs() < limit).all()) else t for n, t in self.tensors.items()}
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it. Raises OutputError."""
@@ -86,30 +88,29 @@ class WeightDelta:
         except CheckpointError as problem:
             raise CheckpointError(f"{path}: {problem}") from problem
 
+    def added_to(self, G: Generator) -> NetworkGenerator:
+        """A new generator, ``G`` with the differences added; ``G`` stays as it is.
 
-def tuned(G: Generator, delta: WeightDelta) -> NetworkGenerator:
-    """A new generator, ``G`` with ``delta`` added; ``G`` stays as it is.
+        It has an id of its own and ``parent_id`` that of ``G``, so that latents of ``G`` go with it.
 
-    It has an id of its own and ``parent_id`` that of ``G``, so that latents of ``G`` go with it.
+        Raises:
+            GeneratorMismatchError: the delta is for another generator.
+            CheckpointError: it names weights that ``G`` lacks, or of another shape.
+            UsageError: ``G`` is of another making, whose weights are not known.
+        """
+        from editkit.checkpoints.native import weights_id
+        from editkit.network_generator import NetworkGenerator
 
-    Raises:
-        GeneratorMismatchError: the delta is for another generator.
-        CheckpointError: it names weights that ``G`` lacks, or of another shape.
-        UsageError: ``G`` is of another making, whose weights are not known.
-    """
-    from editkit.checkpoints.native import weights_id
-    from editkit.network_generator import NetworkGenerator
-
-    delta.check(G.spec)
-    if not isinstance(G, NetworkGenerator):
-        raise UsageError(f"{G.spec.name!r} is not a network of editkit; its weights cannot be changed")
-    weights = G.state_dict()
-    for name, difference in delta.tensors.items():
-        if name not in weights or weights[name].shape != difference.shape:
-            has = list(weights[name].shape) if name in weights else "no such weights"
-            raise CheckpointError(
-                f"the delta of {name!r} is {list(difference.shape)}, {G.spec.name!r} has {has}; it may be damaged"
-            )
-        weights[name] = weights[name] + difference.to(weights[name])
-    spec = replace(G.spec, id=weights_id(weights), parent_id=G.spec.id, name=f"{G.spec.name} (tuned)")
-    return G.with_weights(weights, spec)
+        self.check(G.spec)
+        if not isinstance(G, NetworkGenerator):
+            raise UsageError(f"{G.spec.name!r} is not a network of editkit; its weights cannot be changed")
+        weights = G.state_dict()
+        for name, difference in self.tensors.items():
+            if name not in weights or weights[name].shape != difference.shape:
+                has = list(weights[name].shape) if name in weights else "no such weights"
+                raise CheckpointError(
+                    f"the delta of {name!r} is {list(difference.shape)}, {G.spec.name!r} has {has}; it may be damaged"
+                )
+            weights[name] = weights[name] + difference.to(weights[name])
+        spec = replace(G.spec, id=weights_id(weights), parent_id=G.spec.id, name=f"{G.spec.name} (tuned)")
+        return G.with_weights(weights, spec)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from editkit.weight_delta import WeightDelta, tuned
     from projector.drag_result import DragResult, DragStep, DragStop
     from projector.dragging import Drag, drag
     from projector.optimise import Optimise
-    from projector.pivotal import Locality, Pivotal
+    from projector.pivotal import Locality, Pivotal, tuned
     from projector.result import ProjectionResult, Step, Stop
     from projector.search import project
 
@@ -32,7 +31,6 @@ __all__ = [
     "ProjectionResult",
     "Step",
     "Stop",
-    "WeightDelta",
     "drag",
     "project",
     "tuned",
@@ -50,9 +48,8 @@ _HOMES = {
     "ProjectionResult": "projector.result",
     "Step": "projector.result",
     "Stop": "projector.result",
-    "WeightDelta": "editkit.weight_delta",
     "project": "projector.search",
-    "tuned": "editkit.weight_delta",
+    "tuned": "projector.pivotal",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -14,6 +14,7 @@ from editkit.command import Output, add_command
 from editkit.edit_options import add_edit_options, add_paste_option, asked_recipe
 from editkit.errors import UsageError
 from editkit.option_types import add_class_option, add_generator_options
+from projector.methods import NAMES, method_named
 
 if TYPE_CHECKING:
     from editkit.edits import Recipe
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from editkit.labels import Classes
     from projector.folder import Summary
     from projector.job import Job
-    from projector.optimise import Optimise
+    from projector.methods import Method
     from projector.result import Step
     from projector.sources import Source
 
@@ -32,8 +33,6 @@ EXAMPLES_OF_CHOICE = ("yaw", "smile_width", "warmth", "brightness")
 """The edit of a photo for which none was asked: the first of these at hand. Nobody is made older unasked."""
 DEFAULT_STRENGTH = 0.7
 """Of the range in which a direction looks right: plain to see, and not at its end."""
-STEPS_WITHIN_BUDGET = 100_000
-"""With --budget the time ends the search, not the steps."""
 LOG_EVERY = 50
 """Steps from one line of --verbose to the next."""
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -52,6 +51,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             ("editkit project --out out", "the sample photo, with an edit as an example"),
             ("editkit project me.jpg --out out --edit brightness=+1 --edit yaw=-2", "a photo of yours, two edits"),
             ("editkit project holiday --out out --budget 60s", "every photo in a folder, a minute each"),
+            (
+                "editkit project me.jpg --out out --method pivotal",
+                "closest: tunes a copy of the generator's weights too",
+            ),
             ("editkit project cat.jpg --out out --align centre --edit none", "no face needed, no edit"),
             ("editkit project me.jpg --out out --recipe postcard.json --json", "a saved recipe; results as JSON"),
         ],
@@ -64,7 +67,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser, default=f"{EXAMPLES_OF_CHOICE[0]} where it is at hand, at {DEFAULT_STRENGTH:g} of its range"
     )
     search = parser.add_argument_group("search")
-    search.add_argument("--method", choices=("auto", "w", "w+"), default="auto", help="where to search (default: auto)")
+    search.add_argument(
+        "--method",
+        choices=NAMES,
+        default="auto",
+        help="search in W or W+, or in W+ and then tune a copy of the weights (pivotal): closest, and slowest "
+        "(default: auto, a search in W+)",
+    )
     search.add_argument("--steps", type=int, metavar="N", help="at most so many (default: what the method uses)")
     search.add_argument(
         "--budget",
@@ -97,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     from projector import folder
     from projector.sources import sources_of
 
-    method = method_of(args)
+    method = method_named(args.method, steps=args.steps, budget=args.budget)
     alone = args.photo is None or not is_folder(args.photo)
     if args.box is not None and not alone:
         raise UsageError("--box is of one photo; it does not go with a folder")
@@ -121,17 +130,7 @@ def run(args: argparse.Namespace) -> int:
     return INTERRUPTED if summary.interrupted else 1 if summary.failed else 0
 
 
-def method_of(args: argparse.Namespace) -> Optimise:
-    """The method that the options name. Raises UsageError."""
-    from projector.optimise import Optimise
-
-    default = Optimise()
-    steps = args.steps if args.steps is not None else STEPS_WITHIN_BUDGET if args.budget else default.steps
-    space = default.space if args.method == "auto" else args.method
-    return Optimise(steps=steps, space=space, budget=args.budget)
-
-
-def job_of(args: argparse.Namespace, method: Optimise) -> Job:
+def job_of(args: argparse.Namespace, method: Method) -> Job:
     """Generator, recipe and the rest, as the options name them. Raises EditkitError."""
     from editkit.generator import load_generator
     from editkit.perceptual import best_available

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
 
 from editkit.errors import UsageError
 
@@ -39,6 +40,13 @@ class Method(Protocol):
     ) -> Found:
         """Codes for ``targets`` [N, 3, R, R] in [-1, 1]; see ``projector.optimise.search``."""
         ...
+
+
+def settings_of(method: Method) -> dict[str, Any]:
+    """Its settings as plain values; those of a method within it are named."""
+    settings: dict[str, Any] = asdict(method)  # type: ignore[call-overload]  # a method is a dataclass
+    inner = getattr(method, "inner", None)
+    return settings if inner is None else settings | {"inner": {"name": inner.name, **settings_of(inner)}}
 
 
 def method_named(name: str, *, steps: int | None = None, budget: float | None = None) -> Method:

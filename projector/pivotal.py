@@ -94,7 +94,9 @@ class Pivotal:
 
     def __post_init__(self) -> None:
         if isinstance(self.inner, Pivotal):
-            raise UsageError("the pivot is found by a search for a latent; pivotal tuning cannot be its own inner method")
+            raise UsageError(
+                "the pivot is found by a search for a latent; pivotal tuning cannot be its own inner method"
+            )
         if self.steps < 1:
             raise UsageError(f"steps must be at least 1, got {self.steps}")
         if not (self.lr > 0 and math.isfinite(self.lr)):
@@ -116,18 +118,20 @@ class Pivotal:
     ) -> Found:
         """The pivot of ``targets`` [1, 3, R, R] and the weight delta; steps are numbered on from the search's.
 
-        Where the search is cancelled or has diverged there is no tuning. Raises as ``search`` does, and UsageError for
+        Where the search is cancelled there is no tuning. Raises as ``search`` does, and UsageError for
         several targets, a layer that there is not, or a generator of another making.
         """
         if len(targets) != 1:
-            raise UsageError(f"weights are tuned for one photo at a time, got {len(targets)}; project_many takes several")
+            raise UsageError(
+                f"weights are tuned for one photo at a time, got {len(targets)}; project_many takes several"
+            )
         _network(G).trainable_copy(self.layers)  # refuse unknown layers before the search, not after it
 
         def tell(step: Step) -> object:
             return None if on_step is None else on_step(_during_search(step, more=self.steps))
 
         pivot = self.inner.find(G, targets, perceptual=perceptual, seed=seed, classes=classes, on_step=tell)
-        if pivot.stop in (Stop.CANCELLED, Stop.DIVERGED):
+        if pivot.stop is Stop.CANCELLED:
             return pivot
         return self.tune(G, targets, pivot, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
 
@@ -264,9 +268,16 @@ class _Tuning:
         return self.method.patience > 0 and self.index - self.last_gain >= self.method.patience
 
 
+def tuned(G: Generator, delta: WeightDelta) -> NetworkGenerator:
+    """A new generator with ``delta`` added to its weights; ``G`` stays as it is. See ``WeightDelta.added_to``."""
+    return delta.added_to(G)
+
+
 def _network(G: Generator) -> NetworkGenerator:
     if not isinstance(G, NetworkGenerator):
-        raise UsageError(f"{G.spec.name!r} is not a network of editkit; its weights cannot be tuned, take another method")
+        raise UsageError(
+            f"{G.spec.name!r} is not a network of editkit; its weights cannot be tuned, take another method"
+        )
     return G
 
 

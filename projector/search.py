@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,9 @@ from editkit.errors import PhotoError, UsageError
 from editkit.labels import Classes
 from editkit.photo import Photo, psnr, read_photo, ssim
 from editkit.transform import Transform
-from editkit.weight_delta import tuned
 from projector.driving import OnStep
 from projector.interruption import finished
-from projector.methods import Method
+from projector.methods import Method, settings_of
 from projector.optimise import Optimise
 from projector.result import ProjectionResult, Stop
 
@@ -64,9 +62,8 @@ def project(
     target = _target(G, photo).to(G.device)
     perceptual = perceptual or best_available(G.device)
     found = method.find(G, target, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
-    shown = G if found.tuning is None else tuned(G, found.tuning)
+    shown = G if found.tuning is None else found.tuning.added_to(G)
     transform = Transform.identity()
-    settings = asdict(method)  # type: ignore[call-overload]  # a method is a dataclass
 
     def judge() -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
@@ -82,7 +79,7 @@ def project(
         perceptual=perceptual.name,
         history=found.history,
         stop=Stop.CANCELLED if interrupted else found.stop,
-        method={"name": method.name, "seed": seed, **settings, **_told(classes)},
+        method={"name": method.name, "seed": seed, **settings_of(method), **_told(classes)},
         seconds=found.seconds,
         tuning=found.tuning,
     )
