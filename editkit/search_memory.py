@@ -39,7 +39,8 @@ _PERCEPTUAL = {"editkit-faces": (32, 128, 1000), "lpips-alex": (1, 256, 300), "l
 def check_search_fits(G: Generator, *, batch: int, perceptual: str | None, extra: int = 0) -> None:
     """Raises MemoryBudgetError, with the numbers, if a search for ``batch`` photos at a time would not fit.
 
-    ``perceptual``: name of the distance in use; ``extra``: bytes besides, of weights that are tuned. A generator of another making, whose layers are not known, passes.
+    ``perceptual``: name of the distance in use; ``extra``: bytes besides, of weights that are tuned. A generator of
+    another making, whose layers are not known, passes.
     """
     arguments = getattr(G, "arguments", None)
     if G.spec.kind not in _KEPT or not isinstance(arguments, Mapping):

@@ -2,8 +2,8 @@
 
     found = projector.project(G, face, projector.Optimise(steps=500))
 
-A method is an object (``Optimise``, ``Pivotal``), and the result is one object that says why the search ended. Names are loaded on
-first use (PEP 562).
+A method is an object (``Optimise``, ``Pivotal``), and the result is one object that says why the search ended. Names are
+loaded on first use (PEP 562).
 """
 
 from __future__ import annotations

@@ -41,6 +41,8 @@ FILES = (
     "aligned.png", "inverted.png", "edited.png", "compare.png", "pasted.png", latent_file.NAME, "report.json"
 )  # fmt: skip
 """What is written of each photo, the report last; see ``Job.files``."""
+EVERY_FILE = (*FILES[:-1], weight_delta.NAME, FILES[-1])
+"""And the weight delta of pivotal tuning."""
 LOOKABLE = 256
 """Smallest side in pixels of a picture of ``compare.png``: smaller ones are enlarged, so that a person sees them."""
 
@@ -92,7 +94,7 @@ class Job:
     @property
     def files(self) -> tuple[str, ...]:
         """What is written of each photo that is done, the report last."""
-        return (*FILES[:-1], weight_delta.NAME, FILES[-1]) if isinstance(self.method, Pivotal) else FILES
+        return EVERY_FILE if isinstance(self.method, Pivotal) else FILES
 
     def edits(self) -> str:
         """The edits in a line for people: "warmth +1.4"."""

@@ -53,7 +53,7 @@ def method_named(name: str, *, steps: int | None = None, budget: float | None = 
     """A method of ``NAMES``. "auto" is a search in W+.
 
     Args:
-        steps: of the search; by default what the method uses, and with a budget as many as there is time for.
+        steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there is time for.
         budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the other half.
 
     Raises UsageError: an unknown name.
@@ -67,6 +67,6 @@ def method_named(name: str, *, steps: int | None = None, budget: float | None = 
     length = Optimise().steps if searched is None else searched
     if name == "pivotal":
         half = None if budget is None else budget / 2
-        tuned = STEPS_WITHIN_BUDGET if budget is not None else Pivotal().steps
-        return Pivotal(inner=Optimise(steps=length, budget=half), steps=tuned, budget=half)
+        tuning = Pivotal().steps if searched is None else searched
+        return Pivotal(inner=Optimise(steps=length, budget=half), steps=tuning, budget=half)
     return Optimise(space="w" if name == "w" else "w+", steps=length, budget=budget)

@@ -2,7 +2,7 @@
 
 Source: Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images", sections 3.1 (the pivot), 3.2 (the
 tuning, equation 4) and 3.3 (locality regularisation, equations 5 to 7). Departures: the pivot may be in W+; the input
-of StyleGAN3 is left as it is, as it only places the picture; the learning rate falls to zero; the best step is kept;
+of StyleGAN3 is left as it is, as it only places the picture; the learning rate rises and falls; the best step is kept;
 and what is returned is the difference of the weights, in half precision, never a changed generator.
 """
 
@@ -71,7 +71,7 @@ class Pivotal:
         inner: the method that finds the pivot; W+ by default.
         steps: of the tuning, at most; those of ``inner`` come before.
         lr: peak learning rate of Adam.
-        ramp_down: share of the tuning with a (cosine) falling rate.
+        ramp_up, ramp_down: share of the tuning with a rising and a (cosine) falling rate.
         layers: names of the layers that are tuned, as StyleSpace has them; None for all of the synthesis but the input.
         locality: the regulariser, or None.
         weights: of the photo's terms; ``prior`` and ``spread`` are of the latent, which stays.
@@ -83,7 +83,8 @@ class Pivotal:
 
     inner: Method = field(default_factory=Optimise)
     steps: int = 100
-    lr: float = 3e-3
+    lr: float = 1e-3
+    ramp_up: float = 0.1
     ramp_down: float = 0.3
     layers: tuple[str, ...] | None = None
     locality: Locality | None = None
@@ -215,7 +216,7 @@ class _Tuning:
         """One update; the losses, or None once the tuning has diverged for good."""
         m = self.method
         for group in self.optimizer.param_groups:
-            group["lr"] = m.lr * self.lr_scale * ramp(progress, 0.0, m.ramp_down)
+            group["lr"] = m.lr * self.lr_scale * ramp(progress, m.ramp_up, m.ramp_down)
         with torch.enable_grad():
             terms = self.loss(self.copy.synthesize(self.pivot))
             if m.locality is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from projector.losses import Weights
 
 PIXELS = Weights(perceptual=0.0)
 SEARCH = Optimise(steps=12, weights=PIXELS)
-QUICK = Pivotal(inner=SEARCH, steps=25, weights=PIXELS)
+QUICK = Pivotal(inner=SEARCH, steps=25, lr=3e-3, weights=PIXELS)
 
 
 @pytest.fixture
@@ -40,13 +41,13 @@ def test_it_comes_closer_and_the_given_generator_stays_as_it_is(G: NetworkGenera
     found = found_for(G, face, QUICK, on_step=steps.append)
     pivot = found_for(G, face, SEARCH)
     assert torch.equal(found.latent.tensor, pivot.latent.tensor) and found.latent.generator == G.spec.id
-    assert found.metrics["psnr"] > pivot.metrics["psnr"] + 4
+    assert found.metrics["psnr"] > pivot.metrics["psnr"] + 2
     assert all(torch.equal(before[name], weight) for name, weight in G.state_dict().items())
     shown = tuned(G, found.tuning)
     assert torch.equal(render(shown, found.latent, transform=found.transform), found.image)
     assert not torch.equal(render(G, found.latent), found.image)
     assert [step.index for step in steps] == list(range(len(steps))) and tuple(steps) == found.history
-    assert all(a.progress <= b.progress for a, b in zip(steps, steps[1:], strict=False)) and steps[-1].progress > 0.9
+    assert all(a.progress <= b.progress for a, b in pairwise(steps)) and steps[-1].progress > 0.9
     assert found.method["name"] == "pivotal" and found.method["inner"]["name"] == "optimise"
 
 
@@ -81,7 +82,7 @@ def test_locality_keeps_other_pictures_as_they_were(G: NetworkGenerator, face: A
     before = render(G, others)
 
     def change(locality: Locality | None) -> float:
-        method = Pivotal(inner=SEARCH, steps=40, weights=PIXELS, locality=locality)
+        method = Pivotal(inner=SEARCH, steps=25, lr=3e-3, weights=PIXELS, locality=locality)
         found = found_for(G, face, method)
         assert ("locality" in found.history[-1].losses) is (locality is not None)
         return float((render(tuned(G, found.tuning), others) - before).square().mean())
@@ -203,17 +204,21 @@ def test_bad_deltas_are_refused(G: NetworkGenerator, tmp_path: Path) -> None:
 # The commands
 
 
-def test_the_command_writes_a_delta_that_edit_uses(project, photo: Path, checkpoint: Path, warmth, tmp_path, capsys):
+def test_the_command_writes_a_delta_that_edit_uses(
+    project, photo: Path, checkpoint: Path, warmth, tmp_path, capsys
+) -> None:
     assert project(photo, "--method", "pivotal", "--edit", "warmth=1.5") == 0
     me = tmp_path / "out" / "me"
     report = json.loads((me / "report.json").read_text())
-    assert "tuning.safetensors" in report["files"] and report["method"]["inner"]["steps"] == 3
+    assert "tuning.safetensors" in report["files"] and (
+        report["method"]["steps"],
+        report["method"]["inner"]["steps"],
+    ) == (3, 3)
     edit = ["edit", me, "--edit", "warmth=1.5", "--generator", checkpoint, "--device", "cpu", "--out"]
     assert cli.main([str(word) for word in [*edit, tmp_path / "with.png"]]) == 0
     assert (pixels(tmp_path / "with.png") == pixels(me / "edited.png")).all()
     G, delta = load_generator(checkpoint, device="cpu"), WeightDelta.load(me / "tuning.safetensors")
     assert delta.generator == G.spec.id
-    delta.save(tmp_path / "kept.safetensors")
     (me / "tuning.safetensors").unlink()
     assert cli.main([str(word) for word in [*edit, tmp_path / "without.png"]]) == 0
     assert (pixels(tmp_path / "without.png") != pixels(me / "edited.png")).any()
@@ -222,6 +227,8 @@ def test_the_command_writes_a_delta_that_edit_uses(project, photo: Path, checkpo
     assert "done before" not in capsys.readouterr().out and (me / "tuning.safetensors").is_file()
     assert project(photo, "--method", "pivotal", "--edit", "warmth=1.5") == 0
     assert "done before" in capsys.readouterr().out
+    assert project(photo, "--method", "w+", "--edit", "warmth=1.5") == 0  # no delta goes with this latent
+    assert not (me / "tuning.safetensors").exists() and (me / "latent.safetensors").is_file()
 
 
 def test_edit_refuses_the_delta_of_another_generator(project, photo: Path, checkpoint: Path, tmp_path, capsys) -> None:
