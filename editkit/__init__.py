@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from editkit.several_faces import align_faces, paste_faces
     from editkit.transform import Transform
     from editkit.video import write_video
+    from editkit.weight_delta import WeightDelta
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "Photo",
     "Recipe",
     "Transform",
+    "WeightDelta",
     "__version__",
     "align",
     "align_faces",
@@ -70,6 +72,7 @@ _HOMES = {
     "Photo": "editkit.photo",
     "Recipe": "editkit.edits",
     "Transform": "editkit.transform",
+    "WeightDelta": "editkit.weight_delta",
     "align": "editkit.alignment",
     "align_faces": "editkit.several_faces",
     "apply_edits": "editkit.edits",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from editkit.edits import Recipe
     from editkit.generator import Generator
     from editkit.latent_file import LatentFile
+    from editkit.weight_delta import WeightDelta
 
 FOLDER = "edit"
 """Beside the latent, where nothing else is asked for."""
@@ -31,7 +32,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "edit",
         "edit a latent that was kept, without another search",
         description="Edit a latent that was kept, and render it: latent.safetensors of `editkit project`, or any other "
-        "latent of ours.\nWith the original photo, the result is pasted back into it.",
+        "latent of ours;\na tuning.safetensors beside it is used. With the original photo, the result is pasted back "
+        "into it.",
         examples=[
             ("editkit edit out/astronaut --edit yaw=+2", "a folder of editkit project: out/astronaut/edit/edited.png"),
             ("editkit edit out/me --edit brightness=1 --photo me.jpg --out me_bright.jpg", "back in the whole photo"),
@@ -74,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         G = load_generator(args.generator, device=args.device)
         held.latent.check(G.spec)
         recipe = _recipe(args, G)
+        delta = _delta(path)
+        G = G if delta is None else delta.added_to(G)
         output.say(f"{G.spec.name}, {G.spec.resolution} px, on {G.device}; edit: {recipe.summary}")
         crop, pasted = _targets(args.out, path, with_photo=face is not None)
         image = render_edited(G, held.latent, recipe, transform=held.transform)
@@ -115,6 +119,15 @@ def latent_path(path: Path) -> Path:
         raise LatentError(f"{path} holds no {NAME}; give a latent, or a folder that `editkit project` wrote")
     shown = ", ".join(str(path / name) for name in below[:5]) + (", ..." if len(below) > 5 else "")
     raise LatentError(f"{path} holds no {NAME}, folders in it do; give one of them: {shown}")
+
+
+def _delta(latent: Path) -> WeightDelta | None:
+    """What `editkit project --method pivotal` left beside the latent. Raises CheckpointError or SchemaError."""
+    from editkit import latent_file, weight_delta
+
+    beside = latent.with_name(weight_delta.NAME)
+    there = latent.name == latent_file.NAME and beside.is_file()
+    return weight_delta.WeightDelta.load(beside) if there else None
 
 
 def one_of(path: Path, sample: int | None) -> LatentFile:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from editkit.errors import LatentError, UsageError
 from editkit.feature_map import FeatureMap
@@ -59,6 +60,38 @@ class NetworkGenerator:
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of the weights, by their published names."""
         return {name: tensor.clone() for name, tensor in self._network.state_dict().items()}
+
+    def with_weights(self, weights: Mapping[str, Tensor], spec: GeneratorSpec) -> NetworkGenerator:
+        """The same network with other weights, complete and of the same shapes, under ``spec``; self stays as it is."""
+        network = copy.deepcopy(self._network)
+        network.load_state_dict(weights)
+        return NetworkGenerator(network, spec, self.arguments)
+
+    def trainable_copy(self, layers: Sequence[str] | None = None) -> tuple[NetworkGenerator, dict[str, nn.Parameter]]:
+        """A copy of which some weights can be trained, and those by name; self stays as it is.
+
+        Its spec is that of self, true until the first step. ``layers``: names of layers of StyleSpace (see ``styles``);
+        None takes all of the synthesis but its input, which places the picture. Raises UsageError for others.
+        """
+        known = tuple(self._network.synthesis.style_widths())
+        unknown = [name for name in layers or () if name not in known]
+        if unknown or (layers is not None and not layers):
+            raise UsageError(
+                f"{self._spec.name!r} has no layers {', '.join(unknown) or '()'}; its layers are {', '.join(known)}"
+            )
+        network = copy.deepcopy(self._network)
+        chosen = {}
+        for name, parameter in network.named_parameters():
+            if layers is None:
+                wanted = name.startswith("synthesis.") and not name.startswith("synthesis.input.")
+            else:
+                wanted = any(name.startswith(f"synthesis.{layer}.") for layer in layers)
+            if wanted:
+                chosen[name] = parameter
+        copied = NetworkGenerator(network, self._spec, self.arguments)
+        for parameter in chosen.values():
+            parameter.requires_grad_(True)
+        return copied, chosen
 
     def map(
         self,

@@ -36,10 +36,11 @@ _PERCEPTUAL = {"editkit-faces": (32, 128, 1000), "lpips-alex": (1, 256, 300), "l
 """Name of a distance -> smallest and largest side it works at, and bytes a pixel of that."""
 
 
-def check_search_fits(G: Generator, *, batch: int, perceptual: str | None) -> None:
+def check_search_fits(G: Generator, *, batch: int, perceptual: str | None, extra: int = 0) -> None:
     """Raises MemoryBudgetError, with the numbers, if a search for ``batch`` photos at a time would not fit.
 
-    ``perceptual``: name of the distance in use. A generator of another making, whose layers are not known, passes.
+    ``perceptual``: name of the distance in use; ``extra``: bytes besides, of weights that are tuned. A generator of
+    another making, whose layers are not known, passes.
     """
     arguments = getattr(G, "arguments", None)
     if G.spec.kind not in _KEPT or not isinstance(arguments, Mapping):
@@ -47,6 +48,7 @@ def check_search_fits(G: Generator, *, batch: int, perceptual: str | None) -> No
     one, two = (
         search_memory(arguments, kind=G.spec.kind, batch=n, perceptual=perceptual, device=G.device) for n in (1, 2)
     )
+    one, two = one + extra, two + extra
     several = "close other programs, use a smaller network or another device"
     if batch > 1:
         fit = 1 + (free_memory(G.device) - one) // max(two - one, 1)

@@ -2,8 +2,8 @@
 
     found = projector.project(G, face, projector.Optimise(steps=500))
 
-A method is an object (``Optimise``, ``Encode``, ``EncodeThenOptimise``, ``Refine``), and the result is one object that
-says why the search ended. Names are loaded on first use (PEP 562).
+A method is an object (``Optimise``, ``Encode``, ``EncodeThenOptimise``, ``Refine``, ``Pivotal``), and the result is one
+object that says why the search ended. Names are loaded on first use (PEP 562).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from projector.encode_then_optimise import EncodeThenOptimise
     from projector.encoder import Encode
     from projector.optimise import Optimise
+    from projector.pivotal import Locality, Pivotal, tuned
     from projector.refine import Refine
     from projector.result import ProjectionResult, Step, Stop
     from projector.search import project
@@ -32,7 +33,9 @@ __all__ = [
     "Encode",
     "EncodeThenOptimise",
     "FrameByFrame",
+    "Locality",
     "Optimise",
+    "Pivotal",
     "ProjectionResult",
     "Refine",
     "Step",
@@ -40,6 +43,7 @@ __all__ = [
     "drag",
     "project",
     "project_video",
+    "tuned",
 ]
 
 _HOMES = {
@@ -51,13 +55,16 @@ _HOMES = {
     "drag": "projector.dragging",
     "Encode": "projector.encoder",
     "EncodeThenOptimise": "projector.encode_then_optimise",
+    "Locality": "projector.pivotal",
     "Optimise": "projector.optimise",
+    "Pivotal": "projector.pivotal",
     "ProjectionResult": "projector.result",
     "Refine": "projector.refine",
     "Step": "projector.result",
     "Stop": "projector.result",
     "project": "projector.search",
     "project_video": "projector.clip",
+    "tuned": "projector.pivotal",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

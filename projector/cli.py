@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from editkit.labels import Classes
     from projector.folder import Summary
     from projector.job import Job
+    from projector.methods import Method
     from projector.result import Step
     from projector.sources import Source
 
@@ -53,6 +54,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             ("editkit project --out out", "the sample photo, with an edit as an example"),
             ("editkit project me.jpg --out out --edit brightness=+1 --edit yaw=-2", "a photo of yours, two edits"),
             ("editkit project holiday --out out --budget 60s", "every photo in a folder, a minute each"),
+            (
+                "editkit project me.jpg --out out --method pivotal",
+                "closest: tunes a copy of the generator's weights too",
+            ),
             ("editkit project cat.jpg --out out --align centre --edit none", "no face needed, no edit"),
             (
                 "editkit project group.jpg --out out --face all",
@@ -73,7 +78,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--method",
         choices=NAMES,
         default="auto",
-        help="search in W or W+, encode without a search, or search from there; auto is the best at hand (default)",
+        help="search in W or W+, encode without a search, search from there, or also tune a copy of the weights "
+        "(pivotal: closest, and slowest); auto is the best at hand without tuning (default)",
     )
     search.add_argument(
         "--encoder", metavar="FILE", help="of `editkit train encoder` (default: the bundled one, where it fits)"

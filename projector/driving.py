@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,18 +15,20 @@ from projector.result import Step, Stop
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
+    from editkit.weight_delta import WeightDelta
 
 OnStep = Callable[[Step], object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Found:
-    """Codes of a batch: latent in w or w+, the history, and why the search ended."""
+    """Codes of a batch: latent in w or w+, the history, and why the search ended; weights where a method tunes them."""
 
     latent: Latent
     history: tuple[Step, ...]
     stop: Stop
     seconds: float
+    tuning: WeightDelta | None = None
 
 
 class Run(Protocol):
@@ -92,3 +95,10 @@ def drive(
 def means(terms: dict[str, Tensor], total: Tensor) -> dict[str, float]:
     """Terms [N] and their sum [N] as a step reports them."""
     return {name: float(value.detach().mean()) for name, value in (terms | {"loss": total}).items()}
+
+
+def ramp(progress: float, up: float, down: float) -> float:
+    """Linear rise over ``up``, cosine fall over ``down``."""
+    rise = min(1.0, (progress + 1e-3) / up) if up > 0 else 1.0
+    fall = min(1.0, (1.0 - progress) / down) if down > 0 else 1.0
+    return rise * (0.5 - 0.5 * math.cos(math.pi * max(fall, 0.0)))

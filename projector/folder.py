@@ -18,7 +18,7 @@ from editkit.files import ensure_folder
 from editkit.photo import Photo
 from projector.crowd import each_face, write_all_faces
 from projector.interruption import finished
-from projector.job import FILES, Job, Outcome, work, write
+from projector.job import Job, Outcome, work, write
 from projector.manifest import LeaseLostError, Manifest, Record
 from projector.photo_folder import adopted, new_folder
 from projector.report import write_page
@@ -176,7 +176,7 @@ def _one(
     job = job if source.face is None else replace(job, face=source.face)
     settings, fingerprint = job.settings(), source.fingerprint
     known = manifest.find(source.key)
-    if known is not None and not again.wanted(known) and _is_up_to_date(known, out, settings, fingerprint):
+    if known is not None and not again.wanted(known) and _is_up_to_date(known, out, settings, fingerprint, job.files):
         watch.begin(source, *place)
         return entry_of(known, out) | {"skipped": True}
     record = manifest.begin(
@@ -246,13 +246,13 @@ def _written(
     return finished(lambda: attempt(next(tries)), interrupted=last)[0]
 
 
-def _is_up_to_date(record: Record, out: Path, settings: str, fingerprint: str) -> bool:
+def _is_up_to_date(record: Record, out: Path, settings: str, fingerprint: str, files: Sequence[str]) -> bool:
     """Whether nothing would come out otherwise: done and there, or failed."""
     if (record.settings, record.fingerprint) != (settings, fingerprint):
         return False
     if record.status == "failed":
         return True
-    there = all((out / record.folder / file).is_file() for file in FILES)
+    there = all((out / record.folder / file).is_file() for file in files)
     return record.status == "done" and record.stop != Stop.CANCELLED.value and there
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editkit import latent_file
+from editkit import latent_file, weight_delta
 from editkit.alignment import AlignedPhoto, align
 from editkit.edited_picture import render_edited, write_edited
 from editkit.edits import Recipe, apply_edits, as_styles
@@ -26,7 +26,8 @@ from editkit.photo import Photo, write_image
 from editkit.rendering import image_grid
 from projector.driving import OnStep
 from projector.interruption import finished
-from projector.methods import Method
+from projector.methods import Method, settings_of
+from projector.pivotal import Pivotal
 from projector.report import photo_report, report_text
 from projector.result import ProjectionResult, Stop
 from projector.search import project
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 FILES = (
     "aligned.png", "inverted.png", "edited.png", "compare.png", "pasted.png", latent_file.NAME, "report.json"
 )  # fmt: skip
-"""What is written of each photo, the report last."""
+"""What is written of each photo, the report last; see ``Job.files``."""
+EVERY_FILE = (*FILES[:-1], weight_delta.NAME, FILES[-1])
+"""And the weight delta of pivotal tuning."""
 LOOKABLE = 256
 """Smallest side in pixels of a picture of ``compare.png``: smaller ones are enlarged, so that a person sees them."""
 
@@ -78,7 +81,7 @@ class Job:
         del recipe["written_by"]
         settings = {
             "generator": self.generator.spec.id,
-            "method": [type(self.method).__name__, asdict(self.method)],
+            "method": [type(self.method).__name__, settings_of(self.method)],
             "perceptual": self.perceptual.name,
             "recipe": recipe,
             "seed": self.seed,
@@ -88,6 +91,11 @@ class Job:
             "paste": self.paste,
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is written of each photo that is done, the report last."""
+        return EVERY_FILE if isinstance(self.method, Pivotal) else FILES
 
     def edits(self) -> str:
         """The edits in a line for people: "warmth +1.4"."""
@@ -132,7 +140,8 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
         )
 
     def edit() -> tuple[Tensor, bool]:
-        edited = render_edited(G, found.latent, job.recipe, transform=found.transform)
+        shown = G if found.tuning is None else found.tuning.added_to(G)
+        edited = render_edited(shown, found.latent, job.recipe, transform=found.transform)
         return edited, _keeps_every_bit(job.recipe, found.latent, G)
 
     (edited, identical), interrupted = finished(edit, interrupted=found.stop is Stop.CANCELLED)
@@ -146,7 +155,7 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
 
 
 def write(job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Write ``FILES`` into ``folder``, each complete or not at all, and return the report.
+    """Write ``job.files`` into ``folder``, each complete or not at all, and return the report.
 
     The report is written last: where it lies, everything else does. ``name`` is the photo's, for the report; ``key``
     are its settings and fingerprint in the manifest.
@@ -165,7 +174,10 @@ def write(job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str
     write_edited(folder / "compare.png", compared, job.recipe, metadata=job.metadata)
     write_edited(folder / "pasted.png", pasted, job.recipe, metadata=job.metadata, photo=face.photo)
     found.latent.save(folder / latent_file.NAME, transform=found.transform, alignment=face.alignment)
-    report = photo_report(job, outcome, name=name, files=FILES) | {"key": key, "edits_summary": job.edits()}
+    files = [file for file in job.files if file != weight_delta.NAME or found.tuning is not None]
+    if found.tuning is not None:
+        found.tuning.save(folder / weight_delta.NAME)
+    report = photo_report(job, outcome, name=name, files=files) | {"key": key, "edits_summary": job.edits()}
     write_text(folder / "report.json", report_text(report))
     return report
 

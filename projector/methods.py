@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
 
 from editkit.errors import UsageError
 
@@ -12,11 +13,11 @@ if TYPE_CHECKING:
     from editkit.generator import Generator
     from editkit.labels import Classes
     from editkit.perceptual import PerceptualDistance
-    from projector.optimise import Found, OnStep
+    from projector.driving import Found, OnStep
 
 STEPS_WITHIN_BUDGET = 100_000
 """With a budget the time ends the search, not the steps."""
-NAMES = ("auto", "w", "w+", "encode", "encode+optimise")
+NAMES = ("auto", "w", "w+", "encode", "encode+optimise", "pivotal")
 
 
 class Method(Protocol):
@@ -41,6 +42,13 @@ class Method(Protocol):
         ...
 
 
+def settings_of(method: Method) -> dict[str, Any]:
+    """Its settings as plain values; those of a method within it are named."""
+    settings: dict[str, Any] = asdict(method)  # type: ignore[call-overload]  # a method is a dataclass
+    inner = getattr(method, "inner", None)
+    return settings if inner is None else settings | {"inner": {"name": inner.name, **settings_of(inner)}}
+
+
 def method_named(
     name: str,
     G: Generator,
@@ -56,8 +64,9 @@ def method_named(
     generator, from the mean of W elsewhere and where a class is asked for.
 
     Args:
-        steps: of the search; by default what the method uses, and with a budget as many as there is time for.
-        budget: seconds for the search of a photo.
+        steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there is
+            time for.
+        budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the other half.
         encoder: file of ``editkit train encoder``; the bundled one by default.
 
     Raises:
@@ -66,10 +75,15 @@ def method_named(
     from projector.encode_then_optimise import EncodeThenOptimise
     from projector.encoder import Encode, fitting_encoder
     from projector.optimise import Optimise
+    from projector.pivotal import Pivotal
 
     if name not in NAMES:
         raise UsageError(f"no method is called {name!r}; there are {', '.join(NAMES)}")
     searched = STEPS_WITHIN_BUDGET if steps is None and budget is not None else steps
+    if name == "pivotal":
+        half = None if budget is None else budget / 2
+        inner = method_named("auto", G, steps=steps, budget=half, encoder=encoder, classes=classes)
+        return Pivotal(inner=inner, steps=Pivotal().steps if searched is None else searched, budget=half)
     if name == "auto":
         fits = classes is None and (encoder is not None or fitting_encoder(G) is not None)
         name = "encode+optimise" if fits else "w+"

@@ -22,7 +22,7 @@ from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
 from editkit.search_memory import check_search_fits
 from editkit.seeds import normal
-from projector.driving import Found, OnStep, drive, means
+from projector.driving import Found, OnStep, drive, means, ramp
 from projector.losses import PictureLoss, Weights
 from projector.statistics import WStatistics, sample_statistics
 
@@ -157,7 +157,7 @@ class _Search:
         """One update; the losses, or None once the search has diverged for good."""
         m = self.method
         for group in self.optimizer.param_groups:
-            group["lr"] = m.lr * self.lr_scale * _ramp(progress, m.ramp_up, m.ramp_down)
+            group["lr"] = m.lr * self.lr_scale * ramp(progress, m.ramp_up, m.ramp_down)
         scale = m.noise * max(0.0, 1.0 - progress / m.noise_ramp) ** 2 if m.noise_ramp > 0 else 0.0
         shared: Tensor = self.shared
         if scale > 0:
@@ -206,10 +206,3 @@ class _Search:
         if progress < m.noise_ramp or current < self.lowest * (1 - m.tolerance):
             self.last_gain, self.lowest = self.index, min(current, self.lowest)
         return m.patience > 0 and self.index - self.last_gain >= m.patience
-
-
-def _ramp(progress: float, up: float, down: float) -> float:
-    """Linear rise over ``up``, cosine fall over ``down``."""
-    rise = min(1.0, (progress + 1e-3) / up) if up > 0 else 1.0
-    fall = min(1.0, (1.0 - progress) / down) if down > 0 else 1.0
-    return rise * (0.5 - 0.5 * math.cos(math.pi * max(fall, 0.0)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import OutputError
-from projector.job import FILES
+from projector.job import EVERY_FILE, FILES
 from projector.manifest import Record
 
 _REPORT = FILES[-1]
@@ -19,7 +19,7 @@ _REPORT = FILES[-1]
 
 @contextmanager
 def new_folder(out: Path, record: Record) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """A temporary folder to write ``FILES`` into, and the function that puts them in their place.
+    """A temporary folder to write ``Job.files`` into, and the function that puts them in their place.
 
     What killed processes left of this photo is removed first: its claim is the caller's. The temporary folder is gone
     at the end, whatever happened. Raises OutputError where a file is in the way.
@@ -39,8 +39,11 @@ def new_folder(out: Path, record: Record) -> Iterator[tuple[Path, Callable[[], N
             # A folder that is there may hold more than is ours: file by file, without a report until all are there.
             with suppress(FileNotFoundError):
                 (final / _REPORT).unlink()
-            for file in FILES:
-                os.replace(place / file, final / file)
+            for file in EVERY_FILE:
+                if (place / file).exists():
+                    os.replace(place / file, final / file)
+                else:  # a delta of another run would go with a latent that it was not made for
+                    (final / file).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write {final}: {error.strerror or error}; choose another folder") from error
 
@@ -58,7 +61,8 @@ def adopted(out: Path, record: Record) -> dict[str, Any] | None:
     folder = out / record.folder
     try:
         report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
-        if report["key"] != [record.settings, record.fingerprint] or not all((folder / f).is_file() for f in FILES):
+        needed = [file for file in EVERY_FILE if file in FILES or file in report["files"]]
+        if report["key"] != [record.settings, record.fingerprint] or not all((folder / f).is_file() for f in needed):
             return None
         return {
             "seconds": float(report["seconds"]["total"]),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from editkit.latent import Latent
     from editkit.transform import Transform
+    from editkit.weight_delta import WeightDelta
 
 
 class Stop(Enum):
@@ -73,7 +74,7 @@ class ProjectionResult:
         stop: why the search ended; ``stop.advice`` says what to try next.
         method: name and settings of the method, and the seed.
         seconds: wall time of the search, its first step, which a budget does not count, included.
-        tuning: weight delta of pivotal tuning, or None.
+        tuning: weight delta of pivotal tuning, or None; the image is then that of ``projector.tuned(G, tuning)``.
     """
 
     latent: Latent
@@ -85,4 +86,4 @@ class ProjectionResult:
     stop: Stop
     method: dict[str, Any]
     seconds: float
-    tuning: dict[str, Tensor] | None = field(default=None)
+    tuning: WeightDelta | None = None

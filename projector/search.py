@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from editkit.photo import Photo, psnr, read_photo, ssim
 from editkit.transform import Transform
 from projector.driving import OnStep
 from projector.interruption import finished
-from projector.methods import Method, method_named
+from projector.methods import Method, method_named, settings_of
 from projector.result import ProjectionResult, Stop
 
 if TYPE_CHECKING:
@@ -40,7 +39,8 @@ def project(
 
     Args:
         photo: an aligned photo; a photo or a path is aligned first, as the generator expects.
-        method: ``Optimise``, ``Encode``, ``EncodeThenOptimise`` or ``Refine``; by default the best for ``G``.
+        method: ``Optimise``, ``Encode``, ``EncodeThenOptimise``, ``Refine`` or ``Pivotal``; by default the best for
+            ``G`` that leaves it as it is.
         seed: of the exploring noise; the same seed gives the same result on the same machine.
         classes: of a conditional generator, one class or dense values [c_dim] (see ``editkit.labels``): the search
             starts from that class; by default from all classes together.
@@ -62,12 +62,12 @@ def project(
     target = _target(G, photo).to(G.device)
     perceptual = perceptual or best_available(G.device)
     found = method.find(G, target, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
+    shown = G if found.tuning is None else found.tuning.added_to(G)
     transform = Transform.identity()
-    settings = asdict(method)  # type: ignore[call-overload]  # a method is a dataclass
 
     def judge() -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
-            image = G.synthesize(found.latent, transform=transform)
+            image = shown.synthesize(found.latent, transform=transform)
         return image.cpu(), measure(image, target, perceptual)
 
     (image, metrics), interrupted = finished(judge, interrupted=found.stop is Stop.CANCELLED)
@@ -79,8 +79,9 @@ def project(
         perceptual=perceptual.name,
         history=found.history,
         stop=Stop.CANCELLED if interrupted else found.stop,
-        method={"name": method.name, "seed": seed, **settings, **_told(classes)},
+        method={"name": method.name, "seed": seed, **settings_of(method), **_told(classes)},
         seconds=found.seconds,
+        tuning=found.tuning,
     )
 
 
