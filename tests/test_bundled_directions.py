@@ -1,4 +1,4 @@
-"""What ships for the bundled generator: directions that pass the bars by their files, and a sample bank that is its own."""
+"""What ships for the bundled generator: directions that pass the bars by their files, and a sample bank of its own."""
 
 from __future__ import annotations
 
