@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from editkit.generator import Generator
 
 _RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01)
-_CORRECTIONS = 2
+_CORRECTIONS = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

