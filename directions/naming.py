@@ -34,12 +34,13 @@ class Proposal:
     Attributes:
         direction: the name it has.
         name: the score that goes with it most, or the old name where none does by ``ENOUGH``.
-        sign: -1 where more of it means less of the score.
+        fits: whether one does; sign: -1 where more of it means less of that score.
         correlations: of every score, from -1 to 1.
     """
 
     direction: str
     name: str
+    fits: bool
     sign: int
     correlations: Mapping[str, float]
 
@@ -48,7 +49,7 @@ class Proposal:
         """For people: "pca-0: brightness (+0.81), then contrast (+0.30)"."""
         ranked = sorted(self.correlations.items(), key=lambda item: -abs(item[1]))[:2]
         said = ", then ".join(f"{name} ({value:+.2f})" for name, value in ranked)
-        return f"{self.direction}: {said}" if self.name != self.direction else f"{self.direction}: no name; {said}"
+        return f"{self.direction}: {said}" if self.fits else f"{self.direction}: no name; {said}"
 
 
 def proposals(
@@ -78,6 +79,7 @@ def proposals(
             Proposal(
                 direction=one.name,
                 name=best if fits else one.name,
+                fits=fits,
                 sign=-1 if fits and found[best] < 0 else 1,
                 correlations=found,
             )

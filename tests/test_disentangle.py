@@ -148,6 +148,8 @@ def test_names_by_correlation():
     assert found[0].correlations["first"] == pytest.approx(-1) and abs(found[1].correlations["first"]) < 0.3
     assert found[3].correlations["first"] == pytest.approx(1)
     assert found[0].line.startswith("pca-0: first (-1.00), then noise") and "no name" in found[1].line
+    own = naming.proposals(G, [make("first", [1.0, 0, 0, 0])], bank())[0]
+    assert own.fits and own.line.startswith("first: first (+1.00)")  # it has the name that fits already
     named = naming.renamed(group, found)
     assert [one.name for one in named] == ["first", "pca-1", "first-2", "first-3", "first-4"]
     assert torch.equal(named[0].vector, torch.tensor([2.0, 0, 0, 0])) and named[0].strength == (-2.0, 1.0)
