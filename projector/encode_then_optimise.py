@@ -1,4 +1,4 @@
-"""Encode, then a short search: the encoder's code as the start of ``Refine``."""
+"""Encode, then a short search: ``Refine`` from the encoder's code, with the curvature that its file keeps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from editkit.labels import Classes
 from editkit.perceptual import PerceptualDistance
 from projector.driving import Found, OnStep
-from projector.encoder import Encode
+from projector.encoder import Encode, load_encoder
 from projector.losses import Weights
 from projector.refine import Refine
 from projector.result import Stop
@@ -67,5 +67,6 @@ class EncodeThenOptimise:
         start = encode.find(G, targets, perceptual=perceptual, classes=classes)
         if start.stop is Stop.CANCELLED:
             return start
-        found = refine.find(G, targets, perceptual=perceptual, on_step=on_step, start=start.latent)
+        _, curvature = load_encoder(G, self.encoder)
+        found = refine.find(G, targets, perceptual=perceptual, on_step=on_step, start=start.latent, curvature=curvature)
         return replace(found, seconds=start.seconds + found.seconds)

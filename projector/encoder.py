@@ -22,6 +22,7 @@ from editkit.generator import MODELS
 from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
+from projector.curvature import Curvature
 from projector.driving import Found, OnStep, means
 from projector.encoder_network import EncoderNetwork
 from projector.losses import PictureLoss, Weights
@@ -75,7 +76,7 @@ class Encode:
         """
         if classes is not None:
             raise UsageError("encoders do not take a class; search with --method w+ instead (projector.Optimise)")
-        network = load_encoder(G, self.encoder)
+        network, _ = load_encoder(G, self.encoder)
         started = time.monotonic()
         targets = targets.to(G.device)
         statistics, weights = sample_statistics(G), Weights()
@@ -126,8 +127,8 @@ def fitting_encoder(G: Generator) -> Path | None:
     return next((path for path in bundled if _owner(read_header(path)) in ids), None)
 
 
-def load_encoder(G: Generator, source: str | os.PathLike[str] | None = None) -> EncoderNetwork:
-    """The encoder of ``G`` with frozen float32 weights on its device, shared by all who ask for the same.
+def load_encoder(G: Generator, source: str | os.PathLike[str] | None = None) -> tuple[EncoderNetwork, Curvature]:
+    """The encoder of ``G`` with frozen float32 weights and the curvature of its W+, shared by all who ask for them.
 
     source: a file of ``editkit train encoder``; by default the bundled one that fits.
 
@@ -153,13 +154,13 @@ def load_encoder(G: Generator, source: str | os.PathLike[str] | None = None) -> 
             f"{path} is an encoder of generator {str(owner)[:12]}, not of {G.spec.name!r} ({G.spec.id[:12]}); train "
             f"one with `{train}`"
         )
-    network = _load(str(G.device), path, path.stat().st_mtime_ns)
+    network, curvature = _load(str(G.device), path, path.stat().st_mtime_ns)
     if (network.num_ws, network.w_dim) != (G.spec.num_ws, G.spec.w_dim):
         raise CheckpointError(
             f"{path} gives codes [{network.num_ws}, {network.w_dim}], {G.spec.name!r} takes "
             f"[{G.spec.num_ws}, {G.spec.w_dim}]; the file is damaged"
         )
-    return network
+    return network, curvature
 
 
 def _owner(header: dict[str, object]) -> object:
@@ -168,7 +169,7 @@ def _owner(header: dict[str, object]) -> object:
 
 
 @lru_cache(maxsize=4)
-def _load(device: str, path: Path, changed: int) -> EncoderNetwork:
+def _load(device: str, path: Path, changed: int) -> tuple[EncoderNetwork, Curvature]:
     """``changed``: when the file was, so that a new one is read."""
     from editkit.checkpoints.native import read_checkpoint
 
@@ -176,8 +177,12 @@ def _load(device: str, path: Path, changed: int) -> EncoderNetwork:
     # The network is kept for later callers, whatever mode the first one is in.
     with torch.inference_mode(False), torch.no_grad():
         try:
+            tensors = {name: tensor.float() for name, tensor in checkpoint.tensors.items()}
+            basis, shrink = (tensors.pop(f"curvature.{name}").to(device) for name in ("basis", "shrink"))
             network = EncoderNetwork(**checkpoint.header["arguments"])
-            network.load_state_dict({name: tensor.float() for name, tensor in checkpoint.tensors.items()})
-        except (RuntimeError, TypeError, ValueError, UsageError) as error:
+            network.load_state_dict(tensors)
+            if basis.shape != (len(shrink), network.num_ws * network.w_dim):
+                raise ValueError(f"directions {list(basis.shape)}")
+        except (KeyError, RuntimeError, TypeError, ValueError, UsageError) as error:
             raise CheckpointError(f"{path} does not fit the encoder: {error}") from error
-        return network.to(device).eval().requires_grad_(False)
+        return network.to(device).eval().requires_grad_(False), Curvature(basis=basis, shrink=shrink)

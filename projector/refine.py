@@ -1,7 +1,7 @@
 """A short search from a code that is nearly right, by limited-memory BFGS (``projector.quasi_newton``).
 
-Same variables, loss and regularisers as ``Optimise``; no noise, no ramps and no learning rate. On the bundled generator
-it needs about a seventh of Adam's steps (docs/projection.md), but it goes to the nearest minimum and explores nothing.
+Same loss and regularisers as ``Optimise``; no noise, no ramps and no learning rate. It needs a fraction of Adam's steps
+(docs/projection.md), but goes to the nearest minimum and explores nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
 from editkit.search_memory import check_search_fits
+from projector.curvature import Curvature
 from projector.driving import Found, OnStep, drive, means
 from projector.losses import PictureLoss, Weights
 from projector.quasi_newton import QuasiNewton
@@ -47,7 +48,7 @@ class Refine:
     steps: int = 60
     space: Literal["w", "w+"] = "w+"
     weights: Weights = field(default_factory=Weights)
-    memory: int = 30
+    memory: int = 60
     budget: float | None = None
     patience: int = 30
     tolerance: float = 1e-3
@@ -70,10 +71,13 @@ class Refine:
         classes: Classes | None = None,
         on_step: OnStep | None = None,
         start: Latent | None = None,
+        curvature: Curvature | None = None,
     ) -> Found:
         """Codes for ``targets`` [N, 3, R, R]; samples do not interact. ``seed`` changes nothing. As ``search``.
 
-        start: codes in w or w+ to begin from, one a target; the mean of W by default.
+        Args:
+            start: codes in w or w+ to begin from, one a target; the mean of W by default.
+            curvature: of an encoder, for the search in W+.
 
         Raises:
             MemoryBudgetError: before anything is taken, where it would not fit into the memory that is free.
@@ -82,12 +86,14 @@ class Refine:
         check_search_fits(G, batch=len(targets), perceptual=perceptual.name if self.weights.perceptual else None)
         if start is not None:
             start.require("w", "w+").check(G.spec)
-        run = _Refinement(G, targets.to(G.device), self, perceptual, classes, start)
+        if self.space == "w":
+            curvature = None
+        run = _Refinement(G, targets.to(G.device), self, perceptual, classes, start, curvature)
         return drive(run, G, steps=self.steps, budget=self.budget, space=self.space, on_step=on_step)
 
 
 class _Refinement:
-    """Variables and one step: codes in standard deviations of W, [N, rows w_dim]."""
+    """Variables and one step: codes in standard deviations of W, [N, rows w_dim], or those of ``Curvature``."""
 
     GIVE_UP_AFTER = 8  # losses in a row that are not finite
 
@@ -99,8 +105,9 @@ class _Refinement:
         perceptual: PerceptualDistance,
         classes: Classes | None,
         start: Latent | None,
+        curvature: Curvature | None,
     ) -> None:
-        self.G, self.method = G, method
+        self.G, self.method, self.curvature = G, method, curvature
         self.statistics = sample_statistics(G, classes=classes)
         self.loss = PictureLoss(targets, perceptual, method.weights)
         rows = G.spec.num_ws if method.space == "w+" else 1
@@ -110,20 +117,25 @@ class _Refinement:
             ws = start.tensor.to(G.device) - self.statistics.mean
             whole = torch.linalg.solve(self.statistics.axes, ws, left=False)
             codes = (whole if method.space == "w+" else whole.mean(1, keepdim=True)).expand_as(codes)
-        self.search = QuasiNewton(codes.flatten(1), memory=method.memory)
+        flat = codes.flatten(1)
+        self.search = QuasiNewton(flat if curvature is None else curvature.to_variables(flat), memory=method.memory)
         self.index = self.failures = self.last_gain = 0
         self.lowest = torch.inf
         with torch.enable_grad():
-            sample = self._ws(self.search.point.clone().requires_grad_())
+            sample = self._ws(self._codes(self.search.point.clone().requires_grad_()))
             self.render = differentiable(self._synthesize, sample)
 
     @property
     def best_ws(self) -> Tensor:
         """[N, num_ws, w_dim]; a step is only ever taken where it improves."""
-        return self._ws(self.search.point)
+        return self._ws(self._codes(self.search.point))
 
-    def _ws(self, point: Tensor) -> Tensor:
-        rows = self.statistics.mean + point.unflatten(1, self.shape) @ self.statistics.axes
+    def _codes(self, point: Tensor) -> Tensor:
+        """The search's variables to codes in standard deviations of W, [N, rows, w_dim]."""
+        return (point if self.curvature is None else self.curvature.to_codes(point)).unflatten(1, self.shape)
+
+    def _ws(self, codes: Tensor) -> Tensor:
+        rows = self.statistics.mean + codes @ self.statistics.axes
         return rows.expand(-1, self.G.spec.num_ws, -1)
 
     def _synthesize(self, ws: Tensor) -> Tensor:
@@ -135,9 +147,9 @@ class _Refinement:
         weights = self.method.weights
         with torch.enable_grad():
             point = self.search.propose().requires_grad_()
-            codes = point.unflatten(1, self.shape)
+            codes = self._codes(point)
             shared = codes.mean(1, keepdim=True)
-            terms = self.loss(self.render(self._ws(point)))
+            terms = self.loss(self.render(self._ws(codes)))
             if weights.prior:
                 terms["prior"] = weights.prior * shared.square().mean([1, 2])
             if weights.spread and self.method.space == "w+":

@@ -22,11 +22,13 @@ from editkit.sampling import sample_w
 from projector import Encode, EncodeThenOptimise, Optimise, Refine, Stop
 from projector.encoder import fitting_encoder, load_encoder
 from projector.encoder_network import SIDE, EncoderNetwork, coarse
+from projector.losses import multiscale_mse
 from projector.methods import NAMES, method_named
 from projector.statistics import WStatistics, sample_statistics
 from train.dataset import open_dataset
 from train.encoder import EncoderConfig, EncoderTraining, train_encoder
 from train.encoder_card import encoder_card
+from train.encoder_curvature import measure_curvature, principal_curvature
 from train.encoder_evaluation import evaluate_encoder, unseen_photos, write_encoder
 from train.encoder_samples import SamplePool, render
 from train.encoder_start import coarse_jacobian, start_linear_path
@@ -45,7 +47,8 @@ def file(G: NetworkGenerator, jacobians: None, tmp_path_factory: pytest.TempPath
     """An encoder of G, trained on samples alone for a moment."""
     path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
     network, progress = train_encoder(G, None, TINY, perceptual=Bundled())
-    write_encoder(path, network, G, data=None, progress=progress)
+    curvature = measure_curvature(G, sample_statistics(G), codes=16)
+    write_encoder(path, network, curvature, G, data=None, progress=progress)
     return path
 
 
@@ -124,6 +127,32 @@ def test_pairs_say_how_far_their_codes_are_apart(G: NetworkGenerator) -> None:
     assert 16 <= int(from_mean.sum()) <= 48
 
 
+def test_variables_and_codes_are_inverses_and_strong_directions_shrink() -> None:
+    gradients = torch.randn(400, 12) * torch.linspace(4, 0.1, 12)
+    curvature = principal_curvature(gradients, rank=5)
+    codes = torch.randn(7, 12)
+    assert torch.allclose(curvature.to_codes(curvature.to_variables(codes)), codes, atol=1e-5)
+    moved = curvature.to_codes(torch.eye(12)).norm(dim=1)
+    assert bool((moved[:3] < 0.75).all()) and torch.allclose(moved[8:], torch.ones(4), atol=0.02)
+    assert bool((curvature.shrink.diff() >= 0).all()) and float(curvature.shrink[-1]) == pytest.approx(0.5**0.5)
+
+
+def test_the_measured_curvature_is_that_of_the_loss(G: NetworkGenerator) -> None:
+    """Along a kept direction the loss round a sample rises more than along a random one."""
+    statistics = sample_statistics(G)
+    curvature = measure_curvature(G, statistics, codes=16)
+    codes = torch.zeros(1, G.spec.num_ws, G.spec.w_dim)
+
+    def rise(direction: torch.Tensor) -> float:
+        with torch.no_grad():
+            before, after = render(G, statistics, codes), render(G, statistics, codes + 0.1 * direction.view_as(codes))
+        return float(multiscale_mse(before, after, scales=3))
+
+    random = torch.nn.functional.normalize(torch.randn(8, codes.numel()))
+    strong = sum(rise(row) for row in curvature.basis[:4]) / 4
+    assert strong > 3 * sum(rise(row) for row in random) / 8
+
+
 def test_looks_move_the_code_and_the_best_is_kept(G: NetworkGenerator, file: Path) -> None:
     found = projector.project(G, face(G, 3), Encode(iterations=3, encoder=str(file)))
     assert found.stop is Stop.ENCODED and "encode+optimise" in found.stop.advice
@@ -200,7 +229,7 @@ def test_the_bundled_encoder_is_of_the_bundled_generator_and_small() -> None:
     assert path is not None, "the bundled encoder is of another generator: editkit rebuild trains it anew"
     assert path.stat().st_size <= 5_000_000
     assert path.with_suffix(".md").is_file() and bundled.spec.id in path.with_suffix(".md").read_text("utf-8")
-    mean = load_encoder(bundled)(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    mean = load_encoder(bundled)[0](torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
     assert mean.shape == (1, bundled.spec.num_ws, bundled.spec.w_dim)
 
 
@@ -368,10 +397,11 @@ def test_judging_and_the_card(G: NetworkGenerator, file: Path, tmp_path: Path) -
     photos = torch.cat([picture(G, seed) for seed in range(3)]).clamp(-1, 1)
     figures = evaluate_encoder(G, file, photos, perceptual=Bundled())
     assert figures["photos"] == 3 and figures["psnr_1"] <= figures["psnr_5"] < 60
-    network = load_encoder(G, file)
+    network, curvature = load_encoder(G, file)
     header = read_header(file)
     header["training"]["evaluation"] = figures
-    card = encoder_card(file.name, file.stat().st_size, header, parameters=sum(p.numel() for p in network.parameters()))
+    counts = {"parameters": sum(p.numel() for p in network.parameters()), "directions": len(curvature.shrink)}
+    card = encoder_card(file.name, file.stat().st_size, header, **counts)
     assert G.spec.id in card and f"{figures['psnr_5']:.2f} dB" in card
     assert unseen_photos(photographs(tmp_path / "plain"), 16, 4) is None
     assert MODELS.is_dir()

@@ -63,8 +63,10 @@ def run(args: argparse.Namespace) -> int:
     from editkit.errors import UsageError
     from editkit.generator import load_generator
     from editkit.perceptual import best_available
+    from projector.statistics import sample_statistics
     from train.dataset import open_dataset
     from train.encoder import EncoderConfig, Progress, train_encoder
+    from train.encoder_curvature import measure_curvature
     from train.encoder_evaluation import evaluate_encoder, unseen_photos, write_encoder
 
     if args.threads:
@@ -88,11 +90,13 @@ def run(args: argparse.Namespace) -> int:
 
         state = args.state or args.out.with_name(args.out.name + ".state")
         network, progress = train_encoder(G, photos, config, perceptual=perceptual, state=state, on_progress=report)
+        output.say("measuring the curvature")
+        curvature = measure_curvature(G, sample_statistics(G))
         facts = {"data": None if args.data is None else args.data.name, "progress": progress}
-        write_encoder(args.out, network, G, **facts)
+        write_encoder(args.out, network, curvature, G, **facts)
         if unseen is not None:
             figures = evaluate_encoder(G, args.out, unseen, perceptual=perceptual)
-            write_encoder(args.out, network, G, **facts, evaluation=figures)
+            write_encoder(args.out, network, curvature, G, **facts, evaluation=figures)
             output.put("evaluation", figures)
             output.say(_told(figures))
         output.put("file", args.out)

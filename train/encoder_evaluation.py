@@ -13,6 +13,7 @@ from editkit.checkpoints.native import halve, write_checkpoint
 from editkit.generator import Generator
 from editkit.perceptual import PerceptualDistance
 from editkit.photo import image_from_uint8, psnr, ssim
+from projector.curvature import Curvature
 from projector.encoder import Encode
 from projector.encoder_network import EncoderNetwork
 from train.dataset import open_dataset
@@ -57,6 +58,7 @@ def evaluate_encoder(G: Generator, encoder: Path, photos: Tensor, *, perceptual:
 def write_encoder(
     path: Path,
     network: EncoderNetwork,
+    curvature: Curvature,
     G: Generator,
     *,
     data: str | None,
@@ -81,4 +83,5 @@ def write_encoder(
             "evaluation": dict(evaluation or {}),
         },
     }
-    write_checkpoint(path, halve(network.state_dict()), header)
+    kept = {"curvature.basis": curvature.basis.half(), "curvature.shrink": curvature.shrink}
+    write_checkpoint(path, halve(network.state_dict()) | kept, header)

@@ -74,6 +74,12 @@ class SamplePool:
         start = torch.where(mean[:, None, None], torch.zeros(()), start)
         return image, beside, codes - start
 
+    def draw(self, count: int) -> Tensor:
+        """New codes without their pictures, [count, num_ws, w_dim], on the CPU; the pool keeps none of them."""
+        codes = self._codes(count)
+        self.made += count
+        return codes
+
     def _codes(self, count: int) -> Tensor:
         rows, width = self.G.spec.num_ws, self.G.spec.w_dim
         seeds = range(self.first_seed + 2 * self.made, self.first_seed + 2 * (self.made + count))

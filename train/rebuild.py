@@ -121,8 +121,9 @@ def rebuild_encoder(G: Generator, data: Path, *, minutes: float, say: Progress) 
     if code := cli.main(["train", "encoder", "--data", str(data), "--out", str(ENCODER), *options]):
         raise EditkitError(f"`editkit train encoder` ended with {code}; {ENCODER} was left as it was")
     state.unlink(missing_ok=True)
-    count = sum(p.numel() for p in load_encoder(G).parameters())
-    card = encoder_card(ENCODER.name, ENCODER.stat().st_size, read_header(ENCODER), parameters=count)
+    network, curvature = load_encoder(G)
+    counts = {"parameters": sum(p.numel() for p in network.parameters()), "directions": len(curvature.shrink)}
+    card = encoder_card(ENCODER.name, ENCODER.stat().st_size, read_header(ENCODER), **counts)
     write_text(ENCODER.with_suffix(".md"), card)
     say(f"encoder: {ENCODER}")
 
