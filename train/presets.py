@@ -22,7 +22,6 @@ class _Preset:
     options: dict[str, Any] = field(default_factory=dict)
     head_layers: int = 0
     judge: dict[str, Any] = field(default_factory=lambda: {"width": 64, "largest": 512})  # where it sees features
-    rates: dict[str, float] = field(default_factory=dict)  # of learning, there
 
 
 _PRESETS: Mapping[str, _Preset] = {
@@ -96,7 +95,6 @@ _PRESETS: Mapping[str, _Preset] = {
         options={"loss": "relativistic", "penalty_every": 1, "average_ramp": 0.1, "augment": "none", "clip": 10.0,
                  "lr": 0.004, "lr_discriminator": 0.004},
         judge={"width": 16, "largest": 64},
-        rates={"lr": 0.01, "lr_discriminator": 0.0005},
     ),
     # The same for stages.
     "tiny-xl": _Preset(
@@ -105,10 +103,10 @@ _PRESETS: Mapping[str, _Preset] = {
             "z_dim": 64, "w_dim": 64, "mapping_kwargs": {"num_layers": 2}, "num_fp16_res": 0, "conv_clamp": None,
             "channel_base": 1024, "channel_max": 32, "num_layers": 6, "margin_size": 4,
         },
-        options={"loss": "projected", "embedding": "features", "average_ramp": 0.1, "clip": 10.0},
+        options={"loss": "projected", "embedding": "features", "average_ramp": 0.1, "clip": 10.0, "lr": 0.004,
+                 "lr_discriminator": 0.004},
         head_layers=5,
         judge={"width": 16, "largest": 64},
-        rates={"lr": 0.01, "lr_discriminator": 0.0005},
     ),
 }  # fmt: skip
 
@@ -153,7 +151,6 @@ def preset(
         options["gamma"] = max(options["gamma"], 1.0)  # Huang et al. 2024 take 1 to 10 at these sizes
     if "projected" in (loss, chosen.options.get("loss")):  # projected discriminators, under any loss
         options |= {"judge": "features", "augment": "diff", "penalty_every": 1, "features": (bundled_id(),)}
-        options |= chosen.rates
     if options.get("embedding") == "features" and c_dim < 2:
         options["embedding"] = "random"  # one class has nothing to tell apart
     if loss == "projected":
