@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,7 +21,7 @@ from torch import Tensor
 from editkit.alignment import AlignedPhoto, align
 from editkit.edited_picture import render_edited
 from editkit.edits import Recipe
-from editkit.errors import CheckpointError, PhotoError, UsageError
+from editkit.errors import CheckpointError, OutputError, PhotoError, UsageError
 from editkit.files import ensure_folder, write_text
 from editkit.latent_file import read_latent
 from editkit.photo import Photo, psnr
@@ -136,11 +135,13 @@ class _Clip:
         return found if found.get("key") == self.key and (self.out / VIDEO).is_file() else None
 
     def begin(self, *, force: bool) -> None:
-        """Leave what fits these settings and this file, remove the rest."""
+        """Leave what fits these settings and this file, remove the rest. Raises OutputError: they are of others."""
+        ours = [self.out / name for name in (REPORT, TRACK, BASE, VIDEO, LATENTS)]
+        if not (self.out / KEY).exists() and (others := [path for path in ours if path.exists()]):
+            raise OutputError(f"{others[0]} is not of this command; choose another --out, so that nothing is replaced")
         if force or _read_json(self.out / KEY).get("key") != self.key:
-            for name in (REPORT, TRACK, BASE):
-                (self.out / name).unlink(missing_ok=True)
-            shutil.rmtree(self.out / LATENTS, ignore_errors=True)
+            for path in (*ours[:3], *(self.out / LATENTS).glob("[0-9]*.safetensors")):
+                path.unlink(missing_ok=True)
             write_text(self.out / KEY, json.dumps({"schema": SCHEMA, "key": self.key}) + "\n")
 
     def follow(self) -> None:

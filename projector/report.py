@@ -110,7 +110,7 @@ def _done_row(record: Record, *, crowd: bool) -> str:
     folder = quote(record.folder)
     name = f'<td><a href="{folder}/report.json">{escape(record.name)}</a></td>'
     pictures = "".join(
-        f'<td><a href="{folder}/{file}.png"><img src="{folder}/{file}.png" loading="lazy" width="132" height="132" '
+        f'<td><a href="{folder}/{file}.png"><img src="{folder}/{file}.png" loading="lazy" width="128" height="128" '
         f'alt="{escape(record.name)}, {file}"></a></td>'
         for file in ("aligned", "inverted", "edited")
     )
@@ -156,7 +156,7 @@ _STYLE = """
 :root { color-scheme: light dark; --line: #d0d0d0; --soft: #f4f4f4; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 88rem; padding: 0 1rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; }
+table { border-collapse: collapse; font-size: .9rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .5rem; text-align: left; vertical-align: middle; }
 th { background: var(--soft); }
 th.sort { cursor: pointer; white-space: nowrap; }
@@ -166,7 +166,7 @@ th.sort[aria-sort=descending]::after { color: inherit; content: " \\25bc"; }
 td:first-child { max-width: 16rem; min-width: 8rem; overflow-wrap: anywhere; }
 .number { font-variant-numeric: tabular-nums; text-align: right; }
 .word { white-space: nowrap; }
-img { border-radius: 4px; display: block; height: 132px; max-width: none; object-fit: contain; width: 132px; }
+img { border-radius: 4px; display: block; height: 128px; max-width: none; object-fit: contain; width: 128px; }
 footer { color: GrayText; margin-top: 2rem; }
 @media (prefers-color-scheme: dark) { :root { --line: #4a4a4a; --soft: #262626; } }
 """.strip()

@@ -43,6 +43,7 @@ if importlib.util.find_spec("ray") is not None:  # an extra of 240 MB
         Image.new("RGB", (32, 32), KILLS).save(photos / "e.png")
         (photos / "f.png").write_bytes(b"no picture")
         monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")  # of the workers
+        monkeypatch.setenv("RAY_worker_niceness", "0")  # beside the rest of a test run, 15 would starve them
         monkeypatch.setattr(ray_engine, "TRIES", 2)
         heard = Heard()
         summary = ray_engine.run(partial(ray_maker.make, tmp_path), sources_of(photos, out=out), out, watch=heard)

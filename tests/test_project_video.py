@@ -15,7 +15,7 @@ from project_fixtures import ROOT, G, checkpoint, home, one_line, photo, warmth
 
 from editkit import cli, faces
 from editkit.edits import Edit, Recipe
-from editkit.errors import NoFaceError, PhotoError, UsageError
+from editkit.errors import NoFaceError, OutputError, PhotoError, UsageError
 from editkit.faces import Face
 from editkit.photo import Photo
 from editkit.video import write_video
@@ -184,6 +184,16 @@ def test_no_face_in_any_frame(G, film: Path, tmp_path: Path, monkeypatch) -> Non
     monkeypatch.setattr(clip, "follow", lambda frames, face: [None for _ in frames])
     with pytest.raises(NoFaceError, match="no frame shows the face"):
         project_video(job_of(G), film, tmp_path / "out", method=LEAST)
+
+
+@pytest.mark.parametrize("name", ["report.json", "latents/mine.txt"])
+def test_files_of_others_are_left_alone(G, film: Path, tmp_path: Path, name: str) -> None:
+    other = tmp_path / "out" / name
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    with pytest.raises(OutputError, match="choose another --out"):
+        project_video(job_of(G), film, tmp_path / "out", method=LEAST)
+    assert other.read_text() == "mine"
 
 
 def test_settings_are_checked() -> None:
