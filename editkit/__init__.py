@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from editkit.generator import Generator, GeneratorSpec, load_generator, save_generator
     from editkit.latent import Latent
     from editkit.latent_exchange import export_latent, import_latent
+    from editkit.network_loading import load_discriminator
     from editkit.onnx_export import export_onnx
     from editkit.photo import Photo, read_photo, write_image
     from editkit.rendered_path import render_path
@@ -50,6 +51,7 @@ __all__ = [
     "export_onnx",
     "image_grid",
     "import_latent",
+    "load_discriminator",
     "load_generator",
     "mix",
     "paste_faces",
@@ -80,6 +82,7 @@ _HOMES = {
     "export_onnx": "editkit.onnx_export",
     "image_grid": "editkit.rendering",
     "import_latent": "editkit.latent_exchange",
+    "load_discriminator": "editkit.network_loading",
     "load_generator": "editkit.generator",
     "mix": "editkit.edits",
     "paste_faces": "editkit.several_faces",

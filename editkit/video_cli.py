@@ -53,7 +53,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     accept_negative_values(parser)
     parser.add_argument("latents", nargs="*", type=Path, metavar="LATENT", help="keyframes: latents in .safetensors")
     parser.add_argument("--seeds", type=number_list, metavar="SEEDS", help="keyframes: seeds, such as 0-3,8")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=".mp4, .gif, .webp, or a folder")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help=".mp4, .gif, .webp, or a folder; its folder is made"
+    )
     add_generator_options(parser)
     parser.add_argument("--batch", type=positive, default=8, metavar="N", help="frames at a time (default: 8)")
     time = parser.add_argument_group("time")
@@ -92,6 +94,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     from editkit.easing import EASINGS
+    from editkit.files import ensure_folder
     from editkit.generator import load_generator
     from editkit.motion import Motion
     from editkit.paths import Spline
@@ -120,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with Output(args) as output:
         note = not args.no_metadata
+        ensure_folder(args.out.parent)
         try:
             video = write_video(
                 args.out,
@@ -155,8 +159,11 @@ def _of_seeds(args: argparse.Namespace, G: Generator) -> tuple[Latent, None, Ten
 
 
 def _of_files(args: argparse.Namespace, G: Generator) -> tuple[Latent, list[Transform | None] | None, Tensor | None]:
-    """Every sample of every file is a keyframe, placed as its file says."""
-    from editkit.labels import label_tensor
+    """Every sample of every file is a keyframe, placed as its file says.
+
+    In z of a conditional generator a keyframe without a class draws one, as the seed of its number does.
+    """
+    from editkit.labels import labels_for_seeds
     from editkit.latent import concatenate
     from editkit.latent_file import read_latent
 
@@ -170,7 +177,7 @@ def _of_files(args: argparse.Namespace, G: Generator) -> tuple[Latent, list[Tran
     for one in found:
         moves = None if one.transform is None else one.transform.expand(len(one.latent))
         placed += [None if moves is None else moves[index] for index in range(len(one.latent))]
-    label = None if args.label is None else label_tensor(G.spec, args.label, count=len(codes))
+    label = labels_for_seeds(G.spec, range(len(codes)), args.label) if codes.space == "z" else None
     return codes, None if all(one is None for one in placed) else placed, label
 
 

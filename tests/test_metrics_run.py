@@ -158,7 +158,7 @@ def test_a_score_needs_probabilities_and_a_grey_generator_has_no_colours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = photos(tmp_path / "photos")
-    monkeypatch.setattr("train.metrics.panel.load_extractor", lambda source: FaceFeatures())
+    monkeypatch.setattr("train.metrics.panel.load_extractor", lambda source, device: FaceFeatures())
     with pytest.raises(UsageError, match="probabilities"):
         measure_panel(random_generator(resolution=32), metrics=["is"], data=data, samples=16)
     with pytest.raises(UsageError, match="1 channel"):

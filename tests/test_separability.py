@@ -69,7 +69,7 @@ def test_of_a_generator_whose_attributes_are_planes_or_noise(monkeypatch: pytest
         math.exp(sum(noise.entropies["w"].values()))
     )  # ln 2 = 0.693 is what nothing is known of
     seen_by(monkeypatch, lambda flat: flat @ normals[0], lambda flat: flat[:, 0] * 0 + 3)
-    with pytest.raises(UsageError, match="gender_presentation of .linear.*both sides"):
+    with pytest.raises(UsageError, match=r"gender_presentation of .linear.*both sides"):
         linear_separability(G, samples=400)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from test_training import close, same
 from toy_pictures import write_toys
 
 from editkit import errors
+from editkit.checkpoints.native import read_header
 from editkit.cli import main
 from train.config import TrainConfig
 from train.dataset import open_dataset
@@ -28,7 +31,19 @@ from train.state_file import load_state
 from train.training import Training
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMON = ("--recipe", "tiny", "--batch", "8", "--snapshot-every", "0.016", "--metric", "none", "--threads", "1")
+COMMON = (
+    "--recipe",
+    "tiny",
+    "--batch",
+    "8",
+    "--snapshot-every",
+    "0.016",
+    "--metric",
+    "none",
+    "--threads",
+    "1",
+    "--no-video",
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +111,52 @@ def test_it_learns_and_the_distance_halves(toys: Path, trained: Path) -> None:
     assert len(list((trained / "samples").glob("*.png"))) == 2
     with Image.open(trained / "samples" / "000000800.png") as sheet:
         assert np.asarray(sheet).std() > 10
+
+
+def test_curves_grids_and_a_walk(trained: Path) -> None:
+    """TensorBoard's file read back, the log, the sheets, the video, and the best kept by a metric with its name."""
+    import av
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    board = EventAccumulator(str(trained / "tensorboard"))
+    board.Reload()
+    steps = next(line for line in lines if "loss/D" in line)
+    for name in ("loss/D", "loss/G", "penalty/r1", "augment/strength", "images_per_second"):
+        (event,) = board.Scalars(name)
+        assert event.step == steps["images"] == 800 and event.value == pytest.approx(steps[name], rel=1e-5)
+    measured = [line for line in lines if "metric" in line]
+    assert [(line["images"], line["metric_name"]) for line in measured] == [(400, "fd_texture"), (800, "fd_texture")]
+    assert [event.value for event in board.Scalars("metric")] == pytest.approx([line["metric"] for line in measured])
+    shown = board.Images("samples")
+    assert [event.step for event in shown] == [400, 800]
+    with Image.open(trained / "samples" / "000000800.png") as sheet:
+        last = np.asarray(Image.open(io.BytesIO(shown[-1].encoded_image_string))).astype(int)
+        assert np.abs(last - np.asarray(sheet).astype(int)).max() <= 1
+    with av.open(str(trained / "samples" / "walk.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    assert len(frames) == 48 and frames[0].shape == (16, 16, 3)
+    assert np.abs(frames[0] - frames[24]).mean() > 1 and np.abs(frames[0] - frames[47]).mean() < 20  # away, and back
+    best = read_header(trained / "best.safetensors")["training"]["facts"]
+    assert best["metric"] == min(line["metric"] for line in measured) and best["metric_name"] == "fd_texture"
+
+
+def test_a_board_that_fails_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
+    folder = Folder(tmp_path)
+    for images in (8, 16):
+        folder.note({"images": images, "loss/D": 0.5})
+    assert caplog.text.count("goes on without it") == 1
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # not installed
+    bare = Folder(tmp_path / "bare")
+    bare.note({"images": 8, "loss/D": 0.5})
+    assert sorted(path.name for path in bare.path.iterdir()) == ["log.jsonl", "samples"]
 
 
 def test_the_projector_opens_what_was_trained(trained: Path, toys: Path, tmp_path: Path) -> None:
@@ -197,6 +258,33 @@ def test_a_full_disk_leaves_the_snapshot_before(through: Path, tmp_path: Path, m
     assert sorted(path.name for path in tmp_path.glob(".*")) == []
 
 
+def test_a_real_full_disk_and_a_damaged_snapshot_on_the_command_line(
+    toys: Path, through: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The system refuses to write: one line, exit code 1, the snapshot before intact. Then a flipped bit: one further
+    back, it says so, and ends where the uninterrupted run did."""
+    import resource
+
+    out = shutil.copytree(through, tmp_path / "run")
+    states = {name: (out / name).read_bytes() for name in ("state.safetensors", "state-previous.safetensors")}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(states["state.safetensors"]) // 2, limits[1]))
+    try:
+        code = main(["train", "--data", str(toys), "--out", str(out), "--kimg", "0.08", *COMMON, "--device", "cpu"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1 and "no space left" in capsys.readouterr().err
+    assert all((out / name).read_bytes() == data for name, data in states.items())
+    assert not list(out.glob(".*"))
+    flipped = bytearray(states["state.safetensors"])
+    flipped[-1000] ^= 1
+    (out / "state.safetensors").write_bytes(flipped)
+    code = main(["train", "--data", str(toys), "--out", str(out), "--kimg", "0.064", *COMMON, "--device", "cpu"])
+    assert code == 0 and "going on from 48 images" in capsys.readouterr().out
+    assert "it is damaged; going back to the snapshot before" in caplog.text
+    assert same(state_of(through), state_of(out))
+
+
 def test_fine_tuning_begins_from_the_weights(toys: Path, trained: Path, tmp_path: Path) -> None:
     source = str(trained / "generator.safetensors")
     options = ["--out", str(tmp_path / "tuned"), "--from", source, "--freeze-d", "2", "--kimg", "0.008", "--quiet"]
@@ -220,17 +308,18 @@ def test_mismatches_name_the_option(toys: Path, trained: Path, tmp_path: Path, c
 def test_bad_data(case: str, toys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    wanted, options = {"empty": "no pictures", "one": "one picture", "mixed": "mixed sizes", "lost": "labels"}[case], []
+    told = {"empty": "no pictures", "one": "one picture", "mixed": "mixed sizes", "lost": "not there: gone.png"}
+    options = []
     if case != "empty":
         (data / "a.png").write_bytes((toys / "0000.png").read_bytes())
     if case == "mixed":
         Image.new("RGB", (20, 20)).save(data / "b.png")
     if case == "lost":
         (data / "b.png").write_bytes((toys / "0001.png").read_bytes())
-        (data / "dataset.json").write_text(json.dumps({"labels": [["a.png", 0], ["gone.png", 1]]}))
+        (data / "dataset.json").write_text(json.dumps({"labels": [["a.png", 0], ["b.png", 1], ["gone.png", 1]]}))
         options = ["--cond"]
     code = main(["train", "--data", str(data), "--out", str(tmp_path / "out"), *COMMON, *options])
-    assert code in (1, 2) and wanted in capsys.readouterr().err
+    assert code in (1, 2) and told[case] in capsys.readouterr().err
 
 
 def test_a_dry_run_says_the_plan_and_writes_nothing(
@@ -244,17 +333,20 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(
 
 def test_it_needs_torch_numpy_and_pillow_alone(toys: Path, tmp_path: Path) -> None:
     """From a checkout that is not installed, with everything else of ours hidden."""
-    hidden = ("safetensors", "numba", "sklearn", "scipy", "lpips", "torchvision", "gradio", "skimage", "av", "triton")
+    hidden = ("safetensors", "numba", "sklearn", "scipy", "lpips", "torchvision", "gradio", "skimage", "av", "triton",
+              "tensorboard")  # fmt: skip
     program = (
         "import sys\n"
         f"for name in {hidden!r}: sys.modules[name] = None\n"
         "from editkit.cli import main\n"
         f"sys.exit(main(['train', '--data', {str(toys)!r}, '--out', {str(tmp_path / 'bare')!r}, "
-        f"'--kimg', '0.008', *{COMMON!r}]))"
+        f"'--kimg', '0.008', *{COMMON!r}, '--video', '--metric', 'auto']))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "bare" / "generator.safetensors").is_file()
+    assert (tmp_path / "bare" / "generator.safetensors").is_file() and "no video" not in done.stderr
+    assert '"fd_texture"' in (tmp_path / "bare" / "log.jsonl").read_text()
+    assert not (tmp_path / "bare" / "tensorboard").exists()

@@ -111,8 +111,23 @@ def test_classes(video, tmp_path: Path) -> None:
         assert close(through_z[1], pictures(G, G.map(z.tensor, label=label))[1])
 
 
+def test_codes_in_z_draw_their_classes(video, tmp_path: Path) -> None:
+    """Of a conditional generator, from a file: a class each, never the label of zeros that no training shows."""
+    source = tmp_path / "classes.safetensors"
+    save_generator(random_generator(resolution=SIDE, c_dim=3, output_scale=0.8), source)
+    G = load_generator(source, device="cpu")
+    z = sample_z(G, [7, 8])
+    z.save(tmp_path / "z.safetensors")
+    frames = video(tmp_path / "z.safetensors", "--frames", 2, source=source)
+    expected = pictures(G, G.map(z.tensor, label=labels_for_seeds(G.spec, [0, 1])))
+    assert close(frames[0], expected[0]) and close(frames[1], expected[1])
+    assert not close(frames[0], pictures(G, G.map(z.tensor))[0])
+    chosen = video(tmp_path / "z.safetensors", "--frames", 2, "--class", "2", source=source)
+    assert close(chosen[0], pictures(G, G.map(z.tensor, label=labels_for_seeds(G.spec, [0, 1], 2)))[0])
+
+
 def test_an_mp4(checkpoint: Path, tmp_path: Path, capsys) -> None:
-    out = tmp_path / "a.mp4"
+    out = tmp_path / "new" / "folder" / "a.mp4"
     options = ["--seeds", "0-2", "--seconds", "1.5", "--fps", "10", "--spline", "--loop", "--size", "64", "--json"]
     assert cli.main(["video", "--out", str(out), "--generator", str(checkpoint), "--device", "cpu", *options]) == 0
     said = json.loads(capsys.readouterr().out)

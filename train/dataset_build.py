@@ -211,5 +211,6 @@ def _document(
             [name, list(value) if isinstance(value, tuple) else value] for (name, _), value in zip(entries, values)
         ]
     about = {"schema": SCHEMA, "version": __version__, "resolution": side, "channels": channels, "crop": crop.kind}
+    about |= {"convention": crop.convention} if crop.kind == "face" else {}
     names = {"class_names": list(labels.class_names)} if labels is not None and labels.class_names else {}
     return {"labels": pairs, **names, "editkit": about}

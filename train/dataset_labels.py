@@ -90,7 +90,8 @@ def folder_labels(names: Sequence[str]) -> Labels:
     bare = [name for name in names if "/" not in name]
     if bare:
         raise TrainingDataError(
-            f"{len(bare)} of {len(names)} pictures lie in no sub-folder, so they have no label: {shown(bare)}"
+            f"{len(bare)} of {len(names)} pictures lie in no sub-folder, so they have no label: {shown(bare)}; "
+            "move them into one, a class each, or give labels in a file"
         )
     return _labels({name: name.split("/")[0] for name in names})
 

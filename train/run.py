@@ -12,19 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from editkit.errors import UsageError
 from train.dataset import ImageDataset
 from train.dataset_loader import load_batches
-from train.metrics.frechet import FeatureStatistics, frechet_distance, statistics
-from train.snapshots import Folder, samples, video, write_generator
+from train.snapshot_metric import METRICS, Metric, kept_best, picture_facts, snapshot_metric, thumbnails
+from train.snapshots import Folder, video, write_generator
 from train.training import DivergedError, Training
 
 log = logging.getLogger(__name__)
 
-METRICS = ("fd_pixels", "fd_faces", "none")
+__all__ = ["METRICS", "Ended", "RunOptions", "run", "thumbnails"]
 GIVE_UP_AFTER = 5  # rollbacks without a snapshot between them
 
 
@@ -36,11 +33,11 @@ class RunOptions:
         images: to see in all; minutes: of this call, or None.
         snapshot_images: between snapshots, also at the end; snapshot_minutes: or after this long.
         report_steps: between lines of the log.
-        metric: "fd_pixels" (Frechet distance of 8 x 8 thumbnails: no network needed), "fd_faces", or "none";
-            metric_samples: pictures on each side.
+        metric: one of ``METRICS``, see ``train.snapshot_metric``; metric_samples: pictures on each side.
         workers: processes that decode, see ``load_batches``.
         video: at the end of each snapshot, where PyAV is installed.
-        name, domain, alignment, class_names: of the generator, for its file.
+        facts: name, domain, alignment, class_names of the generator, for its file; what the data set tells of domain
+            and alignment goes before.
     """
 
     images: int = 25_000_000
@@ -48,7 +45,7 @@ class RunOptions:
     snapshot_images: int = 200_000
     snapshot_minutes: float = 15.0
     report_steps: int = 50
-    metric: str = "fd_pixels"
+    metric: str = "auto"
     metric_samples: int = 1000
     workers: int | None = None
     video: bool = False
@@ -61,12 +58,13 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """Why a run ended: "done", "time" or "interrupted"; and what was measured last and best, where it was."""
+    """Why a run ended: "done", "time" or "interrupted"; and what was measured last and best, by which metric."""
 
     why: str
     seen: int
     metric: float | None
     best: float | None
+    metric_name: str = "none"
 
 
 def run(
@@ -86,9 +84,14 @@ def run(
         OutputError: a snapshot cannot be written; the one before is as it was.
     """
     world, c = training.world, training.config
-    measure = _metric(dataset, options) if folder is not None else None
+    facts = dict(options.facts) | picture_facts(dataset)
+    metric, measure = "none", None
+    if folder is not None:
+        metric, measure = snapshot_metric(
+            dataset, options.metric, count=options.metric_samples, domain=facts.get("domain"), device=world.device
+        )
+        facts["best"] = kept_best(facts, folder.best_header(), metric)
     good, failures = copy.deepcopy(training.state_dict()), 0
-    facts = dict(options.facts)
     started, first = time.monotonic(), training.seen
     deadline = None if options.minutes is None else started + 60 * options.minutes
     last_time, last_seen = started, training.seen
@@ -98,7 +101,7 @@ def run(
     def snapshot() -> None:
         nonlocal value, good, last_time, last_seen, failures
         if folder is not None:
-            value = _measured(training, measure, folder, facts)
+            value = _measured(training, metric, measure, folder, facts)
             folder.save(training, facts)
             if options.video:
                 video(training, folder.samples / "walk.mp4")
@@ -143,7 +146,7 @@ def run(
                 snapshot()
         if training.seen != last_seen or first == training.seen:
             snapshot()
-    return Ended(why=why, seen=training.seen, metric=value, best=facts.get("best"))
+    return Ended(why=why, seen=training.seen, metric=value, best=facts.get("best"), metric_name=metric)
 
 
 def _batches(training: Training, dataset: ImageDataset, options: RunOptions) -> Iterator[Any]:
@@ -158,54 +161,16 @@ def _batches(training: Training, dataset: ImageDataset, options: RunOptions) -> 
     )
 
 
-Metric = Callable[[Training], float]
-
-
-def _metric(dataset: ImageDataset, options: RunOptions) -> Metric | None:
-    """The metric with its real side at hand; None where it is off, or cannot be had: then it says so."""
-    if options.metric == "none":
-        return None
-    count = max(2, min(options.metric_samples, len(dataset)))
-    picked = torch.linspace(0, len(dataset) - 1, count).long().unique().tolist()
-    from editkit.photo import image_from_uint8
-
-    real = torch.cat([image_from_uint8(dataset.__getitems__(picked[i : i + 64]).images) for i in range(0, count, 64)])
-    features = thumbnails
-    if options.metric == "fd_faces":
-        try:
-            from editkit.perceptual import Bundled
-
-            network = Bundled()
-        except Exception as error:
-            log.warning("no fd_faces: %s; snapshots are kept without a metric", error)
-            return None
-
-        def features(images: Tensor) -> Tensor:
-            with torch.no_grad():
-                return torch.cat([network.features(part) for part in images.split(64)])
-
-    wanted: FeatureStatistics = statistics(features(real))
-
-    def measure(training: Training) -> float:
-        made = samples(training, count, seed=1_000_000).clamp(-1, 1)
-        return frechet_distance(wanted, statistics(features(made)))
-
-    return measure
-
-
-def thumbnails(images: Tensor) -> Tensor:
-    """Pictures [N, C, R, R] as vectors of 8 x 8 means, [N, 64 C]."""
-    return torch.nn.functional.adaptive_avg_pool2d(images, 8).flatten(1)
-
-
-def _measured(training: Training, measure: Metric | None, folder: Folder, facts: dict[str, Any]) -> float | None:
+def _measured(
+    training: Training, name: str, measure: Metric | None, folder: Folder, facts: dict[str, Any]
+) -> float | None:
     if measure is None:
         return None
     value = measure(training)
-    folder.note({"images": training.seen, "metric": value})
+    folder.note({"images": training.seen, "metric": value, "metric_name": name})
     if facts.get("best") is None or value < facts["best"]:
         facts["best"] = value
-        write_generator(folder.path / "best.safetensors", training, facts | {"metric": value})
+        write_generator(folder.path / "best.safetensors", training, facts | {"metric": value, "metric_name": name})
     return value
 
 

@@ -92,12 +92,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--metric",
-        choices=("fd_pixels", "fd_faces", "none"),
-        default="fd_pixels",
-        help="at snapshots; the best is kept (default: fd_pixels, of 8 x 8 thumbnails)",
+        choices=("auto", "fd_faces", "fd_texture", "fd_pixels", "none"),
+        default="auto",
+        help="at snapshots; the best is kept (default: fd_faces of face crops, else fd_texture)",
     )
     run.add_argument("--workers", type=int, metavar="N", help="processes that decode pictures (default: by machine)")
-    run.add_argument("--video", action="store_true", help="a short walk through the samples at every snapshot")
+    run.add_argument(
+        "--video",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="a short walk through the samples at every snapshot (default: yes)",
+    )
     run.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     run.add_argument("--threads", type=positive, metavar="N", help="of torch on the CPU (default: all cores)")
     run.add_argument("--dry-run", action="store_true", help="print the plan with memory and time, and write nothing")

@@ -144,10 +144,10 @@ def train_stage(
     ended = run(training, dataset, folder if world.leads else None, options, say=output.say)
     output.put("ended", ended.why)
     output.put("images", ended.seen)
-    output.put("metric", {args.metric: ended.metric, "best": ended.best})
+    output.put("metric", {ended.metric_name: ended.metric, "best": ended.best})
     output.put("folder", stage.out)
     if world.leads:
-        measured = "" if ended.metric is None else f"; {args.metric} {ended.metric:.4g}"
+        measured = "" if ended.metric is None else f"; {ended.metric_name} {ended.metric:.4g}"
         output.say(f"{ended.why} at {ended.seen:,} images{measured}; everything is in {stage.out}")
     return training, ended
 

@@ -5,8 +5,8 @@
     generator.safetensors        the averaged generator: ``editkit project --generator`` and everything else opens it
     discriminator.safetensors    for fine-tuning onto other pictures (``--from``)
     best.safetensors             the generator with the lowest metric so far
-    samples/NNNNNNNNN.png        a grid of the same samples at every snapshot, and a short video of the last
-    log.jsonl                    a line every few steps; the same to TensorBoard where it is installed
+    samples/NNNNNNNNN.png        a grid of the same samples at every snapshot; walk.mp4 a short video of the last
+    log.jsonl                    a line every few steps; the same, and the grids, in tensorboard/ where it is installed
 
 A snapshot is written under another name first, so that a full disk or a kill leaves the one before as it was.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit.checkpoints.native import write_checkpoint
+from editkit.checkpoints.native import read_header, write_checkpoint
 from editkit.errors import CheckpointError, OutputError, SchemaError
 from editkit.files import ensure_folder
 from editkit.photo import write_image
@@ -45,6 +45,7 @@ class Folder:
         self.path = ensure_folder(path)
         self.samples = ensure_folder(self.path / "samples")
         self._board: Any = None
+        self._purged: int | None = None
 
     def save(self, training: Training, facts: Mapping[str, Any], *, kept: int = 20) -> None:
         """State, networks and grid; of the grids the last ``kept`` and the first stay. Raises OutputError."""
@@ -55,9 +56,18 @@ class Folder:
         save_transport(self.path / "transport.safetensors", training.state_dict())
         write_generator(self.path / "generator.safetensors", training, facts)
         write_discriminator(self.path / "discriminator.safetensors", training, facts)
-        write_image(self.samples / f"{training.seen:09d}.png", grid(training))
+        sheet = grid(training)
+        write_image(self.samples / f"{training.seen:09d}.png", sheet)
         for old in sorted(self.samples.glob("*.png"))[1:-kept]:
             old.unlink(missing_ok=True)
+        self._show(sheet, training.seen)
+
+    def best_header(self) -> dict[str, Any] | None:
+        """Header of the best generator so far; None where there is none that can be read."""
+        try:
+            return read_header(self.path / "best.safetensors")
+        except (CheckpointError, SchemaError):
+            return None
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that can be read; None where there is none. A damaged one is named, and passed over.
@@ -81,30 +91,40 @@ class Folder:
                 stream.write(json.dumps(dict(record)) + "\n")
         except OSError as error:
             log.warning("%s: %s; training goes on without it", self.path / "log.jsonl", error)
-        board = self._tensorboard()
-        if board:
-            for name, value in record.items():
-                if isinstance(value, float) and "images" in record:
-                    board.add_scalar(name, value, record["images"])
+        for name, value in record.items():
+            if isinstance(value, float) and "images" in record:
+                self._on_board("add_scalar", name, value, record["images"])
 
     def forget_after(self, seen: int) -> None:
         """Drop log lines of images after ``seen``: a killed run had gone on after its last snapshot."""
+        self._purged = seen + 1
         path = self.path / "log.jsonl"
         if not path.is_file():
             return
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _images(line) <= seen]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
-    def _tensorboard(self) -> Any:
-        if self._board is None:
-            try:
+    def _show(self, sheet: Tensor, seen: int) -> None:
+        self._on_board("add_image", "samples", (sheet.clamp(-1, 1) + 1) / 2, seen)
+        self._on_board("flush")
+
+    def _on_board(self, method: str, *arguments: Any) -> None:
+        """A call of TensorBoard's writer, where it is installed. That it fails stops nothing."""
+        if self._board is False:
+            return
+        try:
+            if self._board is None:
                 from torch.utils.tensorboard import SummaryWriter
 
-                self._board = SummaryWriter(str(self.path / "tensorboard"))  # type: ignore[no-untyped-call]
-            except ImportError:
-                log.debug("tensorboard is not installed: curves are in log.jsonl alone")
-                self._board = False
-        return self._board
+                place = str(self.path / "tensorboard")
+                self._board = SummaryWriter(place, purge_step=self._purged)  # type: ignore[no-untyped-call]
+            getattr(self._board, method)(*arguments)
+        except ImportError:
+            log.debug("tensorboard is not installed: curves are in log.jsonl alone")
+            self._board = False
+        except Exception as error:  # a full disk, found by its own thread
+            log.warning("TensorBoard: %s; training goes on without it", error)
+            self._board = False
 
 
 def lossy(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -176,7 +196,8 @@ def video(training: Training, path: Path, *, frames: int = 48) -> bool:
         from editkit.video import write_video
 
         G = load_generator(path.parent.parent / "generator.safetensors", device=str(training.world.device))
-        write_video(path, render_path(G, sample_w(G, range(4)), frames=frames, loop=True), fps=24)
+        walk = render_path(G, sample_w(G, range(4)), frames=frames, loop=True)
+        write_video(path, (frame[:3] for frame in walk), fps=24)  # without alpha, where there is one
     except (ImportError, OutputError) as error:
         log.info("no video of the samples: %s", error)
         return False

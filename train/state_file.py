@@ -1,6 +1,11 @@
-"""Training states as safetensors: nested dicts and lists of tensors and plain values, exactly as they were."""
+"""Training states as safetensors: nested dicts and lists of tensors and plain values, exactly as they were.
 
+A CRC-32 of all of it is in the header: a state in which a bit changed is damaged, and not gone on from.
+"""
+
+import json
 import os
+import zlib
 from typing import Any
 
 import torch
@@ -16,7 +21,9 @@ def save_state(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """Writes ``state`` atomically: dicts (string or integer keys), lists, tensors and JSON values."""
     tensors: dict[str, Tensor] = {}
     skeleton = _flatten(state, "", tensors)
-    write_tensors(path, tensors, kind="training state", schema=SCHEMA, header={"state": skeleton})
+    write_tensors(
+        path, tensors, kind="training state", schema=SCHEMA, header={"state": skeleton, "crc": _crc(skeleton, tensors)}
+    )
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -27,7 +34,14 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
         SchemaError: written by a newer editkit.
     """
     tensors, header = read_tensors(path, kind="training state", schema=SCHEMA, error=CheckpointError)
-    return _restore(header["state"], tensors)
+    try:
+        sound = header.get("crc") in (None, _crc(header["state"], tensors))  # states of earlier versions have none
+        restored = _restore(header["state"], tensors)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a whole training state ({error!r}); it may be damaged") from error
+    if not sound:
+        raise CheckpointError(f"{path}: its contents are not what was written; it is damaged")
+    return restored
 
 
 def save_transport(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
@@ -42,6 +56,14 @@ def save_transport(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
 def load_transport(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A ``save_transport`` file with its weights back in float32; it has no optimizers."""
     return _single(load_state(path))
+
+
+def _crc(skeleton: Any, tensors: dict[str, Tensor]) -> int:
+    found = zlib.crc32(json.dumps(skeleton, sort_keys=True).encode())
+    for name in sorted(tensors):
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+        found = zlib.crc32(flat.view(torch.uint8).numpy(), zlib.crc32(name.encode(), found))
+    return found
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

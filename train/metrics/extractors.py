@@ -23,6 +23,7 @@ from editkit.errors import CheckpointError, MissingWeightsError
 from editkit.files import user_folder
 from editkit.optional_weights import weights_folder
 from editkit.perceptual import bundled_weights, feature_network
+from editkit.safetensors_format import SafetensorError, load_file
 from train.metrics.pictures import as_bytes
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -81,7 +82,7 @@ class Inception:
     """
 
     def __init__(self, path: Path, *, device: str = "cpu") -> None:
-        weights = _state_dict(path)
+        weights = state_dict_of(path)
         kind = _inception_class()
         buffer = io.BytesIO()  # the package would unpickle the file without restriction; it gets our own copy
         torch.save(weights, buffer)
@@ -140,14 +141,25 @@ def fetched(source: str) -> Path:
     )
 
 
-def _state_dict(path: Path) -> dict[str, Tensor]:
+def state_dict_of(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a state dict that ``torch.save`` wrote; nothing in it is executed.
+
+    A state dict under "state_dict", and names after "module.", are taken out. Raises CheckpointError.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            return dict(load_file(path))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{path} is not a readable safetensors file ({error})") from error
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's restricted reader raises many kinds
         raise CheckpointError(f"{path} is not a file of weights: {str(error).splitlines()[0][:200]}") from error
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(f"{path} is not a state dict, a mapping of names to tensors")
-    return found
+    return {name.removeprefix("module."): tensor for name, tensor in found.items()}
 
 
 def _inception_class() -> Any:

@@ -1,6 +1,7 @@
 """Several metrics of one generator in one go: every network runs once over the pictures, whatever is asked for.
 
-Distances need real pictures; path length, equivariance and separability do not. See the modules of this package for each formula.
+Distances need real pictures; path length, equivariance and separability do not. See the modules of this package for
+each formula.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 
 FACES = ("fd_faces", "kid_faces", "pr_faces")
 INCEPTION = ("fid", "kid", "pr", "is")
+GIVEN = ("fd_features", "kid_features", "pr_features")
 SEPARABILITY = ("ls_faces_z", "ls_faces_w")
 WITHOUT_DATA = ("ppl", "eqt_integer", "eqt_fractional", "eqr", *SEPARABILITY)
-METRICS = (*FACES, *INCEPTION, *WITHOUT_DATA, "spectra")
+METRICS = (*FACES, *INCEPTION, *GIVEN, *WITHOUT_DATA, "spectra")
 SHORT = {"eqt": ("eqt_integer", "eqt_fractional"), "ls_faces": SEPARABILITY, "separability": SEPARABILITY}
 _FEWEST = 16  # pictures in a set: below it every distance is noise
 Progress = Callable[[str, int, int], object]
@@ -56,6 +58,7 @@ def measure_panel(
     samples: int = 1000,
     real_limit: int | None = None,
     inception: str | Path | None = None,
+    features: str | None = None,
     seed: int = 0,
     classes: Classes | None = None,
     batch: int = 16,
@@ -69,6 +72,8 @@ def measure_panel(
         samples: pictures of the generator, for all metrics; the seeds from ``seed`` on.
         real_limit: of the real pictures, the first so many; all by default.
         inception: path or URL of the network of fid, kid, pr and is, see ``train.metrics.extractors``.
+        features: the network of fd_features, kid_features and pr_features, see ``train.metrics.clip_features``; their
+            figures are named after it.
         classes: of a conditional generator; drawn for each seed by default.
 
     Raises:
@@ -85,6 +90,8 @@ def measure_panel(
     facts: dict[str, Any] = {"generator": G.spec.name, "generator_id": G.spec.id, "samples": samples, "seed": seed}
     spectra: dict[str, Tensor] = {}
     comparing = [name for name in wanted if name not in WITHOUT_DATA]
+    if any(name in GIVEN for name in wanted) != (features is not None):
+        raise UsageError(f"{', '.join(GIVEN)} and --features clip:MODEL=FILE belong together; got one alone")
     pictures = _pictures(G, comparing, data, real_limit, samples)
     if pictures is not None:
         facts |= {"data": str(data), "real": len(pictures)}
@@ -100,10 +107,16 @@ def measure_panel(
         )  # fmt: skip
         values |= {f"ls_faces_{space}": value for space, value in apart.values.items()}
         facts["separability"] = {space: dict(found) for space, found in apart.entropies.items()}
-    for group, load in ((FACES, FaceFeatures), (INCEPTION, lambda: load_extractor(inception))):
+    device = str(G.device)
+    loaders: dict[tuple[str, ...], Callable[[], Extractor]] = {
+        FACES: lambda: FaceFeatures(device=device),
+        INCEPTION: lambda: load_extractor(inception, device=device),
+        GIVEN: lambda: _given(features, device),
+    }
+    for group, load in loaders.items():
         chosen = [name for name in wanted if name in group]
         if chosen and pictures is not None:
-            extractor: Extractor = load()  # type: ignore[operator]
+            extractor = load()
             facts[f"network of {', '.join(chosen)}"] = extractor.id
             values |= _feature_metrics(
                 chosen, pictures, fake, extractor, samples=samples, seed=seed, batch=batch, say=say
@@ -139,6 +152,12 @@ def measure_panel(
         values |= {f"{kind}_normalised_db": value for kind, value in found.normalised.items()}
         facts["deviation"] = found.deviation
     return Panel(values=values, facts=facts, spectra=spectra)
+
+
+def _given(features: str | None, device: str) -> Extractor:
+    from train.metrics.clip_features import ClipFeatures
+
+    return ClipFeatures(features or "", device=device)
 
 
 def _expanded(metrics: Sequence[str]) -> list[str]:
@@ -179,7 +198,7 @@ def _feature_metrics(
     )
     made = features_of(fake(), extractor, on_batch=lambda done: say("features of samples", done, samples))
     values: dict[str, float] = {}
-    for metric in (name.removesuffix("_faces").replace("fid", "fd") for name in chosen):
+    for metric in (name.removesuffix("_faces").removesuffix("_features").replace("fid", "fd") for name in chosen):
         name = extractor.name(metric)
         if metric == "fd":
             values[name] = frechet_distance(statistics(real.values), statistics(made.values))

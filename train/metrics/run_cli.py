@@ -16,11 +16,12 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="distances to a data set, path length, equivariance, spectra",
         description="Measure a generator. On the bundled network of faces: fd_faces, kid_faces, pr_faces (not FID). On "
         "an Inception\nnetwork, given or at hand: fid, kid, pr, is. Of the generator alone: ppl, eqt (eqt_integer, "
-        "eqt_fractional), eqr,\nseparability (ls_faces_z, ls_faces_w). And spectra. Compare figures at the same numbers of pictures only.",
+        "eqt_fractional), eqr,\nseparability (ls_faces_z, ls_faces_w). And spectra. Compare figures at the "
+        "same numbers\nof pictures only.",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--metrics", default="fd_faces", metavar="NAME,NAME", help="what to measure (default: fd_faces)"
+        "--metrics", metavar="NAME,NAME", help="what to measure (default: fd_faces, or fd_features with --features)"
     )
     parser.add_argument("--data", type=Path, metavar="DIR|ZIP", help="the real pictures, square")
     parser.add_argument("--samples", type=positive, default=1000, metavar="N", help="of the generator (default: 1000)")
@@ -29,6 +30,11 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--inception",
         metavar="FILE|URL",
         help="torch-fidelity's weights (.pth), for fid, kid, pr and is (default: those among the optional weights)",
+    )
+    parser.add_argument(
+        "--features",
+        metavar="clip:MODEL=FILE",
+        help="another network, with its weights, for fd_features, kid_features and pr_features; figures bear its name",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first sample (default: 0)")
     parser.add_argument("--batch", type=positive, default=16, metavar="N", help="pictures at a time (default: 16)")
@@ -43,6 +49,7 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                 "editkit metrics run --metrics fid,is --inception weights.pth --data photos/ --generator my.pkl",
                 "FID",
             ),
+            ("editkit metrics run --features clip:ViT-B-32=clip.safetensors --data photos/", "on CLIP's features"),
             ("editkit metrics run --metrics eqt,eqr,ppl --samples 100", "of the generator alone"),
             ("editkit metrics run --metrics separability --samples 5000", "whether planes part its faces by age ..."),
             (
@@ -62,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from train.metrics.fresh import PREFIX, parse_fresh
     from train.metrics.panel import measure_panel
 
-    names = [name.strip() for name in args.metrics.split(",") if name.strip()]
+    metrics = args.metrics or ("fd_features" if args.features else "fd_faces")
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
     if args.picture is not None and "spectra" not in names:
         raise UsageError("--picture shows spectra: add spectra to --metrics")
     if str(args.generator).startswith(PREFIX):
@@ -77,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
             samples=args.samples,
             real_limit=args.real,
             inception=args.inception,
+            features=args.features,
             seed=args.seed,
             classes=args.label,
             batch=args.batch,
