@@ -42,7 +42,7 @@ WATCH = """() => {
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far (Linux; 0 elsewhere): what a move costs on a machine that is busy otherwise."""
+    """Processor time of a process so far (Linux; 0 elsewhere): what a move costs, also on a busy machine."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
