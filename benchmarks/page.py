@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -40,6 +41,15 @@ WATCH = """() => {
 }"""
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far (Linux; 0 elsewhere): what a move costs, also on a busy machine."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(browser: Any, generator: Path | None, home: Path, moves: int) -> dict[str, Any]:
     """Times of ``moves`` moves, in milliseconds, and of the page."""
     from page_browser import PATIENCE, Server
@@ -61,18 +71,25 @@ def measure(browser: Any, generator: Path | None, home: Path, moves: int) -> dic
         if generator is not None:  # no directions are at hand: the placement is moved
             page.get_by_role("button", name="Placement").click()
         where = "#ek-controls .ek-slider input[type=range]" if generator is None else "#ek-turn input[type=range]"
-        page.evaluate(WATCH)
+        before = page.eval_on_selector_all("#ek-stage img", "found => found[1].src")
         page.locator(where).first.focus()
+        page.keyboard.press("Home")  # from its end on, every step is another picture
+        page.wait_for_function("was => document.querySelectorAll('#ek-stage img')[1].src != was", arg=before)
+        page.evaluate(WATCH)
         for move in range(moves + 3):
-            page.keyboard.press("ArrowRight" if move % 2 else "PageUp")
+            if move == 3:
+                busy = cpu_seconds(server.process.pid)
+            page.keyboard.press("ArrowRight")
             page.wait_for_function(f"window.ekTimes.length > {move}")
             page.wait_for_timeout(120)
+        busy = (cpu_seconds(server.process.pid) - busy) / moves
         times = page.evaluate("window.ekTimes")[3:]
         page.close()
         return {
             "usable_s": round(usable, 2),
             "median_ms": round(statistics.median(times)),
             "p90_ms": round(sorted(times)[int(0.9 * len(times))]),
+            "server_cpu_ms": round(1000 * busy),
             "moves": len(times),
         }
     finally:

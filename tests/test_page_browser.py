@@ -121,7 +121,9 @@ def test_a_photo_is_edited_from_beginning_to_end(visit: Callable[..., Watched], 
         assert sum(1 for _ in container.decode(video=0)) == 48
 
     page.get_by_role("tab", name="Whole photo").click()
-    watched.changed([], "#ek-whole")
+    seen = watched.changed([], "#ek-whole")
+    watched.press(page.locator("#ek-controls .ek-slider input[type=range]").first, "PageDown")
+    watched.changed(seen, "#ek-whole")
     page.get_by_role("tab", name="Face", exact=True).click()
     page.click("#ek-reset")
     page.wait_for_function(

@@ -6,7 +6,6 @@ that another one, a recipe or a direction made here needs no new page.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,20 +68,23 @@ class Controls:
             for index in range(len(self.sliders[group]))
         ]
 
-    def settings(self, desk: Desk, values: Sequence[Any]) -> Settings:
-        """The settings of the values of ``inputs``."""
-        count = len(self.flat)
-        strengths = {
-            slider.name: float(value)
-            for slider, value in zip(self.assigned(desk), values[:count], strict=True)
-            if slider is not None and value
-        }
-        x, y, turn, zoom, first, last = values[count:]
-        first, last = sorted((int(first), int(last)))
-        rows = None if (first, last) == (0, self.studio.G.spec.num_ws - 1) else (first, last)
-        return replace(
-            desk.history.now, strengths=strengths, x=float(x), y=float(y), turn=float(turn), zoom=float(zoom), rows=rows
-        )
+    def moved(self, desk: Desk, control: Any, value: float) -> Settings:
+        """The current settings with what one of ``inputs`` says now."""
+        now, last = desk.history.now, self.studio.G.spec.num_ws - 1
+        first_row, last_row = now.rows or (0, last)
+        if control in (self.first_row, self.last_row):
+            one, other = int(value), last_row if control is self.first_row else first_row
+            rows = (min(one, other), max(one, other))
+            return replace(now, rows=None if rows == (0, last) else rows)
+        for name in ("x", "y", "turn", "zoom"):
+            if control is getattr(self, name):
+                placed: dict[str, Any] = {name: float(value)}
+                return replace(now, **placed)
+        slider = self.assigned(desk)[self.flat.index(control)]
+        if slider is None:
+            return now
+        strengths = {name: strength for name, strength in now.strengths.items() if name != slider.name}
+        return replace(now, strengths={**strengths, slider.name: float(value)} if value else strengths)
 
     def shown(self, desk: Desk) -> dict[Any, Any]:
         """Updates that make the controls say what the desk's settings are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -55,14 +56,15 @@ class Stage:
     def wire(self, controls: Controls) -> None:
         """Connect the picture with the controls, and the buttons with their files."""
         self.controls = controls
-        stage = [self.stage, *controls.marks]
-        inputs = [*controls.inputs, self.against]
-        for control in controls.inputs:
-            control.input(toasted(self.on_move), inputs, stage, **parts.QUICK, trigger_mode="always_last")
+        stage = [self.stage, self.whole, *controls.marks]
+        for control in controls.inputs:  # each tells its own value: forty sliders would be much to send at every move
+            act = toasted(self._on_move(control))
+            control.input(act, [control, self.against], stage, **parts.QUICK, trigger_mode="always_last")
         self.against.input(toasted(self.on_against), [self.against], [self.stage], **parts.QUICK)
         back = ((controls.undo, self.on_undo), (controls.redo, self.on_redo), (controls.reset, self.on_reset))
         for button, act in back:
-            button.click(toasted(act), [self.against], [self.stage, *controls.outputs], **parts.QUICK)
+            button.click(toasted(act), [self.against], [self.stage, self.whole, *controls.outputs], **parts.QUICK)
+        self.face_view.select(toasted(self.on_face_view), None, None, **parts.QUICK)
         self.whole_view.select(toasted(self.on_whole), [self.paste], [self.whole], **parts.QUICK)
         self.paste.input(toasted(self.on_whole), [self.paste], [self.whole], **parts.QUICK)
         parts.download(self.save_face, "face", toasted(self.face_png))
@@ -71,12 +73,17 @@ class Stage:
         parts.download(self.save_latent, "latent", toasted(self.latent))
         parts.download(self.save_video, "video", toasted(self.video), **{**parts.SEARCH, "show_progress": "minimal"})
 
-    def on_move(self, request: gr.Request, *values: Any) -> list[Any]:
-        """A slider moved."""
-        desk = self.studio.desk(request)
-        editing.piece_of(desk)
-        desk.history.add(self.controls.settings(desk, values[:-1]))
-        return [self.pair(desk, values[-1]), *self.controls.mark_updates(desk)]
+    def _on_move(self, control: Any) -> Callable[..., list[Any]]:
+        """What happens when a control moves."""
+
+        def on_move(request: gr.Request, value: float, against: str) -> list[Any]:
+            desk = self.studio.desk(request)
+            editing.piece_of(desk).latent.check(self.studio.G.spec)
+            with desk.moving:  # two sliders may move at once
+                desk.history.add(self.controls.moved(desk, control, value))
+            return [self.pair(desk, against), self.whole_again(desk), *self.controls.mark_updates(desk)]
+
+        return on_move
 
     def on_against(self, request: gr.Request, against: str) -> Any:
         """Compare with something else."""
@@ -104,7 +111,11 @@ class Stage:
         return self._redrawn(desk, against)
 
     def _redrawn(self, desk: Desk, against: str) -> dict[Any, Any]:
-        return {self.stage: self.pair(desk, against), **self.controls.shown(desk)}
+        return {
+            self.stage: self.pair(desk, against),
+            self.whole: self.whole_again(desk),
+            **self.controls.shown(desk),
+        }
 
     def pair(self, desk: Desk, against: str) -> tuple[str, str]:
         """What the picture is compared with, and the picture."""
@@ -119,6 +130,18 @@ class Stage:
             cached[which] = pictures.show(desk, shown, lasting=True)
         return cached[which], pictures.show(desk, editing.picture(self.studio, desk))
 
+    def whole_again(self, desk: Desk) -> Any:
+        """The whole photo, where it is what is looked at."""
+        paste = desk.bag.get("looking at the whole")
+        if paste is None or desk.piece is None or desk.piece.face is None:
+            return gr.skip()
+        before, after = editing.whole(desk, editing.picture(self.studio, desk), paste)
+        return pictures.show(desk, before), pictures.show(desk, after)
+
+    def on_face_view(self, request: gr.Request) -> None:
+        """The face is looked at."""
+        self.studio.desk(request).bag.pop("looking at the whole", None)
+
     def on_whole(self, request: gr.Request, paste: str) -> Any:
         """The whole photo before and after."""
         desk = self.studio.desk(request)
@@ -127,8 +150,8 @@ class Stage:
                 "This picture did not come from a photo that is here; drop the photo to put it back.", duration=6
             )
             return None
-        before, after = editing.whole(desk, editing.picture(self.studio, desk), paste)
-        return pictures.show(desk, before), pictures.show(desk, after)
+        desk.bag["looking at the whole"] = paste
+        return self.whole_again(desk)
 
     # Files to take away
 

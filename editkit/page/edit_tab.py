@@ -86,13 +86,13 @@ class EditTab:
             self.view.stage,
             self.view.against,
         ]
-        laid = [*views, *self.controls.outputs, self.drop]
+        laid = [*views, self.view.whole, *self.controls.outputs, self.drop]
         self.laid = laid
         self.drop.change(toasted(self.on_photo), [self.drop, *search], laid, **parts.SEARCH)
         self.faces.select(toasted(self.on_face), search, laid, **parts.SEARCH)
         self.redo_search.click(toasted(self.on_search), search, laid, **parts.SEARCH)
         self.stop.click(toasted(self.on_stop), None, [self.status], queue=False, **parts.PRIVATE)
-        self.view.another.click(toasted(self.on_another), None, [*laid, self.recent, self.view.whole], **parts.QUICK)
+        self.view.another.click(toasted(self.on_another), None, [*laid, self.recent], **parts.QUICK)
         self.recent.select(toasted(self.on_recent), None, laid, **parts.QUICK)
         self.resume.upload(toasted(self.on_file), [self.resume], [*laid, self.resume], **parts.QUICK)
         self.view.wire(self.controls)
@@ -177,6 +177,7 @@ class EditTab:
             self.stop: gr.update(visible=False),
             self.status: parts.line(f"{piece.name}: {piece.told}" if piece.told else piece.name),
             self.view.stage: self.view.pair(desk, AGAINST_PHOTO),
+            self.view.whole: self.view.whole_again(desk),
             self.view.against: gr.update(value=AGAINST_PHOTO, visible=piece.face is not None),
             **self.controls.shown(desk),
         }
@@ -238,6 +239,7 @@ class EditTab:
             **shown,
             **self.controls.shown(desk),
             self.view.stage: self.view.pair(desk, AGAINST_PHOTO),
+            self.view.whole: self.view.whole_again(desk),
             self.status: parts.line(text),
             self.resume: None,
         }

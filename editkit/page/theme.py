@@ -5,6 +5,7 @@ Fonts are those that ship with Gradio, served from here; nothing is fetched from
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import gradio as gr
@@ -12,7 +13,12 @@ import gradio as gr
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
 FAVICON = str(HERE / "favicon.png")
-HEAD = '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
+# In the page itself: behind a proxy the browser would look for it where the page is not.
+_ICON = base64.b64encode((HERE / "favicon.png").read_bytes()).decode()
+HEAD = (
+    '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
+    f'<link rel="icon" type="image/png" href="data:image/png;base64,{_ICON}">'
+)
 
 PAPER = gr.themes.Color(
     name="paper",
