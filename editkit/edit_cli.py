@@ -32,8 +32,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "edit",
         "edit a latent that was kept, without another search",
         description="Edit a latent that was kept, and render it: latent.safetensors of `editkit project`, or any other "
-        "latent of ours;\na tuning.safetensors beside it is used. With the original photo, the result is pasted back into "
-        "it.",
+        "latent of ours;\na tuning.safetensors beside it is used. With the original photo, the result is pasted back "
+        "into it.",
         examples=[
             ("editkit edit out/astronaut --edit yaw=+2", "a folder of editkit project: out/astronaut/edit/edited.png"),
             ("editkit edit out/me --edit brightness=1 --photo me.jpg --out me_bright.jpg", "back in the whole photo"),

@@ -2,8 +2,8 @@
 
     found = projector.project(G, face, projector.Optimise(steps=500))
 
-A method is an object (``Optimise``, ``Pivotal``), and the result is one object that says why the search ended. Names are
-loaded on first use (PEP 562).
+A method is an object (``Optimise``, ``Pivotal``), and the result is one object that says why the search ended. Names
+are loaded on first use (PEP 562).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from projector.dragging import Drag, drag
     from projector.optimise import Optimise
     from projector.pivotal import Locality, Pivotal, tuned
+    from projector.placement import Placement
     from projector.result import ProjectionResult, Step, Stop
     from projector.search import project
 
@@ -28,6 +29,7 @@ __all__ = [
     "Locality",
     "Optimise",
     "Pivotal",
+    "Placement",
     "ProjectionResult",
     "Step",
     "Stop",
@@ -45,6 +47,7 @@ _HOMES = {
     "Locality": "projector.pivotal",
     "Optimise": "projector.optimise",
     "Pivotal": "projector.pivotal",
+    "Placement": "projector.placement",
     "ProjectionResult": "projector.result",
     "Step": "projector.result",
     "Stop": "projector.result",

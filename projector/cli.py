@@ -81,6 +81,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="TIME",
         help="time for the search of each photo, from the end of its first step: 60s, 2m or seconds",
     )
+    search.add_argument(
+        "--placement",
+        action="store_true",
+        help="seek shift, angle and scale as well, for photos that are not aligned: crops are then centred squares "
+        "unless --align says otherwise (not with StyleGAN2)",
+    )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
     add_generator_options(search, label=False)
     add_class_option(search, default="the search starts from all of them")
@@ -106,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     from projector import folder
     from projector.sources import sources_of
 
-    method = method_named(args.method, steps=args.steps, budget=args.budget)
+    method = method_named(args.method, steps=args.steps, budget=args.budget, placement=args.placement)
     alone = args.photo is None or not is_folder(args.photo)
     if args.box is not None and not alone:
         raise UsageError("--box is of one photo; it does not go with a folder")
@@ -135,8 +141,11 @@ def job_of(args: argparse.Namespace, method: Method) -> Job:
     from editkit.generator import load_generator
     from editkit.perceptual import best_available
     from projector.job import Job
+    from projector.placement import Placement
 
     generator = load_generator(args.generator, device=args.device)
+    if args.placement:
+        Placement().check(generator)
     recipe, note = recipe_of(args, generator)
     return Job(
         generator=generator,
@@ -145,7 +154,7 @@ def job_of(args: argparse.Namespace, method: Method) -> Job:
         recipe=recipe,
         classes=_class(args, generator),
         seed=args.seed,
-        convention=args.align,
+        convention=args.align or ("centre" if args.placement else None),
         box=args.box,
         face=args.face,
         paste=args.paste,

@@ -49,24 +49,30 @@ def settings_of(method: Method) -> dict[str, Any]:
     return settings if inner is None else settings | {"inner": {"name": inner.name, **settings_of(inner)}}
 
 
-def method_named(name: str, *, steps: int | None = None, budget: float | None = None) -> Method:
+def method_named(
+    name: str, *, steps: int | None = None, budget: float | None = None, placement: bool = False
+) -> Method:
     """A method of ``NAMES``. "auto" is a search in W+.
 
     Args:
         steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there is time for.
-        budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the other half.
+        budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the
+            other half.
+        placement: whether the picture's placement is sought as well.
 
     Raises UsageError: an unknown name.
     """
     from projector.optimise import Optimise
     from projector.pivotal import Pivotal
+    from projector.placement import Placement
 
     if name not in NAMES:
         raise UsageError(f"no method is called {name!r}; there are {', '.join(NAMES)}")
     searched = STEPS_WITHIN_BUDGET if steps is None and budget is not None else steps
+    placed = Placement() if placement else None
     length = Optimise().steps if searched is None else searched
     if name == "pivotal":
         half = None if budget is None else budget / 2
         tuning = Pivotal().steps if searched is None else searched
-        return Pivotal(inner=Optimise(steps=length, budget=half), steps=tuning, budget=half)
-    return Optimise(space="w" if name == "w" else "w+", steps=length, budget=budget)
+        return Pivotal(inner=Optimise(steps=length, budget=half, placement=placed), steps=tuning, budget=half)
+    return Optimise(space="w" if name == "w" else "w+", steps=length, budget=budget, placement=placed)
