@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from projector.encoder import Encode
     from projector.optimise import Optimise
     from projector.pivotal import Locality, Pivotal, tuned
+    from projector.placement import Placement
     from projector.refine import Refine
     from projector.result import ProjectionResult, Step, Stop
     from projector.search import project
@@ -36,6 +37,7 @@ __all__ = [
     "Locality",
     "Optimise",
     "Pivotal",
+    "Placement",
     "ProjectionResult",
     "Refine",
     "Step",
@@ -58,6 +60,7 @@ _HOMES = {
     "Locality": "projector.pivotal",
     "Optimise": "projector.optimise",
     "Pivotal": "projector.pivotal",
+    "Placement": "projector.placement",
     "ProjectionResult": "projector.result",
     "Refine": "projector.refine",
     "Step": "projector.result",

@@ -91,6 +91,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="TIME",
         help="time for the search of each photo, from the end of its first step: 60s, 2m or seconds",
     )
+    search.add_argument(
+        "--placement",
+        action="store_true",
+        help="seek shift, angle and scale as well, for photos that are not aligned: crops are then centred squares "
+        "unless --align says otherwise (not with StyleGAN2)",
+    )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
     add_generator_options(search, label=False)
     add_class_option(search, default="the search starts from all of them")
@@ -154,11 +160,15 @@ def job_of(args: argparse.Namespace, method: Method | None = None) -> Job:
     from editkit.perceptual import best_available
     from projector.job import Job
     from projector.methods import method_named
+    from projector.placement import Placement
 
     generator = load_generator(args.generator, device=args.device)
+    if args.placement:
+        Placement().check(generator)
     classes = _class(args, generator)
     if method is None:
         options = {"steps": args.steps, "budget": args.budget, "encoder": args.encoder, "classes": classes}
+        options["placement"] = args.placement
         method = method_named(args.method, generator, **options)
     recipe, note = recipe_of(args, generator)
     return Job(
@@ -168,7 +178,7 @@ def job_of(args: argparse.Namespace, method: Method | None = None) -> Job:
         recipe=recipe,
         classes=classes,
         seed=args.seed,
-        convention=args.align,
+        convention=args.align or ("centre" if args.placement else None),
         box=args.box,
         face=args.face,
         paste=args.paste,

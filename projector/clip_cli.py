@@ -50,7 +50,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--no-sound", action="store_true", help="leave the sound of the video out")
     parser.add_argument("--no-metadata", action="store_true", help="write no note and no recipe into the video")
     parser.add_argument("--force", action="store_true", help="do everything again")
-    parser.set_defaults(run=run, method="auto", seed=0, budget=None, box=None)
+    parser.set_defaults(run=run, method="auto", seed=0, budget=None, box=None, placement=False)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from projector.result import Step, Stop
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
+    from editkit.transform import Transform
     from editkit.weight_delta import WeightDelta
 
 OnStep = Callable[[Step], object]
@@ -22,13 +23,15 @@ OnStep = Callable[[Step], object]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Found:
-    """Codes of a batch: latent in w or w+, the history, and why the search ended; weights where a method tunes them."""
+    """Codes of a batch: latent in w or w+, the history, and why the search ended; weights and placements
+    where a method finds them."""
 
     latent: Latent
     history: tuple[Step, ...]
     stop: Stop
     seconds: float
     tuning: WeightDelta | None = None
+    transform: Transform | None = None
 
 
 class Run(Protocol):

@@ -57,17 +57,19 @@ def method_named(
     budget: float | None = None,
     encoder: str | None = None,
     classes: Classes | None = None,
+    placement: bool = False,
 ) -> Method:
     """A method of ``NAMES`` for ``G``.
 
     "auto" is the best there is within the budget: a search in W+ from the encoder's code where an encoder fits the
-    generator, from the mean of W elsewhere and where a class is asked for.
+    generator, from the mean of W elsewhere and where a class or a placement is asked for.
 
     Args:
         steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there is
             time for.
         budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the other half.
         encoder: file of ``editkit train encoder``; the bundled one by default.
+        placement: whether the picture's placement is sought as well.
 
     Raises:
         UsageError: an unknown name, or steps, a budget or an encoder that the method has no use for.
@@ -76,16 +78,17 @@ def method_named(
     from projector.encoder import Encode, fitting_encoder
     from projector.optimise import Optimise
     from projector.pivotal import Pivotal
+    from projector.placement import Placement
 
     if name not in NAMES:
         raise UsageError(f"no method is called {name!r}; there are {', '.join(NAMES)}")
     searched = STEPS_WITHIN_BUDGET if steps is None and budget is not None else steps
     if name == "pivotal":
         half = None if budget is None else budget / 2
-        inner = method_named("auto", G, steps=steps, budget=half, encoder=encoder, classes=classes)
+        inner = method_named("auto", G, steps=steps, budget=half, encoder=encoder, classes=classes, placement=placement)
         return Pivotal(inner=inner, steps=Pivotal().steps if searched is None else searched, budget=half)
     if name == "auto":
-        fits = classes is None and (encoder is not None or fitting_encoder(G) is not None)
+        fits = classes is None and not placement and (encoder is not None or fitting_encoder(G) is not None)
         name = "encode+optimise" if fits else "w+"
         if searched is None:
             searched = Optimise().steps
@@ -93,7 +96,10 @@ def method_named(
         if encoder is not None:
             raise UsageError(f"--method {name} takes no encoder; leave --encoder out, or take encode+optimise")
         length = Optimise().steps if searched is None else searched
-        return Optimise(space=name, steps=length, budget=budget)  # type: ignore[arg-type]  # checked above
+        placed = Placement() if placement else None
+        return Optimise(space=name, steps=length, budget=budget, placement=placed)  # type: ignore[arg-type]  # checked above
+    if placement:
+        raise UsageError(f"--method {name} does not seek a placement; take w, w+ or pivotal")
     if name == "encode":
         if steps is not None or budget is not None:
             raise UsageError("--method encode does not search: leave --steps and --budget out, or take encode+optimise")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from editkit.search_memory import check_search_fits
 from editkit.seeds import normal
 from projector.driving import Found, OnStep, drive, means, ramp
 from projector.losses import PictureLoss, Weights
+from projector.placement import Placement, transform_of
 from projector.statistics import WStatistics, sample_statistics
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Optimise:
         patience: steps without an improvement of ``tolerance`` (relative) after which the search has converged; 0
             never stops early. Counted once the noise has gone.
         tolerance: see ``patience``.
+        placement: where given, the picture's placement is sought as well (``projector.placement``; not StyleGAN2).
     """
 
     name: ClassVar[str] = "optimise"
@@ -64,6 +66,7 @@ class Optimise:
     budget: float | None = None
     patience: int = 60
     tolerance: float = 1e-3
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -105,11 +108,16 @@ def search(
 
     ``on_step(step)`` returning False, or Ctrl-C, ends the search with the best so far and ``Stop.CANCELLED``.
 
-    Raises MemoryBudgetError, before anything is taken, where it would not fit into the memory that is free.
+    Raises:
+        MemoryBudgetError: before anything is taken, where it would not fit into the memory that is free.
+        UsageError: a placement is asked for of a StyleGAN2.
     """
+    if method.placement is not None:
+        method.placement.check(G)
     check_search_fits(G, batch=len(targets), perceptual=perceptual.name if method.weights.perceptual else None)
     run = _Search(G, targets.to(G.device), method, perceptual, seed, classes)
-    return drive(run, G, steps=method.steps, budget=method.budget, space=method.space, on_step=on_step)
+    found = drive(run, G, steps=method.steps, budget=method.budget, space=method.space, on_step=on_step)
+    return found if method.placement is None else replace(found, transform=transform_of(run.best_placed.cpu()))
 
 
 class _Search:
@@ -138,26 +146,39 @@ class _Search:
         self.best_ws = self._ws(self.shared.detach(), self.offsets.detach())
         self.best_shared, self.best_offsets = self.shared.detach().clone(), self.offsets.detach().clone()
         self.last_gain, self.lowest = 0, math.inf
-        self.render = differentiable(self._synthesize, self._ws(self.shared, self.offsets))
+        self.placed = torch.zeros(self.n, 4, device=G.device)
+        if method.placement is None:
+            self.render = differentiable(self._synthesize, self._ws(self.shared, self.offsets))
+        else:  # a transform is checked as it is made, which no graph can record
+            self.placed = method.placement.start(G, targets, self.statistics.mean).requires_grad_(True)
+            self.render = self._synthesize
+        self.best_placed = self.placed.detach().clone()
         self._reset_optimizer()
 
     def _reset_optimizer(self) -> None:
         variables = [v for v in (self.shared, self.offsets) if v.requires_grad]
-        self.optimizer = torch.optim.Adam(variables, betas=(0.9, 0.99))
+        groups: list[dict[str, Any]] = [{"params": variables, "peak": self.method.lr}]
+        if self.method.placement is not None:
+            groups.append({"params": [self.placed], "peak": self.method.placement.lr})
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
 
     def _ws(self, shared: Tensor, offsets: Tensor) -> Tensor:
-        rows = self.statistics.mean + (shared + offsets) @ self.statistics.axes
+        codes = shared + offsets
+        if self.method.placement is not None and self.method.space == "w+":
+            codes = torch.cat([torch.zeros_like(codes[:, :1]), codes[:, 1:]], 1)  # row 0 places the picture: not twice
+        rows = self.statistics.mean + codes @ self.statistics.axes
         return rows.expand(-1, self.G.spec.num_ws, -1)
 
     def _synthesize(self, ws: Tensor) -> Tensor:
         spec = self.G.spec
-        return self.G.synthesize(Latent(space="w+", codes=ws, generator=spec.id, parent=spec.parent_id))
+        latent = Latent(space="w+", codes=ws, generator=spec.id, parent=spec.parent_id)
+        return self.G.synthesize(latent, transform=transform_of(self.placed) if self.placed.requires_grad else None)
 
     def step(self, progress: float) -> dict[str, float] | None:
         """One update; the losses, or None once the search has diverged for good."""
         m = self.method
         for group in self.optimizer.param_groups:
-            group["lr"] = m.lr * self.lr_scale * ramp(progress, m.ramp_up, m.ramp_down)
+            group["lr"] = group["peak"] * self.lr_scale * ramp(progress, m.ramp_up, m.ramp_down)
         scale = m.noise * max(0.0, 1.0 - progress / m.noise_ramp) ** 2 if m.noise_ramp > 0 else 0.0
         shared: Tensor = self.shared
         if scale > 0:
@@ -177,6 +198,9 @@ class _Search:
         self.optimizer.zero_grad(set_to_none=True)
         total.sum().backward()
         self.optimizer.step()
+        if m.placement is not None:
+            with torch.no_grad():
+                self.placed.copy_(m.placement.clamp(self.placed))
         return means(terms, total)
 
     def _keep_best(self, total: Tensor, ws: Tensor) -> None:
@@ -186,6 +210,7 @@ class _Search:
         self.best_ws = torch.where(where, ws, self.best_ws)
         self.best_shared = torch.where(where, self.shared.detach(), self.best_shared)
         self.best_offsets = torch.where(where, self.offsets.detach(), self.best_offsets)
+        self.best_placed = torch.where(better[:, None], self.placed.detach(), self.best_placed)
 
     def _restart(self, terms: dict[str, Tensor], total: Tensor) -> dict[str, float] | None:
         self.restarts += 1
@@ -196,6 +221,7 @@ class _Search:
         with torch.no_grad():
             self.shared.copy_(self.best_shared)
             self.offsets.copy_(self.best_offsets)
+            self.placed.copy_(self.best_placed)
         self._reset_optimizer()
         return means(terms, total)
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from editkit.errors import UsageError
 from editkit.labels import Classes, labels_for_seeds
-from editkit.latent import Latent
 from editkit.network_generator import NetworkGenerator
 from editkit.perceptual import PerceptualDistance
 from editkit.search_memory import check_search_fits
@@ -148,7 +147,7 @@ class Pivotal:
         on_step: OnStep | None = None,
     ) -> Found:
         """The second half of ``find``, from a pivot that was found before."""
-        run = _Tuning(_network(G), targets.to(G.device), pivot.latent, self, perceptual, seed, classes)
+        run = _Tuning(_network(G), targets.to(G.device), pivot, self, perceptual, seed, classes)
         before = len(pivot.history)
 
         def tell(step: Step) -> object:
@@ -160,6 +159,7 @@ class Pivotal:
         return replace(
             found,
             latent=pivot.latent,
+            transform=pivot.transform,
             tuning=run.delta(),
             history=tuple(history),
             seconds=pivot.seconds + found.seconds,
@@ -175,14 +175,14 @@ class _Tuning:
         self,
         G: NetworkGenerator,
         targets: Tensor,
-        pivot: Latent,
+        pivot: Found,
         method: Pivotal,
         perceptual: PerceptualDistance,
         seed: int,
         classes: Classes | None,
     ) -> None:
         self.G, self.method, self.perceptual, self.seed, self.classes = G, method, perceptual, seed, classes
-        self.pivot = pivot.to(G.device)
+        self.pivot, self.transform = pivot.latent.to(G.device), pivot.transform
         self.copy, self.weights = G.trainable_copy(method.layers)
         around = 0 if method.locality is None else method.locality.samples
         check_search_fits(
@@ -218,7 +218,7 @@ class _Tuning:
         for group in self.optimizer.param_groups:
             group["lr"] = m.lr * self.lr_scale * ramp(progress, m.ramp_up, m.ramp_down)
         with torch.enable_grad():
-            terms = self.loss(self.copy.synthesize(self.pivot))
+            terms = self.loss(self.copy.synthesize(self.pivot, transform=self.transform))
             if m.locality is not None:
                 terms["locality"] = m.locality.weight * self._change_nearby(m.locality)
             total = torch.stack(list(terms.values())).sum(0)  # [1]

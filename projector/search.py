@@ -63,7 +63,7 @@ def project(
     perceptual = perceptual or best_available(G.device)
     found = method.find(G, target, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
     shown = G if found.tuning is None else found.tuning.added_to(G)
-    transform = Transform.identity()
+    transform = found.transform or Transform.identity()
 
     def judge() -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():

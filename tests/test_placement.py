@@ -1,0 +1,145 @@
+"""Placement: found together with the latent, kept apart from it, and put back."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from editkit.alignment import AlignedPhoto, align
+from editkit.edited_picture import render_edited
+from editkit.edits import Recipe
+from editkit.errors import UsageError
+from editkit.generator import NetworkGenerator, random_generator
+from editkit.photo import Photo
+from editkit.rendering import render
+from editkit.seeds import z_from_seeds
+from editkit.transform import Transform
+from projector import Optimise, Pivotal, Placement, project
+from projector.losses import Weights
+from projector.placement import transform_of
+from projector.statistics import sample_statistics
+
+PIXELS = Weights(perceptual=0.0)
+
+
+@pytest.fixture(scope="module")
+def G() -> NetworkGenerator:
+    return random_generator(resolution=32, alignment="centre", output_scale=0.8)
+
+
+def as_photo(image: Tensor, G: NetworkGenerator) -> AlignedPhoto:
+    return align(Photo(image=image.clamp(-1, 1)), G.spec, convention="centre")
+
+
+def told(transform: Transform) -> tuple[float, float, float, float]:
+    """Shift in image widths, angle in degrees counter-clockwise as seen, and scale, of a similarity."""
+    (a, b, x), (_, _, y), _ = transform.tolist()[0]
+    return x, y, math.degrees(math.atan2(b, a)), math.hypot(a, b)
+
+
+def test_four_numbers_are_a_transform_and_have_gradients() -> None:
+    placed = torch.tensor([[0.1, -0.2, math.radians(30), math.log(1.5)]], requires_grad=True)
+    wanted = Transform.translate(0.1, -0.2) @ Transform.rotate(30) @ Transform.scale(1.5)
+    assert torch.allclose(transform_of(placed).matrix.double(), wanted.matrix, atol=1e-6)
+    assert told(wanted) == pytest.approx((0.1, -0.2, 30, 1.5))
+    transform_of(placed).inverse().matrix.square().sum().backward()
+    assert bool((placed.grad != 0).all())
+
+
+def test_the_gradient_is_the_slope(G: NetworkGenerator) -> None:
+    """Through the generator's input transform, against differences."""
+    G = random_generator(resolution=16, output_scale=0.8)
+    latent = G.map(z_from_seeds([3], G.spec.z_dim))
+    goal = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def loss(placed: Tensor) -> Tensor:
+        return (G.synthesize(latent, transform=transform_of(placed)) * goal).sum()
+
+    placed = torch.tensor([[0.05, -0.03, 0.1, 0.1]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(loss(placed), placed)
+    for k in range(4):
+        step = torch.zeros(1, 4)
+        step[0, k] = 1e-3
+        with torch.no_grad():
+            slope = (loss(placed + step) - loss(placed - step)) / 2e-3
+        assert float(gradient[0, k]) == pytest.approx(float(slope), rel=0.03, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("moved", "seed"), [((0.12, -0.08, 12.0, 1.15), 4), ((-0.15, 0.1, -20.0, 0.8), 1), ((0.0, 0.0, 0.0, 1.0), 2)]
+)
+def test_a_moved_sample_is_recovered(G: NetworkGenerator, moved: tuple[float, ...], seed: int) -> None:
+    """Within half a pixel, one degree and two percent."""
+    x, y, angle, size = moved
+    transform = Transform.translate(x, y) @ Transform.rotate(angle) @ Transform.scale(size)
+    with torch.no_grad():
+        image = G.synthesize(G.map(z_from_seeds([seed], G.spec.z_dim)), transform=transform)
+    found = project(G, as_photo(image, G), Optimise(steps=150, weights=PIXELS, placement=Placement()))
+    got = told(found.transform)
+    print(moved, got, found.metrics["psnr"])
+    assert abs(got[0] - x) * 32 < 0.5 and abs(got[1] - y) * 32 < 0.5
+    assert abs(got[2] - angle) < 1 and abs(got[3] / size - 1) < 0.02
+    assert found.metrics["psnr"] > 25
+
+
+def test_the_placement_is_apart_from_the_latent(G: NetworkGenerator) -> None:
+    image = render(G, G.map(z_from_seeds([5], G.spec.z_dim)), transform=Transform.translate(0.1, 0.0))
+    found = project(G, as_photo(image, G), Optimise(steps=10, weights=PIXELS, placement=Placement()))
+    assert torch.equal(render(G, found.latent, transform=found.transform), found.image)
+    mean = sample_statistics(G).mean
+    assert torch.allclose(found.latent.tensor[0, 0], mean, atol=1e-6), "row 0 moves the picture too"
+    assert not torch.allclose(found.latent.tensor[0, 1], mean, atol=1e-3)
+    aligned = render(G, found.latent)
+    assert not torch.equal(aligned, found.image)
+    placed_back = render_edited(G, found.latent, Recipe(name="none", edits=()), transform=found.transform)
+    assert torch.equal(placed_back, found.image)
+    again = Transform.from_list(found.transform.tolist())  # as latent files keep it
+    assert torch.equal(render(G, found.latent, transform=again), found.image)
+
+
+def test_the_coarse_search_finds_the_cell(G: NetworkGenerator) -> None:
+    """The mean picture itself, moved: among the values that are tried, the nearest."""
+    mean = sample_statistics(G).mean
+    placement = Placement(shift=0.2, angle=30, zoom=1.5, coarse=3)
+    wanted = torch.tensor([[0.2, 0.0, 0.0, 0.0], [0.0, -0.2, math.radians(30), 0.0], [0.0, 0.0, 0.0, -math.log(1.5)]])
+    codes = mean.expand(3, G.spec.num_ws, -1)
+    from editkit.latent import Latent
+
+    targets = G.synthesize(Latent(space="w", codes=codes, generator=G.spec.id), transform=transform_of(wanted))
+    assert torch.allclose(placement.start(G, targets, mean), wanted, atol=1e-5)
+    assert not Placement(coarse=1).start(G, targets, mean).any()
+
+
+def test_samples_of_a_batch_do_not_interact(G: NetworkGenerator) -> None:
+    from editkit.perceptual import best_available
+
+    targets = render(
+        G, G.map(z_from_seeds([1, 2], G.spec.z_dim)), transform=Transform.translate([0.1, -0.1], [0.0, 0.1])
+    )
+    method = Optimise(steps=6, weights=PIXELS, placement=Placement())
+    both = method.find(G, targets, perceptual=best_available("cpu"))
+    assert len(both.transform) == 2
+    for k in (0, 1):
+        alone = method.find(G, targets[k : k + 1], perceptual=best_available("cpu"))
+        assert torch.allclose(alone.transform.matrix[0], both.transform.matrix[k], atol=1e-4)
+
+
+def test_pivotal_tuning_keeps_the_placement(G: NetworkGenerator) -> None:
+    image = render(G, G.map(z_from_seeds([5], G.spec.z_dim)), transform=Transform.rotate(10))
+    inner = Optimise(steps=5, weights=PIXELS, placement=Placement())
+    found = project(G, as_photo(image, G), Pivotal(inner=inner, steps=8, weights=PIXELS))
+    before = project(G, as_photo(image, G), inner)
+    assert torch.equal(found.transform.matrix, before.transform.matrix)
+    assert found.metrics["psnr"] > before.metrics["psnr"]
+
+
+def test_wrong_use() -> None:
+    flat = random_generator(kind="stylegan2", resolution=32)
+    with pytest.raises(UsageError, match="fixed grid: no placement can be sought"):
+        project(flat, as_photo(torch.zeros(1, 3, 32, 32), flat), Optimise(steps=1, placement=Placement()))
+    for options in ({"shift": 0.0}, {"angle": 200.0}, {"zoom": 1.0}, {"coarse": 0}, {"lr": math.inf}):
+        with pytest.raises(UsageError):
+            Placement(**options)
