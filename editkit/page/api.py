@@ -70,7 +70,7 @@ def edited_photo(
     image = render_edited(studio.G, found.latent, recipe, transform=found.transform).clamp(-1, 1)
     path = desk.path(f"{file_stem(Path(photo).name)}-edited.png")
     if whole:
-        write_edited(path, face.paste_back(image, inverted=found.image.clamp(-1, 1)), recipe, alpha=face.photo.alpha)
+        write_edited(path, face.paste_back(image, inverted=found.image.clamp(-1, 1)), recipe, photo=face.photo)
     else:
         write_edited(path, image, recipe)
     told = {"psnr": round(found.metrics["psnr"], 2), "stop": found.stop.value, "seconds": round(found.seconds, 2)}

@@ -67,7 +67,7 @@ def png(studio: Studio, desk: Desk, *, paste: str | None = None) -> Path:
     else:
         path = desk.path(f"{stem}-photo.png")
         _, after = whole(desk, edited, paste)
-        write_edited(path, after, recipe, alpha=None if piece.face is None else piece.face.photo.alpha)
+        write_edited(path, after, recipe, photo=None if piece.face is None else piece.face.photo)
     return path
 
 
