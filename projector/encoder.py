@@ -183,6 +183,7 @@ def _load(device: str, path: Path, changed: int) -> tuple[EncoderNetwork, Curvat
             network.load_state_dict(tensors)
             if basis.shape != (len(shrink), network.num_ws * network.w_dim):
                 raise ValueError(f"directions {list(basis.shape)}")
+            basis = torch.linalg.qr(basis.t()).Q.t().contiguous()  # half precision left it not quite orthonormal
         except (KeyError, RuntimeError, TypeError, ValueError, UsageError) as error:
             raise CheckpointError(f"{path} does not fit the encoder: {error}") from error
         return network.to(device).eval().requires_grad_(False), Curvature(basis=basis, shrink=shrink)
