@@ -58,7 +58,7 @@ def snapshot_metric(
         return name, None
     if name == "auto":
         name = "fd_faces" if domain == "faces" else "fd_texture"
-    features = thumbnails
+    features: Callable[[Tensor], Tensor] = thumbnails
     if name != "fd_pixels":
         try:
             features = _network_features(name, device)
