@@ -312,3 +312,23 @@ def test_torch_numpy_and_pillow_alone_are_needed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(write_zip(tmp_path / "a.zip", 3)), str(tmp_path / "b.zip")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_processes_of_one_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures that memory does not keep are decoded by workers: the cores less one, divided among the processes."""
+    seen: list[tuple[int, bool]] = []
+
+    def loader(dataset: object, *, num_workers: int, pin_memory: bool, **_: object) -> list[object]:
+        seen.append((num_workers, pin_memory))
+        return []
+
+    monkeypatch.setattr("torch.utils.data.DataLoader", loader)
+    monkeypatch.setattr("train.dataset_loader.usable_cores", lambda: 16)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    dataset = open_dataset(write_folder(tmp_path / "data", 4), cache="none")
+    for processes in (None, "4", "64"):
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+        if processes:
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        load_batches(dataset, batch=4)
+    assert seen == [(8, True), (3, True), (1, True)]

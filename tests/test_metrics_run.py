@@ -16,6 +16,8 @@ from test_extractors import random_inception
 from editkit.cli import main
 from editkit.errors import TrainingDataError, UsageError
 from editkit.generator import random_generator, save_generator
+from editkit.photo import image_from_uint8
+from train.dataset import open_dataset
 from train.metrics.extractors import FaceFeatures
 from train.metrics.feature_sets import features_of, real_features, sample_batches
 from train.metrics.panel import measure_panel
@@ -117,21 +119,39 @@ def test_pictures_of_other_sizes_are_reduced(tmp_path: Path) -> None:
 
 
 def test_bad_data(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match="no folder or zip"):
+    with pytest.raises(TrainingDataError, match=r"there is no .*nothing"):
         Pictures(tmp_path / "nothing", resolution=32)
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingDataError, match="no pictures"):
         Pictures(tmp_path / "empty", resolution=32)
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04")
-    with pytest.raises(TrainingDataError, match="not a readable zip"):
+    with pytest.raises(TrainingDataError, match="no readable zip"):
         Pictures(tmp_path / "bad.zip", resolution=32)
-    folder = photos(tmp_path / "photos", count=1)
-    (folder / "torn.png").write_bytes((folder / "0" / "000.png").read_bytes()[:60])
+    folder = photos(tmp_path / "photos", count=2)
+    whole = (folder / "0" / "000.png").read_bytes()
+    (folder / "torn.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(TrainingDataError, match=r"torn\.png"):
         list(Pictures(folder, resolution=32).batches(8))
-    Image.new("RGB", (32, 20)).save(folder / "torn.png")
-    with pytest.raises(TrainingDataError, match="32x20"):
-        list(Pictures(folder, resolution=32).batches(8))
+
+
+def test_pictures_are_those_that_training_reads(tmp_path: Path) -> None:
+    """Turned upright, on white, cut to the centre square; all rows of a face data set."""
+    folder = photos(tmp_path / "photos", count=18)
+    wide = Image.new("RGBA", (64, 32), (255, 0, 0, 0))
+    wide.paste((0, 0, 255, 255), (16, 0, 48, 32))
+    wide.save(folder / "wide.png")
+    turned = Image.new("RGB", (32, 32), "white")
+    turned.paste((0, 0, 0), (0, 0, 32, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    turned.save(folder / "z.png", exif=exif)
+    whole = torch.cat(list(Pictures(folder, resolution=32).batches(7)))
+    read = open_dataset(folder, resolution=32, channels=3).__getitems__(range(20)).images
+    assert torch.equal(whole, image_from_uint8(read))
+    assert whole[18, :, 0, 0].tolist() == [-1, -1, 1] and whole[19, 0, 0, 0] == 1 and whole[19, 0, -1, 0] == -1
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))]
+    (folder / "labels.csv").write_text("file\n" + "\n".join(names) + "\n")
+    assert len(Pictures(folder, resolution=32)) == 20 and len(open_dataset(folder, resolution=32)) == 18
 
 
 @pytest.mark.parametrize(

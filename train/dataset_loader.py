@@ -4,6 +4,7 @@ Place p of the stream (p = 0, 1, ...) is entry p mod N of the permutation number
 ``start`` images, or one with another number of ranks, sees the same pictures as one that went through.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any, cast
@@ -83,12 +84,13 @@ def load_batches(
     batch: of all ranks together.
     start: images that were seen before, by all ranks together; a resume continues there exactly.
     workers: processes that decode ahead; by default none where memory keeps the pictures, which are then all decoded
-        first, else the machine's cores less one, up to 8.
+        first, else this process's share of the machine's cores less one, up to 8.
     pin_memory: page-locked batches, for ``.to(device, non_blocking=True)``; by default where there is a CUDA GPU.
     Raises UsageError: a batch that the ranks cannot divide.
     """
     places = BatchPlaces(len(dataset), batch=batch, seed=seed, start=start, rank=rank, world=world)
-    cores = usable_cores()
+    # torchrun says how many processes share this machine
+    cores = max(1, usable_cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or 1)))
     in_memory = dataset.cache is not None and dataset.cache.file is None
     if workers is None:
         workers = 0 if in_memory else max(1, min(8, cores - 1))

@@ -104,6 +104,8 @@ class Training:
 
         Raises DivergedError in every process alike.
         """
+        # Once, and whole: pinned pictures cross beside the work that goes on, and parts of them are not pinned.
+        pictures = Pictures(*(part.to(self.world.device, non_blocking=True) for part in pictures))
         c = self.config
         index = self.seen // c.batch
         sums: dict[str, list[Tensor]] = {}

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from editkit.labels import Classes
 
 _KIND, _SCHEMA = "metric-features", 1
+_READING = 2  # of how pictures become features: another number makes all kept ones anew
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], object]
 
@@ -49,7 +50,7 @@ def real_features(
     pictures: Pictures, extractor: Extractor, *, batch: int = 32, on_progress: Progress | None = None
 ) -> Features:
     """Of all ``pictures``; kept ones where nothing changed. That they cannot be kept is no error."""
-    key = [pictures.digest(), extractor.id, pictures.resolution, _SCHEMA]
+    key = [pictures.digest(), extractor.id, pictures.resolution, _SCHEMA, _READING]
     path = _cache_folder() / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.safetensors"
     if path.is_file():
         try:
