@@ -24,8 +24,8 @@ from editkit.search_memory import check_search_fits
 from editkit.seeds import normal
 from projector.driving import Found, OnStep, drive, means, ramp
 from projector.losses import PictureLoss, Weights
-from projector.placement import Placement, transform_of
-from projector.statistics import WStatistics, sample_statistics
+from projector.placement import SAMPLES, Placement, transform_of
+from projector.statistics import WStatistics, drawn, sample_statistics
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
@@ -150,7 +150,9 @@ class _Search:
         if method.placement is None:
             self.render = differentiable(self._synthesize, self._ws(self.shared, self.offsets))
         else:  # a transform is checked as it is made, which no graph can record
-            self.placed = method.placement.start(G, targets, self.statistics.mean).requires_grad_(True)
+            with torch.no_grad():
+                self.placed = method.placement.start(G, targets, drawn(G, SAMPLES, classes=classes))
+            self.placed.requires_grad_(True)
             self.render = self._synthesize
         self.best_placed = self.placed.detach().clone()
         self._reset_optimizer()
@@ -184,7 +186,8 @@ class _Search:
         if scale > 0:
             noise = normal(self.seed * 100_003 % 2**31 + self.index, (1, 1, self.G.spec.w_dim))
             shared = shared + noise.to(shared.device) * scale  # the same for every sample of a batch, whatever its size
-        ws = self._ws(shared, self.offsets)
+        together = m.placement is not None and progress < m.placement.settle
+        ws = self._ws(shared, self.offsets * 0 if together else self.offsets)
         terms = self.loss(self.render(ws))
         if m.weights.prior:
             terms["prior"] = m.weights.prior * self.shared.square().mean([1, 2])

@@ -27,9 +27,15 @@ from editkit.transform import Transform
 if TYPE_CHECKING:
     from editkit.generator import Generator
 
-COARSE = 32
+COARSE = 16
 """Pixels a side at which the coarse search compares."""
-CHUNK = 256
+SAMPLES, COMPONENTS = 64, 24
+"""Samples that it compares with, and how many principal components of them."""
+NOISE = 0.2
+"""Standard deviation of what those leave unexplained, of pictures in [-1, 1]."""
+FINER, KEPT = 3, 8
+"""How often the grid is halved, and around how many of the best."""
+CHUNK = 128
 """Placements compared at a time."""
 
 
@@ -41,13 +47,16 @@ class Placement:
         shift, angle, zoom: how far it goes: image widths, degrees, and a factor (2: from half to twice the size).
         coarse: values an axis that the coarse search tries; 1 starts from where the picture is.
         lr: peak learning rate of Adam: of widths, radians and the logarithm of the scale alike.
+        settle: share of the search, at its beginning, in which the rows of a W+ code move together. Free rows could
+            draw a moved picture at the wrong placement; in W the placement comes to rest first.
     """
 
     shift: float = 0.35
     angle: float = 30.0
-    zoom: float = 2.0
+    zoom: float = 1.6
     coarse: int = 5
     lr: float = 0.01
+    settle: float = 0.5
 
     def __post_init__(self) -> None:
         if not (0 < self.shift <= 1 and 0 < self.angle <= 180 and 1 < self.zoom <= 8):
@@ -57,6 +66,8 @@ class Placement:
             )
         if self.coarse < 1:
             raise UsageError(f"the coarse search tries at least 1 value an axis, got {self.coarse}")
+        if not 0 <= self.settle <= 1:
+            raise UsageError(f"settle is a share of the search, from 0 to 1, got {self.settle}")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise UsageError(f"lr must be a positive number, got {self.lr}")
 
@@ -78,52 +89,74 @@ class Placement:
         limit = placed.new_tensor(self.limits)
         return torch.minimum(torch.maximum(placed, -limit), limit)
 
-    def start(self, G: Generator, targets: Tensor, mean: Tensor) -> Tensor:
-        """[N, 4]: of a grid of placements, the one at which the mean picture is most like each of ``targets``.
+    def start(self, G: Generator, targets: Tensor, codes: Tensor) -> Tensor:
+        """[N, 4]: the placements at which ``targets`` [N, 3, R, R] look most like pictures of ``G``.
 
-        ``mean``: [w_dim]. Its picture is rendered once, zoomed out as far as the search goes, and moved as a picture
-        is, which for StyleGAN3 is nearly the same; compared small, since only the coarse layout can agree.
+        ``codes``: [K, w_dim] of samples. Their pictures are rendered once and moved as pictures are, which for
+        StyleGAN3 is nearly the same. See ``_Likeness``; a grid first, then around the best of it at half the distance.
         """
         if self.coarse == 1:
             return targets.new_zeros(len(targets), 4)
-        codes = mean.expand(1, G.spec.num_ws, -1)
-        latent = Latent(space="w", codes=codes, generator=G.spec.id, parent=G.spec.parent_id)
-        with torch.no_grad():
-            wide = G.synthesize(latent, transform=Transform.scale(1 / self.zoom))
-        wanted = _small(targets)
+        likeness = _Likeness(G, codes)
+        limits = targets.new_tensor(self.limits)
         steps = torch.linspace(-1, 1, self.coarse)
-        grid = torch.cartesian_prod(steps, steps, steps, steps).to(targets) * targets.new_tensor(self.limits)
-        grid = torch.cat([torch.zeros_like(grid[:1]), grid])  # equals: the first, where the picture is
-        errors = []
-        for some in grid.split(CHUNK):
-            # the content of output pixel p is that of p under the inverse; wide shows it at 1 / zoom of the size
-            back = Transform(
-                matrix=Transform.scale(1 / self.zoom).matrix.to(some) @ transform_of(some).inverse().matrix
-            )
-            theta = back.matrix[:, :2]  # grid_sample runs from -1 to 1 over the width: only the shift is in other units
-            theta = torch.cat([theta[:, :, :2], 2 * theta[:, :, 2:]], 2)
-            places = F.affine_grid(theta, [len(some), 3, COARSE, COARSE], align_corners=False)
-            moved = F.grid_sample(
-                wide.expand(len(some), -1, -1, -1), places, padding_mode="border", align_corners=False
-            )
-            errors.append(torch.stack([_unlike(moved, one) for one in wanted]))  # [N, some]
-        return grid[torch.cat(errors, 1).argmin(1)].clone()
+        grid = torch.cartesian_prod(steps, steps, steps, steps).to(targets) * limits
+        around = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 4).to(targets)
+        found = []
+        for target in targets:
+            few, spacing = grid, 2 * limits / (self.coarse - 1)
+            for _ in range(FINER):
+                best = few[likeness.unlike(few, target).topk(min(KEPT, len(few)), largest=False).indices]
+                spacing = spacing / 2
+                few = self.clamp((best[:, None] + around * spacing).flatten(0, 1))
+            found.append(few[likeness.unlike(few, target).argmin()])
+        return torch.stack(found)
+
+
+class _Likeness:
+    """How well the generator's pictures, moved, explain a target: a Gaussian of pictures with white noise on top.
+
+    Probabilistic principal components (Tipping & Bishop 1999): mean and ``COMPONENTS`` axes of the samples' pictures
+    at ``COARSE`` pixels. Pictures are compared with all that samples may show, since the mean alone is like nothing.
+    """
+
+    def __init__(self, G: Generator, codes: Tensor) -> None:
+        ws = codes[:, None].expand(-1, G.spec.num_ws, -1)
+        latent = Latent(space="w", codes=ws, generator=G.spec.id, parent=G.spec.parent_id)
+        parts = [G.synthesize(latent[k : k + 8]) for k in range(0, len(codes), 8)]
+        pictures = F.interpolate(torch.cat(parts), size=(COARSE, COARSE), mode="area")
+        mean = pictures.mean(0, keepdim=True)
+        flat = (pictures - mean).flatten(1).cpu().double()
+        _, spread, axes = torch.linalg.svd(flat / max(len(flat) - 1, 1) ** 0.5, full_matrices=False)
+        kept = min(COMPONENTS, len(spread))
+        basis = (axes[:kept] * spread[:kept, None]).to(pictures).unflatten(1, pictures.shape[1:])
+        self.layers = torch.cat([mean, basis, torch.ones_like(mean)]).flatten(0, 1)[None]  # [1, (2 + K) 3, S, S]
+
+    def unlike(self, placed: Tensor, target: Tensor) -> Tensor:
+        """[P]: minus the logarithm of how likely ``target`` [3, R, R] is at each of ``placed`` [P, 4], constants aside."""
+        goal = F.interpolate(target[None], size=(COARSE, COARSE), mode="area").flatten()
+        return torch.cat([self._some(part, goal) for part in placed.split(CHUNK)])
+
+    def _some(self, placed: Tensor, goal: Tensor) -> Tensor:
+        back = transform_of(placed).inverse().matrix  # the content of output pixel p is that of p under the inverse
+        theta = back[:, :2] * back.new_tensor([1.0, 1.0, 2.0])  # grid_sample runs from -1 to 1: shifts count double
+        places = F.affine_grid(theta, [len(placed), 3, COARSE, COARSE], align_corners=False)
+        layers = self.layers.expand(len(placed), -1, -1, -1)
+        moved = F.grid_sample(layers, places, align_corners=False)
+        moved = moved.reshape(len(placed), -1, goal.numel())  # [P, 2 + K, 3 S S]
+        inside = moved[:, -1] > 0.5  # elsewhere nothing is known but how the target's pixels are spread
+        off = (goal - moved[:, 0]) * inside
+        basis = moved[:, 1:-1] * inside[:, None] / NOISE
+        inner = basis @ basis.mT + torch.eye(basis.shape[1]).to(basis)  # [P, K, K]
+        factor = torch.linalg.cholesky(inner)
+        seen = basis @ (off / NOISE)[:, :, None]  # [P, K, 1]
+        explained = (seen * torch.cholesky_solve(seen, factor)).sum([1, 2])
+        outside = ((goal - goal.mean()) / goal.std()).square() + 2 * (goal.std() / NOISE).log()
+        unexplained = (off / NOISE).square().sum(1) - explained + (outside * ~inside).sum(1)
+        return unexplained + 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
 
 
 def transform_of(placed: Tensor) -> Transform:
     """``placed`` [N, 4] as a transform; differentiable."""
     x, y, angle, size = placed.unbind(1)
     return Transform.translate(x, y) @ Transform.rotate(angle * (180 / math.pi)) @ Transform.scale(size.exp())
-
-
-def _small(images: Tensor) -> Tensor:
-    """[N, 3, R, R] to [N, 3, COARSE, COARSE], averaged."""
-    return F.interpolate(images, size=(COARSE, COARSE), mode="area")
-
-
-def _unlike(images: Tensor, one: Tensor) -> Tensor:
-    """[N]: 1 less the correlation of [N, 3, S, S] with [3, S, S], so that brightness and contrast do not count."""
-    flat = F.avg_pool2d(images, 2).flatten(1)
-    goal = F.avg_pool2d(one[None], 2).flatten(1)
-    flat, goal = flat - flat.mean(1, keepdim=True), goal - goal.mean(1, keepdim=True)
-    return 1 - F.cosine_similarity(flat, goal, dim=1)

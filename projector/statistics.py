@@ -42,12 +42,7 @@ def sample_statistics(
     ``floor``: the least standard deviation of an axis, as a share of ``std``: photos need directions that samples do
     not show. ``classes``: of a conditional generator, see ``editkit.labels``; without, all classes together.
     """
-    z = normal(SEED, (samples, G.spec.z_dim)).to(G.device)
-    label = labels_for_seeds(G.spec, range(samples), classes)
-    labels = [None] * samples if label is None else label.to(G.device).split(1024)
-    with torch.no_grad():
-        parts = [G.map(part, label=one).tensor[:, 0] for part, one in zip(z.split(1024), labels, strict=False)]
-    w = torch.cat(parts).cpu().double()  # Apple's GPUs have no float64
+    w = drawn(G, samples, classes=classes).cpu().double()  # Apple's GPUs have no float64
     mean = w.mean(0)
     centred = w - mean
     variance, vectors = torch.linalg.eigh(centred.t() @ centred / max(samples - 1, 1))
@@ -55,3 +50,13 @@ def sample_statistics(
     scale = variance.clamp(min=(floor * std) ** 2).sqrt()
     axes = (vectors * scale).t().contiguous().float()
     return WStatistics(mean=mean.float().to(G.device), axes=axes.to(G.device), std=std)
+
+
+def drawn(G: Generator, samples: int, *, classes: Classes | None = None) -> Tensor:
+    """[samples, w_dim], mapped from z that are always the same. ``classes``: as for ``sample_statistics``."""
+    z = normal(SEED, (samples, G.spec.z_dim)).to(G.device)
+    label = labels_for_seeds(G.spec, range(samples), classes)
+    labels = [None] * samples if label is None else label.to(G.device).split(1024)
+    with torch.no_grad():
+        parts = [G.map(part, label=one).tensor[:, 0] for part, one in zip(z.split(1024), labels, strict=False)]
+    return torch.cat(parts)

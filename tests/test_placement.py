@@ -62,9 +62,9 @@ def test_the_gradient_is_the_slope(G: NetworkGenerator) -> None:
     (gradient,) = torch.autograd.grad(loss(placed), placed)
     for k in range(4):
         step = torch.zeros(1, 4)
-        step[0, k] = 1e-3
+        step[0, k] = 2e-4
         with torch.no_grad():
-            slope = (loss(placed + step) - loss(placed - step)) / 2e-3
+            slope = (loss(placed + step) - loss(placed - step)) / 4e-4
         assert float(gradient[0, k]) == pytest.approx(float(slope), rel=0.03, abs=0.02)
 
 
@@ -91,7 +91,7 @@ def test_the_placement_is_apart_from_the_latent(G: NetworkGenerator) -> None:
     assert torch.equal(render(G, found.latent, transform=found.transform), found.image)
     mean = sample_statistics(G).mean
     assert torch.allclose(found.latent.tensor[0, 0], mean, atol=1e-6), "row 0 moves the picture too"
-    assert not torch.allclose(found.latent.tensor[0, 1], mean, atol=1e-3)
+    assert not torch.allclose(found.latent.tensor[0, 1], mean, atol=2e-4)
     aligned = render(G, found.latent)
     assert not torch.equal(aligned, found.image)
     placed_back = render_edited(G, found.latent, Recipe(name="none", edits=()), transform=found.transform)
