@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
 )  # fmt: skip
 STEPS = 20
-PATIENCE = 90_000
+PATIENCE = 180_000
 """Milliseconds that a browser waits for what is bound to happen, also on a busy machine."""
 
 
