@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
 )  # fmt: skip
 STEPS = 20
-PATIENCE = 90_000
+PATIENCE = 180_000
 """Milliseconds that a browser waits for what is bound to happen, also on a busy machine."""
 
 
@@ -190,7 +190,10 @@ def proxy(port: int, prefix: str) -> Iterator[str]:
         def _pass(self) -> None:
             self.close_connection = True
             if not self.path.startswith(prefix):
-                self.send_error(404)
+                # a browser looks for the icon of the whole site, which is not ours
+                self.send_response(204 if self.path == "/favicon.ico" else 404)
+                self.send_header("Connection", "close")
+                self.end_headers()
                 return
             length = int(self.headers.get("Content-Length") or 0)
             given = {name: value for name, value in self.headers.items() if name.lower() != "connection"}

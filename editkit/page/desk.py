@@ -64,6 +64,7 @@ class Desk:
     cancel: threading.Event = field(default_factory=threading.Event)
     used: float = field(default_factory=time.monotonic)
     closed: bool = False
+    keeping: threading.Thread | None = None  # what is being written into the library
     moving: threading.Lock = field(default_factory=threading.Lock)  # held while the settings change
     _numbers: int = 0
     _places: deque[Path] = field(default_factory=deque)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from editkit.photo import read_photo
 from editkit.rendering import render
 from projector.job import Job, Outcome
 from projector.result import ProjectionResult, Stop
+
+log = logging.getLogger(__name__)
 
 PREVIEW_EVERY = 0.35
 """Seconds between two previews of a search."""
@@ -129,14 +132,27 @@ def find(studio: Studio, desk: Desk, face: int, search: Search) -> Iterator[Glim
         face=aligned,
         told=told(found),
     )
-    yield piece
     library = studio.library(desk)
     if library is not None and found.stop is not Stop.CANCELLED:
         job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, seed=search.seed,
                   recipe=Recipe(name="none", edits=()))  # fmt: skip
         seconds = time.monotonic() - started
         outcome = Outcome(face=aligned, found=found, edited=found.image, zero_edit_is_identity=True, seconds=seconds)
-        library.keep(key_of(desk, face, search), piece.name, job, outcome)
+        _keep(library, desk, key_of(desk, face, search), piece.name, job, outcome)
+    yield piece
+
+
+def _keep(library: Library, desk: Desk, key: str, name: str, job: Job, outcome: Outcome) -> None:
+    """Keep it in a thread: Gradio shows what a handler said last once more when it ends, over what was moved since."""
+
+    def keep() -> None:
+        try:
+            library.keep(key, name, job, outcome)
+        except Exception as error:  # the visitor goes on all the same
+            log.error("%s was not kept: %s", name, error)
+
+    desk.keeping = threading.Thread(target=keep, name="editkit-keep")
+    desk.keeping.start()
 
 
 def told(found: ProjectionResult) -> str:

@@ -83,9 +83,12 @@ class Studio:
         return self.desks.of(str(request.session_hash), request.username)
 
     def library(self, desk: Desk) -> Library | None:
-        """The visitor's own, or None where nothing is kept."""
+        """The visitor's own, with what is just being kept; None where nothing is."""
         if not self.options.keeps:
             return None
+        if desk.keeping is not None:
+            desk.keeping.join()
+            desk.keeping = None
         with self._lock:
             if desk.user not in self._libraries:
                 self._libraries[desk.user] = Library.of(desk.user)

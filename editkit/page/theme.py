@@ -5,7 +5,6 @@ Fonts are those that ship with Gradio, served from here; nothing is fetched from
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
 import gradio as gr
@@ -13,12 +12,7 @@ import gradio as gr
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
 FAVICON = str(HERE / "favicon.png")
-# In the page itself: behind a proxy the browser would look for it where the page is not.
-_ICON = base64.b64encode((HERE / "favicon.png").read_bytes()).decode()
-HEAD = (
-    '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
-    f'<link rel="icon" type="image/png" href="data:image/png;base64,{_ICON}">'
-)
+HEAD = '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
 
 PAPER = gr.themes.Color(
     name="paper",
