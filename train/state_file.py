@@ -62,7 +62,7 @@ def _crc(skeleton: Any, tensors: dict[str, Tensor]) -> int:
     found = zlib.crc32(json.dumps(skeleton, sort_keys=True).encode())
     for name in sorted(tensors):
         flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-        found = zlib.crc32(flat.view(torch.uint8).numpy(), zlib.crc32(name.encode(), found))
+        found = zlib.crc32(flat.view(torch.uint8).numpy().data, zlib.crc32(name.encode(), found))
     return found
 
 
