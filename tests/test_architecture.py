@@ -25,7 +25,7 @@ FORBIDDEN = {
     "directions": {"projector", "train", "editkit.page", "app"},
     "train": {"editkit.page", "app"},
 }
-HEAVY = {"sklearn", "skimage", "gradio", "face_alignment", "lpips", "av", "torchvision", "pillow_heif"}
+HEAVY = {"sklearn", "skimage", "gradio", "face_alignment", "lpips", "av", "torchvision", "pillow_heif", "open_clip"}
 # What `editkit --help` imports: these modules, and nothing heavy, so that it answers at once.
 SLOW_TO_IMPORT = sorted(HEAVY | {"numba", "triton", "torch", "numpy", "scipy", "PIL", "safetensors", "tqdm"})
 
@@ -233,7 +233,12 @@ def test_every_third_party_import_is_declared() -> None:
     declared = {
         requirement.split(">")[0].split("[")[0].strip().replace("-", "_").lower() for requirement in requirements
     }
-    import_names = {"PIL": "pillow", "skimage": "scikit_image", "sklearn": "scikit_learn"}
+    import_names = {
+        "PIL": "pillow",
+        "open_clip": "open_clip_torch",
+        "skimage": "scikit_image",
+        "sklearn": "scikit_learn",
+    }
     found = {
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in SOURCES

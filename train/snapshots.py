@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from editkit.checkpoints.native import read_header, write_checkpoint
-from editkit.errors import CheckpointError, OutputError, SchemaError
+from editkit.errors import CheckpointError, SchemaError
 from editkit.files import ensure_folder
 from editkit.photo import write_image
 from editkit.rendering import image_grid
