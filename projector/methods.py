@@ -55,9 +55,9 @@ def method_named(
     """A method of ``NAMES``. "auto" is a search in W+.
 
     Args:
-        steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there is time for.
-        budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the
-            other half.
+        steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there
+            is time for.
+        budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the other half.
         placement: whether the picture's placement is sought as well.
 
     Raises UsageError: an unknown name.
