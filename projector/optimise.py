@@ -117,7 +117,7 @@ def search(
     check_search_fits(G, batch=len(targets), perceptual=perceptual.name if method.weights.perceptual else None)
     run = _Search(G, targets.to(G.device), method, perceptual, seed, classes)
     found = drive(run, G, steps=method.steps, budget=method.budget, space=method.space, on_step=on_step)
-    return found if method.placement is None else replace(found, transform=transform_of(run.best_placed.cpu()))
+    return found if method.placement is None else replace(found, transform=transform_of(run.best_placed.cpu().double()))
 
 
 class _Search:

@@ -81,8 +81,8 @@ class Pivotal:
     name: ClassVar[str] = "pivotal"
 
     inner: Method = field(default_factory=Optimise)
-    steps: int = 100
-    lr: float = 1e-3
+    steps: int = 120
+    lr: float = 2e-3
     ramp_up: float = 0.1
     ramp_down: float = 0.3
     layers: tuple[str, ...] | None = None

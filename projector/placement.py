@@ -133,7 +133,7 @@ class _Likeness:
         self.layers = torch.cat([mean, basis, torch.ones_like(mean)]).flatten(0, 1)[None]  # [1, (2 + K) 3, S, S]
 
     def unlike(self, placed: Tensor, target: Tensor) -> Tensor:
-        """[P]: minus the logarithm of how likely ``target`` [3, R, R] is at each of ``placed`` [P, 4], constants aside."""
+        """[P]: how unlikely ``target`` [3, R, R] is at each of ``placed`` [P, 4]: -2 log p, constants aside."""
         goal = F.interpolate(target[None], size=(COARSE, COARSE), mode="area").flatten()
         return torch.cat([self._some(part, goal) for part in placed.split(CHUNK)])
 

@@ -12,15 +12,17 @@ from editkit.alignment import AlignedPhoto, align
 from editkit.edited_picture import render_edited
 from editkit.edits import Recipe
 from editkit.errors import UsageError
-from editkit.generator import NetworkGenerator, random_generator
-from editkit.photo import Photo
+from editkit.generator import DEFAULT, MODELS, NetworkGenerator, load_generator, random_generator
+from editkit.latent import Latent
+from editkit.perceptual import best_available
+from editkit.photo import Photo, psnr
 from editkit.rendering import render
 from editkit.seeds import z_from_seeds
 from editkit.transform import Transform
 from projector import Optimise, Pivotal, Placement, project
 from projector.losses import Weights
 from projector.placement import transform_of
-from projector.statistics import sample_statistics
+from projector.statistics import drawn, sample_statistics
 
 PIXELS = Weights(perceptual=0.0)
 
@@ -68,21 +70,24 @@ def test_the_gradient_is_the_slope(G: NetworkGenerator) -> None:
         assert float(gradient[0, k]) == pytest.approx(float(slope), rel=0.03, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("moved", "seed"), [((0.12, -0.08, 12.0, 1.15), 4), ((-0.15, 0.1, -20.0, 0.8), 1), ((0.0, 0.0, 0.0, 1.0), 2)]
-)
-def test_a_moved_sample_is_recovered(G: NetworkGenerator, moved: tuple[float, ...], seed: int) -> None:
-    """Within half a pixel, one degree and two percent."""
-    x, y, angle, size = moved
-    transform = Transform.translate(x, y) @ Transform.rotate(angle) @ Transform.scale(size)
-    with torch.no_grad():
-        image = G.synthesize(G.map(z_from_seeds([seed], G.spec.z_dim)), transform=transform)
-    found = project(G, as_photo(image, G), Optimise(steps=150, weights=PIXELS, placement=Placement()))
-    got = told(found.transform)
-    print(moved, got, found.metrics["psnr"])
-    assert abs(got[0] - x) * 32 < 0.5 and abs(got[1] - y) * 32 < 0.5
-    assert abs(got[2] - angle) < 1 and abs(got[3] / size - 1) < 0.02
-    assert found.metrics["psnr"] > 25
+@pytest.mark.skipif(not (MODELS / f"{DEFAULT}.safetensors").is_file(), reason="the generator is not bundled yet")
+def test_moved_samples_are_recovered() -> None:
+    """Within half a pixel, one degree and two percent. A random network would not do: anything is drawn anywhere."""
+    G = load_generator(device="cpu")
+    x, y, angle, size = [0.12, -0.1], [-0.08, 0.06], [12.0, -20.0], [1.15, 0.95]
+    moved = Transform.translate(x, y) @ Transform.rotate(angle) @ Transform.scale(size)
+    codes = G.map(z_from_seeds([4, 2], G.spec.z_dim)).tensor.clone()
+    codes[:, 0] = sample_statistics(G).mean  # its placement counts with the transform
+    targets = render(G, Latent(space="w+", codes=codes, generator=G.spec.id), transform=moved).clamp(-1, 1)
+    method = Optimise(steps=50, weights=PIXELS, placement=Placement())
+    found = method.find(G, targets, perceptual=best_available("cpu"))
+    for k in (0, 1):
+        got = told(found.transform[k])
+        assert abs(got[0] - x[k]) * 64 < 0.5 and abs(got[1] - y[k]) * 64 < 0.5
+        assert abs(got[2] - angle[k]) < 1 and abs(got[3] / size[k] - 1) < 0.02
+    aligned = render(G, found.latent)
+    wanted = render(G, Latent(space="w+", codes=codes, generator=G.spec.id))
+    assert float(psnr(aligned, wanted).min()) > 20, "the code is that of the picture as it was before it was moved"
 
 
 def test_the_placement_is_apart_from_the_latent(G: NetworkGenerator) -> None:
@@ -100,22 +105,19 @@ def test_the_placement_is_apart_from_the_latent(G: NetworkGenerator) -> None:
     assert torch.equal(render(G, found.latent, transform=again), found.image)
 
 
-def test_the_coarse_search_finds_the_cell(G: NetworkGenerator) -> None:
-    """The mean picture itself, moved: among the values that are tried, the nearest."""
-    mean = sample_statistics(G).mean
-    placement = Placement(shift=0.2, angle=30, zoom=1.5, coarse=3)
-    wanted = torch.tensor([[0.2, 0.0, 0.0, 0.0], [0.0, -0.2, math.radians(30), 0.0], [0.0, 0.0, 0.0, -math.log(1.5)]])
-    codes = mean.expand(3, G.spec.num_ws, -1)
-    from editkit.latent import Latent
-
-    targets = G.synthesize(Latent(space="w", codes=codes, generator=G.spec.id), transform=transform_of(wanted))
-    assert torch.allclose(placement.start(G, targets, mean), wanted, atol=1e-5)
-    assert not Placement(coarse=1).start(G, targets, mean).any()
+def test_the_coarse_search_comes_near(G: NetworkGenerator) -> None:
+    """Samples, moved within their frame: near enough for the gradient, also for a network that was never trained."""
+    wanted = torch.tensor([[0.1, 0.05, 0.2, 0.3], [0.0, 0.0, 0.0, 0.0]])
+    codes = drawn(G, 32)
+    latent = Latent(space="w", codes=codes[[3, 5], None].expand(-1, G.spec.num_ws, -1), generator=G.spec.id)
+    targets = render(G, latent, transform=transform_of(wanted))
+    placement = Placement()
+    found = placement.start(G, targets, codes)
+    assert bool(((found - wanted).abs() < 0.06).all()), found
+    assert not Placement(coarse=1).start(G, targets, codes).any()
 
 
 def test_samples_of_a_batch_do_not_interact(G: NetworkGenerator) -> None:
-    from editkit.perceptual import best_available
-
     targets = render(
         G, G.map(z_from_seeds([1, 2], G.spec.z_dim)), transform=Transform.translate([0.1, -0.1], [0.0, 0.1])
     )
