@@ -65,16 +65,10 @@ def method_named(
     generator, from the mean of W elsewhere and where a class or a placement is asked for.
 
     Args:
-<<<<<<< HEAD
         steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there is
             time for.
         budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the other half.
         encoder: file of ``editkit train encoder``; the bundled one by default.
-=======
-        steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there
-            is time for.
-        budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the other half.
->>>>>>> pivotal
         placement: whether the picture's placement is sought as well.
 
     Raises:
