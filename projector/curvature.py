@@ -2,9 +2,9 @@
 
 A search in W+ is badly scaled: a small step along some directions changes the whole picture, a large one along others
 hardly a pixel. An encoder's file keeps, for each row, the strongest directions of the loss's mean Gauss-Newton matrix
-(Nocedal and Wright 2006, "Numerical Optimization", section 10.3), as if rows did not interact (block Jacobi). ``Refine``
-searches in variables y with code = P y, where P shrinks a direction of curvature e by (1 + e / soft)^-1/2 and leaves
-what is not kept. Measured by ``train/encoder_curvature.py``.
+(Nocedal and Wright 2006, "Numerical Optimization", section 10.3), as if rows did not interact. ``Refine`` searches in
+variables y with code = P y, where P shrinks a direction of curvature e by (1 + e / soft)^-1/2 and leaves what is not
+kept. Measured by ``train/encoder_curvature.py``.
 """
 
 from __future__ import annotations

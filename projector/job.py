@@ -77,7 +77,7 @@ class Job:
         del recipe["written_by"]
         settings = {
             "generator": self.generator.spec.id,
-            "method": [type(self.method).__name__, asdict(self.method)],
+            "method": [type(self.method).__name__, asdict(self.method)],  # type: ignore[call-overload]  # a dataclass
             "perceptual": self.perceptual.name,
             "recipe": recipe,
             "seed": self.seed,

@@ -47,7 +47,7 @@ portraits: docs/projection.md (`python benchmarks/projection.py PHOTOS`).
 
 
 def encoder_card(file: str, size: int, header: Mapping[str, Any], *, parameters: int, directions: int) -> str:
-    """Markdown, from the file's name, its bytes, its header and the numbers of its parameters and of directions a row."""
+    """Markdown, from the file's name, its bytes, header, and how many parameters and directions a row."""
     arguments, training = header["arguments"], header["training"]
     figures = training["evaluation"]
     psnr = {key.removeprefix("psnr_"): value for key, value in figures.items() if key.startswith("psnr_")}

@@ -92,11 +92,11 @@ def run(args: argparse.Namespace) -> int:
         network, progress = train_encoder(G, photos, config, perceptual=perceptual, state=state, on_progress=report)
         output.say("measuring the curvature")
         curvature = measure_curvature(G, sample_statistics(G))
-        facts = {"data": None if args.data is None else args.data.name, "progress": progress}
-        write_encoder(args.out, network, curvature, G, **facts)
+        data = None if args.data is None else args.data.name
+        write_encoder(args.out, network, curvature, G, data=data, progress=progress)
         if unseen is not None:
             figures = evaluate_encoder(G, args.out, unseen, perceptual=perceptual)
-            write_encoder(args.out, network, curvature, G, **facts, evaluation=figures)
+            write_encoder(args.out, network, curvature, G, data=data, progress=progress, evaluation=figures)
             output.put("evaluation", figures)
             output.say(_told(figures))
         output.put("file", args.out)
