@@ -181,9 +181,11 @@ def _load(device: str, path: Path, changed: int) -> tuple[EncoderNetwork, Curvat
             basis, shrink = (tensors.pop(f"curvature.{name}").to(device) for name in ("basis", "shrink"))
             network = EncoderNetwork(**checkpoint.header["arguments"])
             network.load_state_dict(tensors)
-            if basis.shape != (len(shrink), network.num_ws * network.w_dim):
+            if basis.shape != (network.num_ws, *shrink.shape[1:], network.w_dim) or shrink.shape != basis.shape[:2]:
                 raise ValueError(f"directions {list(basis.shape)}")
-            basis = torch.linalg.qr(basis.t()).Q.t().contiguous()  # half precision left it not quite orthonormal
+            basis = (
+                torch.linalg.qr(basis.transpose(1, 2)).Q.transpose(1, 2).contiguous()
+            )  # half precision left it not quite orthonormal
         except (KeyError, RuntimeError, TypeError, ValueError, UsageError) as error:
             raise CheckpointError(f"{path} does not fit the encoder: {error}") from error
         return network.to(device).eval().requires_grad_(False), Curvature(basis=basis, shrink=shrink)

@@ -127,7 +127,10 @@ def test_a_process_that_is_killed_leaves_a_whole_file(tmp_path, sign):
             time.sleep(0.1)
     finally:
         worker.send_signal(sign)
-        worker.wait(timeout=60)
+        try:
+            worker.wait(timeout=60)
+        finally:
+            worker.kill()
     kept = SampleBank.load(path)
     assert len(kept) >= 256
     scorer, seen = counting()

@@ -10,8 +10,8 @@ _TEMPLATE = """# {file}: the encoder of the bundled generator
 A small residual network ({parameters:.1f} million parameters, 0.13 GFLOP a look, half precision, {size:.1f} MB) trained
 from scratch in this repository. It looks at a photo beside what the generator makes of the current code, and moves the
 code: `projector.Encode` in a few looks, without a search; `projector.EncodeThenOptimise` searches on from there.
-The file also keeps {directions} directions of W+ in which pictures change most, so that this search is well scaled
-(`projector/curvature.py`).
+The file also keeps, for each row of W+, {directions} directions in which pictures change most, so that this search is
+well scaled (`projector/curvature.py`).
 It belongs to generator `{generator}` and is refused beside another.
 
 ## How it was made
@@ -47,7 +47,7 @@ portraits: docs/projection.md (`python benchmarks/projection.py PHOTOS`).
 
 
 def encoder_card(file: str, size: int, header: Mapping[str, Any], *, parameters: int, directions: int) -> str:
-    """Markdown, from the file's name, its bytes, its header and the numbers of its parameters and directions."""
+    """Markdown, from the file's name, its bytes, header, and how many parameters and directions a row."""
     arguments, training = header["arguments"], header["training"]
     figures = training["evaluation"]
     psnr = {key.removeprefix("psnr_"): value for key, value in figures.items() if key.startswith("psnr_")}

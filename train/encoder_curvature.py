@@ -1,8 +1,8 @@
 """Measures the mean curvature of the search's pixel loss over W+, for ``projector.curvature``.
 
 A gradient of pictures times random errors, whose covariance is the Hessian of the multiscale squared error, has the
-Gauss-Newton matrix as its covariance. Several such gradients are drawn at each of many codes; the principal axes of all
-of them are kept.
+Gauss-Newton matrix as its covariance. Several such gradients are drawn at each of many codes; the principal axes of
+each row are kept.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from projector.losses import Weights
 from projector.statistics import WStatistics
 from train.encoder_samples import SamplePool, render
 
-RANK = 224
-"""Directions kept: with the network of the bundled generator, 5 MB in half precision."""
+RANK = 128
+"""Directions kept of a row: as many as the bundled generator's widest layer has channels."""
+SOFT = 2e-4
+"""Curvature, as a share of the largest, from which directions are shrunk."""
 ERRORS = 4
 """Random errors a code."""
 
@@ -36,17 +38,16 @@ def measure_curvature(G: Generator, statistics: WStatistics, *, codes: int = 320
         for index in range(ERRORS):
             errors = _errors(made.shape, random).to(G.device)
             (gradient,) = torch.autograd.grad(made, drawn, errors, retain_graph=index + 1 < ERRORS)
-            gradients.append(gradient.flatten(1).cpu())
+            gradients.append(gradient.cpu())
     return principal_curvature(torch.cat(gradients))
 
 
 def principal_curvature(gradients: Tensor, *, rank: int = RANK) -> Curvature:
-    """The strongest directions of gradients [K, num_ws w_dim]."""
-    rank = min(rank, *gradients.shape)
-    with torch.no_grad():
-        _, values, basis = torch.linalg.svd(gradients / len(gradients) ** 0.5, full_matrices=False)
-        strength = values[:rank].square()
-        return Curvature(basis=basis[:rank].contiguous(), shrink=(1 + strength / strength[-1].clamp(min=1e-12)).rsqrt())
+    """The strongest directions of each row of gradients [K, num_ws, w_dim]."""
+    rows = gradients.detach().transpose(0, 1) / len(gradients) ** 0.5  # [num_ws, K, w_dim]
+    _, values, basis = torch.linalg.svd(rows, full_matrices=False)
+    strength, basis = values[:, :rank].square(), basis[:, :rank].contiguous()
+    return Curvature(basis=basis, shrink=(1 + strength / (SOFT * strength.max()).clamp(min=1e-30)).rsqrt())
 
 
 def _errors(shape: torch.Size, random: torch.Generator) -> Tensor:

@@ -122,7 +122,7 @@ def rebuild_encoder(G: Generator, data: Path, *, minutes: float, say: Progress) 
         raise EditkitError(f"`editkit train encoder` ended with {code}; {ENCODER} was left as it was")
     state.unlink(missing_ok=True)
     network, curvature = load_encoder(G)
-    counts = {"parameters": sum(p.numel() for p in network.parameters()), "directions": len(curvature.shrink)}
+    counts = {"parameters": sum(p.numel() for p in network.parameters()), "directions": curvature.shrink.shape[1]}
     card = encoder_card(ENCODER.name, ENCODER.stat().st_size, read_header(ENCODER), **counts)
     write_text(ENCODER.with_suffix(".md"), card)
     say(f"encoder: {ENCODER}")
