@@ -6,6 +6,8 @@ import argparse
 import math
 import re
 
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
 MOST = 100_000
 """Numbers in one list: a slip such as 0-99999999 is refused, not worked on."""
 
@@ -121,6 +123,15 @@ def add_class_option(
         help="of a conditional generator: an index, a name, one a sample (3,cat) or dense values (0.2,0.8) "
         f"(default: {default})",
     )
+
+
+def seconds(text: str) -> float:
+    """``60s``, ``2m``, ``1.5h`` or ``90`` -> seconds, for argparse."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    value = float(match[1]) * _SECONDS[match[2]] if match and match[2] in _SECONDS else 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected a time such as 60s, 2m or 90 (seconds), got {text!r}")
+    return value
 
 
 def _is_number(text: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from editkit.alignment_cli import parse_box
 from editkit.command import Output, add_command
 from editkit.edit_options import add_edit_options, add_paste_option, asked_recipe
 from editkit.errors import UsageError
-from editkit.option_types import add_class_option, add_generator_options
+from editkit.option_types import add_class_option, add_generator_options, seconds
 from projector.engines import add_engine_options, check_engine, run_engine
 from projector.methods import NAMES
 
@@ -38,7 +37,6 @@ DEFAULT_STRENGTH = 0.7
 """Of the range in which a direction looks right: plain to see, and not at its end."""
 LOG_EVERY = 50
 """Steps from one line of --verbose to the next."""
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -87,7 +85,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     search.add_argument("--steps", type=int, metavar="N", help="at most so many (default: what the method uses)")
     search.add_argument(
         "--budget",
-        type=_seconds,
+        type=seconds,
         metavar="TIME",
         help="time for the search of each photo, from the end of its first step: 60s, 2m or seconds",
     )
@@ -286,15 +284,6 @@ def _say_end(output: Output, summary: Summary, total: int, *, alone: bool) -> No
     if not alone:
         output.say(f"{done} of {total} photos done" + (f", {summary.failed} failed" if summary.failed else ""))
     output.say(f"{summary.page}")
-
-
-def _seconds(text: str) -> float:
-    """``60s``, ``2m``, ``1.5h`` or ``90`` -> seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
-    seconds = float(match[1]) * _UNITS[match[2]] if match and match[2] in _UNITS else 0.0
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError(f"expected a time such as 60s, 2m or 90 (seconds), got {text!r}")
-    return seconds
 
 
 def _face(text: str) -> int | str:
