@@ -357,7 +357,8 @@ def test_what_no_encoder_can_learn_is_refused(G: NetworkGenerator, tmp_path: Pat
 
 def test_training_teaches(G: NetworkGenerator) -> None:
     """A few steps on samples leave the regression better than it was on new samples."""
-    training = EncoderTraining(G, None, EncoderConfig(steps=30, pool=64, batch=4, samples=32), perceptual=Bundled())
+    config = EncoderConfig(steps=1000, pool=64, batch=4, samples=32, learning_rate=1e-2)
+    training = EncoderTraining(G, None, config, perceptual=Bundled())
     training.prepare()
     assert training.pool is not None
     unseen = SamplePool(G, training.statistics, size=48, seed=99)
