@@ -252,7 +252,9 @@ def test_the_bundled_encoder_finds_samples(tmp_path: Path) -> None:
 def test_methods_have_names(G: NetworkGenerator, file: Path, name: str) -> None:
     encoder = None if name in ("w", "w+") else str(file)
     method = method_named(name, G, encoder=encoder)
-    wanted = {"auto": EncodeThenOptimise, "encode": Encode, "encode+optimise": EncodeThenOptimise}
+    wanted = {
+        "auto": EncodeThenOptimise, "encode": Encode, "encode+optimise": EncodeThenOptimise, "pivotal": Pivotal,
+    }  # fmt: skip
     assert type(method) is wanted.get(name, Optimise)
 
 
