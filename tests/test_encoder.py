@@ -19,7 +19,7 @@ from editkit.generator import MODELS, NetworkGenerator, load_generator, random_g
 from editkit.perceptual import Bundled
 from editkit.photo import Photo
 from editkit.sampling import sample_w
-from projector import Encode, EncodeThenOptimise, Optimise, Refine, Stop
+from projector import Encode, EncodeThenOptimise, Optimise, Pivotal, Refine, Stop
 from projector.encoder import fitting_encoder, load_encoder
 from projector.encoder_network import SIDE, EncoderNetwork, coarse
 from projector.losses import multiscale_mse
