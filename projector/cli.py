@@ -92,7 +92,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     search.add_argument(
         "--placement",
         action="store_true",
-        help="seek shift, angle and scale as well, for photos that are not aligned: crops are then centred squares "
+        help="experimental: seek shift, angle and scale as well, for photos that are not aligned: crops are then centred squares "
         "unless --align says otherwise (not with StyleGAN2)",
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")

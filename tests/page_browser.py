@@ -118,6 +118,12 @@ class Watched:
         )
         return self.pictures(where)
 
+    def first_changed(self, before: str, where: str = "#ek-stage") -> None:
+        """Wait until the first picture is another one."""
+        self.page.wait_for_function(
+            "([where, before]) => document.querySelector(where + ' img').src != before", arg=[where, before]
+        )
+
     def slider(self, label: str) -> Any:
         return self.page.locator(f"#ek-controls input[type=range][aria-label*='{label}']").first
 

@@ -19,7 +19,7 @@ from editkit.latent import Latent
 from editkit.photo import Photo, image_to_uint8, psnr, write_image
 from editkit.rendering import render
 from editkit.seeds import z_from_seeds
-from projector import Optimise, Step, Stop, optimise, project
+from projector import Optimise, Step, Stop, driving, project
 from projector.losses import Weights, multiscale_mse
 from projector.statistics import sample_statistics
 
@@ -165,7 +165,7 @@ def test_the_budget_ends_the_search(G: NetworkGenerator) -> None:
 def test_the_budget_counts_from_the_end_of_the_first_step(G: NetworkGenerator, monkeypatch) -> None:
     """The first step compiles and takes ten seconds here, every other one."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(optimise, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(driving, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
     def slow(image: Tensor, call: int) -> Tensor:
         clock.now += 10.0 if call == 1 else 1.0
