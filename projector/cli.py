@@ -92,8 +92,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     search.add_argument(
         "--placement",
         action="store_true",
-        help="experimental: seek shift, angle and scale as well, for photos that are not aligned: crops are then centred squares "
-        "unless --align says otherwise (not with StyleGAN2)",
+        help="experimental: seek shift, angle and scale as well, for photos that are not aligned: crops are then "
+        "centred squares unless --align says otherwise (not with StyleGAN2)",
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
     add_generator_options(search, label=False)
