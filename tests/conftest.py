@@ -13,6 +13,7 @@ from editkit.threads import settle_threads
 settle_threads()  # before torch is imported
 
 import torch  # noqa: E402
+import triton_interpreter  # noqa: E402, F401 (before a test file imports a package that imports Triton)
 
 LOCAL_FIXTURES = Path(__file__).parent / "fixtures"
 
