@@ -128,9 +128,14 @@ class Watched:
         return self.page.locator(f"#ek-controls input[type=range][aria-label*='{label}']").first
 
     def press(self, slider: Any, key: str, times: int = 1) -> None:
-        slider.focus()
+        """Press a key on a slider that it moves; one that is being drawn just now does not hear the first."""
         for _ in range(times):
-            self.page.keyboard.press(key)
+            was, deadline = slider.input_value(), time.monotonic() + 20
+            while slider.input_value() == was:
+                assert time.monotonic() < deadline, f"{key} moves nothing"
+                slider.focus()
+                self.page.keyboard.press(key)
+                self.page.wait_for_timeout(30)
 
     def toast(self) -> str:
         """The text of the toast that comes; it is closed."""

@@ -209,6 +209,14 @@ def test_directions_are_grouped(warmth: Direction) -> None:
     assert (slider.title, slider.low, slider.high) == ("Smile width", -2.0, 3.0) and 0 < slider.step <= 0.2
 
 
+@pytest.mark.parametrize("strength", [(-2.31, 2.31), (-2.657, 2.66), (0.0, 3.0), (-0.0317, 0.04), (-170.3, 90.0)])
+def test_every_slider_has_zero_among_its_steps(warmth: Direction, strength: tuple[float, float]) -> None:
+    slider = grouping.slider_of(replace(warmth, strength=strength))
+    steps = -slider.low / slider.step
+    assert abs(steps - round(steps)) < 1e-6 and slider.low <= 0 < slider.high
+    assert strength[0] <= slider.low and slider.high <= strength[1], "no further than what looks right"
+
+
 @pytest.mark.parametrize(
     ("message", "shown"),
     [

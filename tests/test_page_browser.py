@@ -142,7 +142,7 @@ def test_a_search_is_stopped_midway_and_the_best_is_kept(visit: Callable[..., Wa
     page = watched.page
     watched.drop(files / "me.jpg")
     watched.found()  # of the library, or searched
-    _many_steps(page)
+    _many_steps(watched)
     page.click("#ek-search")
     page.wait_for_function("/Step \\d+ of 1000/.test(document.querySelector('#ek-status').innerText)")
     page.click("#ek-stop")
@@ -155,7 +155,7 @@ def test_a_reload_midway_starts_afresh_and_frees_the_server(visit: Callable[...,
     page = watched.page
     watched.drop(files / "me.jpg")
     watched.found()
-    _many_steps(page)
+    _many_steps(watched)
     page.click("#ek-search")
     page.wait_for_function("/Step \\d+ of 1000/.test(document.querySelector('#ek-status').innerText)")
     page.reload()
@@ -170,7 +170,7 @@ def test_two_visitors_do_not_wait_for_or_see_each_other(visit: Callable[..., Wat
     first, second = visit(), visit()
     first.drop(files / "me.jpg")
     first.found()
-    _many_steps(first.page)
+    _many_steps(first)
     first.page.click("#ek-search")
     first.page.wait_for_function("/Step \\d+ of 1000/.test(document.querySelector('#ek-status').innerText)")
     assert second.page.locator("#ek-start").is_visible() and not second.page.locator("#ek-bench").is_visible()
@@ -380,11 +380,9 @@ def test_a_restart_of_the_server_is_survived(visit: Callable[..., Watched], file
     assert "from your library" in page.inner_text("#ek-status")
 
 
-def _many_steps(page: Any) -> None:
-    page.get_by_role("button", name="The search, for experts").click()
-    slider = page.locator("#ek-steps input[type=range]")
-    slider.focus()
-    page.keyboard.press("End")
+def _many_steps(watched: Watched) -> None:
+    watched.page.get_by_role("button", name="The search, for experts").click()
+    watched.press(watched.page.locator("#ek-steps input[type=range]"), "End")
 
 
 def _digest(sources: list[str]) -> str:
