@@ -188,14 +188,16 @@ def test_leaving_live_work_cancels_it() -> None:
     assert seen.wait(10)
 
 
-def test_methods_are_listed_from_the_package() -> None:
-    known = methods.methods()
-    assert projector.Optimise in known.values()
-    assert not {projector.Drag, projector.ProjectionResult, projector.Step} & set(known.values())
-    assert methods.first_choice() in known
-    title = next(title for title, one in known.items() if one is projector.Optimise)
-    assert methods.make(title, steps=7).steps == 7
-    assert isinstance(methods.make("no such", steps=7), tuple(known.values()))
+def test_methods_suit_the_generator(G: NetworkGenerator) -> None:
+    """A model of one's own has no encoder; a visitor who chooses nothing is served all the same."""
+    from projector.methods import NAMES
+
+    assert methods.titles()[0] == methods.AUTO and len(set(methods.titles())) == len(NAMES) + 1
+    made = {title: methods.make(title, G, steps=7) for title in methods.titles()}
+    assert isinstance(made[methods.AUTO], projector.Optimise) and made[methods.AUTO].steps == 7
+    assert {type(one) for one in made.values()} >= {projector.Encode, projector.EncodeThenOptimise, projector.Pivotal}
+    assert isinstance(made[methods.REFINE], projector.Refine)
+    assert methods.make("no such", G, steps=7) == made[methods.AUTO]
 
 
 def test_directions_are_grouped(warmth: Direction) -> None:

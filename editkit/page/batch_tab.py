@@ -113,7 +113,7 @@ class BatchTab:
         rows: list[dict[str, Any]] = []
 
         def work(tell: Any) -> Path:
-            method = methods.make(methods.first_choice(), steps=int(steps))
+            method = methods.make(methods.AUTO, self.studio.G, steps=int(steps), classes=classes.chosen(kind))
             studio = self.studio
             job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, recipe=recipe,
                       classes=classes.chosen(kind))  # fmt: skip

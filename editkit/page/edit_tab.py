@@ -64,9 +64,7 @@ class EditTab:
         with gr.Accordion("Go on from a file", open=False, elem_id="ek-continue-box"):
             self.resume = _resume("A recipe (.json) or a latent (.safetensors or .zip)", "ek-continue")
         with gr.Accordion("The search, for experts", open=False, elem_id="ek-search-box"):
-            self.method = gr.Dropdown(
-                list(methods.methods()), value=methods.first_choice(), label="Method", elem_id="ek-method"
-            )
+            self.method = gr.Dropdown(methods.titles(), value=methods.AUTO, label="Method", elem_id="ek-method")
             self.steps = gr.Slider(
                 5, 1000, value=self.studio.options.steps, step=5, label="Steps",
                 info="More come closer, but take longer", elem_id="ek-steps",

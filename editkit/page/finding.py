@@ -109,7 +109,8 @@ def find(studio: Studio, desk: Desk, face: int, search: Search) -> Iterator[Glim
     ``desk.cancel`` ends it with the best so far. Raises EditkitError.
     """
     aligned, cancel = cropped(studio, desk, face, search.crop), desk.start()
-    method, started = methods.make(search.method, steps=search.steps), time.monotonic()
+    method = methods.make(search.method, studio.G, steps=search.steps, classes=search.classes)
+    started = time.monotonic()
 
     def work(tell: Any) -> ProjectionResult:
         on_step = _watch(studio, cancel, tell)
