@@ -1,4 +1,4 @@
-"""One server, one browser, for all tests of the page in a browser; imported by conftest.py, so that files share them."""
+"""One server and one browser for all tests of the page; imported by conftest.py, so that test files share them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page in chromium with another model: a file through the safe importer, its classes, and what is kept meanwhile."""
+"""The page in chromium with another model: a file through the safe importer, its classes, a search without encoder."""
 
 from __future__ import annotations
 

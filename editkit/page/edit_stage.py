@@ -43,7 +43,7 @@ class Stage:
                 [AGAINST_PHOTO, AGAINST_FOUND], value=AGAINST_PHOTO, label="Compare with", elem_id="ek-against"
             )
             self.reveal = gr.Slider(
-                0, 100, value=50, step=5, label="Show before up to (%)", elem_id="ek-reveal", min_width=150,
+                0, 100, value=50, step=5, label="Before, up to (%)", elem_id="ek-reveal", min_width=150,
             )  # fmt: skip
             self.another = gr.Button("Another photo", size="sm", elem_id="ek-another", min_width=120)
 
