@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -172,6 +174,14 @@ def test_live_work_tells_and_ends() -> None:
 
     with pytest.raises(PhotoError):
         list(live.live(fails, cancel))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a niceness is the whole process's")
+def test_live_work_gives_way_to_the_rest() -> None:
+    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    (result,) = live.live(lambda tell: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), threading.Event())
+    assert isinstance(result, live.Result) and result.value == max(here, live.GIVES_WAY)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == here, "sliders do not"
 
 
 def test_leaving_live_work_cancels_it() -> None:

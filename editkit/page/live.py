@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 _END = object()
+GIVES_WAY = 5
+"""Niceness of long work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,13 @@ class Result(Generic[T]):
     value: T
 
 
+def step_back() -> None:
+    """Let this thread, and those that it starts, give way to sliders and to the browser on the same machine (Linux)."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GIVES_WAY)
+
+
 def live(work: Callable[[Callable[[Any], None]], T], cancel: threading.Event) -> Iterator[News | Result[T]]:
     """Run ``work(tell)`` in a thread: its latest news as they come, its result at the end, its error raised here.
 
@@ -35,6 +47,7 @@ def live(work: Callable[[Callable[[Any], None]], T], cancel: threading.Event) ->
     outcome: list[Any] = []
 
     def run() -> None:
+        step_back()
         try:
             outcome.append(Result(work(lambda value: told.put(News(value)))))
         except BaseException as error:
