@@ -194,6 +194,11 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 and so on; cpu needs --interpret (cuda)")
     parser.add_argument("--interpret", action="store_true", help="run the kernels in Triton's interpreter, on the CPU")
     parser.add_argument("--smoke", action="store_true", help="a few tiny shapes")
+    parser.add_argument("--dtypes", nargs="+", choices=tuple(DTYPES), default=list(DTYPES), help="which (all three)")
+    parser.add_argument(
+        "--orders", nargs="+", choices=("last", "first"), default=["last", "first"],
+        help="where channels lie in memory (both; first is checked in fp32 only)",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=12, help="processes that compile kernels beforehand; 0: none (12)")
     parser.add_argument("--compile-only", action="store_true", help="compile the kernels of the layers and end")
     parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
@@ -216,7 +221,7 @@ def main() -> int:
             *fixture_cases(device),
             *other_cases(device, size=61, channels=5),
         ]
-        dtypes, orders = tuple(DTYPES), ("last", "first")
+        dtypes, orders = tuple(options.dtypes), tuple(options.orders)
     plan = [(c, d, o) for d in dtypes for c in cases for o in orders if o == "last" or d == "fp32"]
     if options.compile_only:
         plan = [(c, d, o) for c, d, o in plan if o == "last" and d != "bf16" and c[0].startswith("filtered_lrelu ")]
