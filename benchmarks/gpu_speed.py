@@ -225,9 +225,7 @@ def main() -> int:
     clock, about = Clock(device, smoke=options.smoke, seconds=options.seconds), machine(device)
     results = Results(options.out, "gpu_speed", about)
     print(f"{about}; results in {results.path}")
-    print(
-        "plan: ceilings, training step, T256 and R256 whole, their filtered_lrelu, projection, T1024 and R1024"
-    )
+    print("plan: ceilings, training step, T256 and R256 whole, their filtered_lrelu, projection, T1024 and R1024")
     if device.type == "cuda" and options.jobs > 0:
         check = Path(__file__).with_name("gpu_check.py")
         subprocess.run(

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from editkit.errors import CheckpointError, SchemaError
+from editkit.errors import CheckpointError, SchemaError, UsageError
 from editkit.generator import load_generator
 from editkit.seeds import z_from_seeds
 from train.codes import PrincipalCodes
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
-from train.starter import DivergedError, StarterConfig, StarterTraining, config_of
+from train.starter import DivergedError, StarterTraining
 from train.starter_batches import Batches
+from train.starter_config import StarterConfig, changed, config_of, wide_config
 from train.starter_export import export_generator
-from train.starter_loop import run
+from train.starter_loop import Measure, run
+from train.starter_measure import fd_faces_measure
 from train.state_file import load_state, load_transport, save_state, save_transport
 
 TINY = {
@@ -207,3 +209,58 @@ def test_losses_by_hand() -> None:
     assert logits.shape == (3, 1)
     penalty.backward()
     assert linear[1].weight.grad is not None and linear[1].weight.grad.abs().max() > 0
+
+
+def test_settings_are_changed_by_name() -> None:
+    found = changed(CONFIG, ["lr=0.5", "batch=2"])
+    assert found == replace(CONFIG, lr=0.5, batch=2)
+    with pytest.raises(UsageError, match="there are"):
+        changed(CONFIG, ["generator=1"])
+    with pytest.raises(UsageError, match="whole number"):
+        changed(CONFIG, ["batch=1.5"])
+
+
+def test_the_wide_size_is_for_a_gpu_without_half_precision() -> None:
+    found = config_of(None, size="wide")
+    assert found == wide_config() and found.generator["num_fp16_res"] == 0 and found.batch > StarterConfig().batch
+
+
+def test_measured_in_time_and_the_best_is_kept(images: np.ndarray, tmp_path: Path) -> None:
+    training = StarterTraining(CONFIG, images)
+    figures, best = iter([3.0, 5.0, 2.0]), []
+    measure = Measure(
+        name="fd",
+        figure=lambda t: next(figures),
+        best=lambda t: best.append(t.seen),
+        journal=tmp_path / "fd",
+        seconds=0,
+    )
+    run(training, until_images=8, save=lambda t: None, measure=measure)  # after each of two steps, and at the end
+    assert best == [4, 8] and measure.lowest() == 2.0
+    assert (tmp_path / "fd").read_text().splitlines()[1] == '{"images": 8, "fd": 5.0}'
+
+
+def test_fd_faces_falls_as_samples_come_nearer(images: np.ndarray, tmp_path: Path) -> None:
+    training = StarterTraining(CONFIG, images)
+    measure = fd_faces_measure(images, tmp_path / "fd", best=lambda t: None, seconds=1.0, device=torch.device("cpu"))
+    far = measure.figure(training)
+
+    class Copies(torch.nn.Module):
+        z_dim = 8
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return training.batches.read(torch.arange(len(z)), torch.zeros(len(z), dtype=torch.bool))
+
+    training.average = Copies()
+    assert measure.figure(training) < 1e-2 * far
+
+
+def test_what_diverged_unseen_is_not_saved(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU losses are looked at now and then: the last steps before the end are looked at before the save."""
+    training, saved = StarterTraining(CONFIG, images), []
+    step = StarterTraining.step
+    monkeypatch.setattr(StarterTraining, "step", lambda self: step(self) | {"penalty": torch.tensor(99.0)})
+    training.device = torch.device("meta")  # not the CPU
+    training.phases.device = torch.device("cpu")
+    run(training, until_images=8, save=lambda t: saved.append(t.seen))
+    assert saved == [0]

@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     from editkit.device import resolve_device
     from editkit.files import ensure_folder
     from train.faces import load_faces
-    from train.starter import StarterTraining, changed, config_of
+    from train.starter import StarterTraining
+    from train.starter_config import changed, config_of
     from train.starter_export import export_generator
     from train.starter_loop import run as train
     from train.starter_measure import fd_faces_measure
