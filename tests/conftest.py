@@ -14,6 +14,14 @@ settle_threads()  # before torch is imported
 
 import torch  # noqa: E402
 import triton_interpreter  # noqa: E402, F401 (before a test file imports a package that imports Triton)
+from page_fixtures import (  # noqa: E402, F401
+    chromium,
+    page_at_a_path,
+    page_files,
+    page_server,
+    screenshots,
+    visit,
+)
 
 LOCAL_FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -43,11 +43,19 @@ class Server:
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> Server:
+        return self.launch().wait()
+
+    def launch(self) -> Server:
         environment = {**os.environ, "EDITKIT_HOME": str(self.home), "EDITKIT_PAGE_STEPS": str(STEPS)}
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "editkit", "app", "--port", str(self.port), "--device", "cpu", *self.options]
         self.log = (self.home / f"server-{time.monotonic_ns()}.log").open("w+")
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=self.log, stderr=subprocess.STDOUT)
+        return self
+
+    def wait(self) -> Server:
+        """Until it answers."""
+        assert self.process is not None
         deadline = time.monotonic() + 180
         while "editkit is at" not in self.said():
             assert self.process.poll() is None and time.monotonic() < deadline, self.said()
@@ -82,6 +90,15 @@ class Watched:
         page.on("request", lambda request: self._seen(request.url))
         page.goto(address)
         page.wait_for_selector("#ek-drop")
+
+    def settled(self) -> None:
+        """Wait until pictures and fonts are there, and nothing moves any more."""
+        self.page.wait_for_function(
+            """[...document.images].every(i => i.complete || i.loading == 'lazy') && document.fonts.status == 'loaded'
+                && document.getAnimations().every(a => a.playState != 'running' || a.effect?.getTiming().iterations > 9)
+            """
+        )
+        self.page.wait_for_timeout(60)
 
     def _said(self, message: Any) -> None:
         if message.type == "error":
@@ -128,9 +145,14 @@ class Watched:
         return self.page.locator(f"#ek-controls input[type=range][aria-label*='{label}']").first
 
     def press(self, slider: Any, key: str, times: int = 1) -> None:
-        slider.focus()
+        """Press a key on a slider that it moves; one that is being drawn just now does not hear the first."""
         for _ in range(times):
-            self.page.keyboard.press(key)
+            was, deadline = slider.input_value(), time.monotonic() + 20
+            while slider.input_value() == was:
+                assert time.monotonic() < deadline, f"{key} moves nothing"
+                slider.focus()
+                self.page.keyboard.press(key)
+                self.page.wait_for_timeout(30)
 
     def toast(self) -> str:
         """The text of the toast that comes; it is closed."""

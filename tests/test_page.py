@@ -188,14 +188,16 @@ def test_leaving_live_work_cancels_it() -> None:
     assert seen.wait(10)
 
 
-def test_methods_are_listed_from_the_package() -> None:
-    known = methods.methods()
-    assert projector.Optimise in known.values()
-    assert not {projector.Drag, projector.ProjectionResult, projector.Step} & set(known.values())
-    assert methods.first_choice() in known
-    title = next(title for title, one in known.items() if one is projector.Optimise)
-    assert methods.make(title, steps=7).steps == 7
-    assert isinstance(methods.make("no such", steps=7), tuple(known.values()))
+def test_methods_suit_the_generator(G: NetworkGenerator) -> None:
+    """A model of one's own has no encoder; a visitor who chooses nothing is served all the same."""
+    from projector.methods import NAMES
+
+    assert methods.titles()[0] == methods.AUTO and len(set(methods.titles())) == len(NAMES) + 1
+    made = {title: methods.make(title, G, steps=7) for title in methods.titles()}
+    assert isinstance(made[methods.AUTO], projector.Optimise) and made[methods.AUTO].steps == 7
+    assert {type(one) for one in made.values()} >= {projector.Encode, projector.EncodeThenOptimise, projector.Pivotal}
+    assert isinstance(made[methods.REFINE], projector.Refine)
+    assert methods.make("no such", G, steps=7) == made[methods.AUTO]
 
 
 def test_directions_are_grouped(warmth: Direction) -> None:
@@ -207,6 +209,14 @@ def test_directions_are_grouped(warmth: Direction) -> None:
     assert [one.name for one in groups[grouping.OTHER]] == ["component-3"]
     slider = groups[grouping.FACE][0]
     assert (slider.title, slider.low, slider.high) == ("Smile width", -2.0, 3.0) and 0 < slider.step <= 0.2
+
+
+@pytest.mark.parametrize("strength", [(-2.31, 2.31), (-2.657, 2.66), (0.0, 3.0), (-0.0317, 0.04), (-170.3, 90.0)])
+def test_every_slider_has_zero_among_its_steps(warmth: Direction, strength: tuple[float, float]) -> None:
+    slider = grouping.slider_of(replace(warmth, strength=strength))
+    steps = -slider.low / slider.step
+    assert abs(steps - round(steps)) < 1e-6 and slider.low <= 0 < slider.high
+    assert strength[0] <= slider.low and slider.high <= strength[1], "no further than what looks right"
 
 
 @pytest.mark.parametrize(

@@ -1,86 +1,31 @@
-"""The page in a real browser: chromium, driven by Playwright, against the server that `editkit app` starts.
-
-Screenshots go to the folder that EDITKIT_SCREENSHOTS names, else to pytest's temporary folder.
-"""
+"""The page in a real browser: chromium, driven by Playwright, against the server that `editkit app` starts."""
 
 from __future__ import annotations
 
-import os
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from page_browser import CHROMIUM, FLAGS, Server, Watched, claim_of_pixels, hostile_pickle, proxy
+from page_browser import CHROMIUM, Server, Watched, claim_of_pixels, hostile_pickle, proxy
 from PIL import Image
 
 from editkit.edits import Recipe
 from editkit.latent_file import read_latent
-from editkit.photo import sample_photo, write_image
 
-playwright = pytest.importorskip("playwright.sync_api", reason='needs Playwright: pip install -e ".[dev]"')
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
-TABS = ("Edit", "Mix and walk", "Explore", "Batch", "Drag", "Library", "Models")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    up = Server(tmp_path_factory.mktemp("home")).start()
-    yield up
-    if up.process is not None and up.process.poll() is None:
-        assert up.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def visit(browser: Any, server: Server) -> Iterator[Callable[..., Watched]]:
-    """``visit()`` opens the page in a browser of its own; at the end nothing may have gone wrong in it."""
-    contexts, pages = [], []
-
-    def open_page(address: str = server.address, **options: Any) -> Watched:
-        options = {"viewport": {"width": 1360, "height": 900}, "accept_downloads": True, **options}
-        contexts.append(browser.new_context(**options))
-        pages.append(Watched(contexts[-1].new_page(), address))
-        return pages[-1]
-
-    yield open_page
-    for page in pages:
-        page.check()
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """me.jpg, and two.png with the same face twice, once small."""
-    folder = tmp_path_factory.mktemp("files")
-    photo = sample_photo().image
-    write_image(folder / "me.jpg", photo)
-    small = torch.nn.functional.interpolate(photo[:, :, :256, 100:356], scale_factor=0.9, mode="area")
-    both = torch.nn.functional.pad(photo, (0, 300))
-    both[:, :, 40 : 40 + small.shape[2], 540 : 540 + small.shape[3]] = small
-    write_image(folder / "two.png", both)
-    return folder
 
 
 def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_a_photo_is_edited_from_beginning_to_end(visit: Callable[..., Watched], files: Path, tmp_path: Path) -> None:
+def test_a_photo_is_edited_from_beginning_to_end(
+    visit: Callable[..., Watched], page_files: Path, tmp_path: Path
+) -> None:
     watched = visit()
     page = watched.page
-    watched.drop(files / "me.jpg")
+    watched.drop(page_files / "me.jpg")
     page.wait_for_selector("#ek-status .ek-bar")
     watched.found()
     assert "me: " in page.inner_text("#ek-status") and "dB" in page.inner_text("#ek-status")
@@ -101,12 +46,19 @@ def test_a_photo_is_edited_from_beginning_to_end(visit: Callable[..., Watched], 
         page.get_by_label(label, exact=True).check()
         watched.first_changed(compared)  # the picture on the left; the right one may still follow a slider
     seen = watched.pictures()
+    edge = page.locator("#ek-stage [data-testid=slider]")
+    middle = edge.bounding_box()
+    watched.press(page.locator("#ek-reveal input[type=range]"), "Home")  # a key moves the edge as the mouse does
+    page.wait_for_function(
+        "/translateX.0px/.test(document.querySelector('#ek-stage [data-testid=slider]').style.transform)"
+    )
+    assert edge.bounding_box()["x"] < middle["x"] - 100
     page.click("#ek-undo")
     seen = watched.changed(seen)
     page.click("#ek-redo")
     watched.changed(seen)
 
-    whole, photo = watched.saved("whole", tmp_path), pixels(files / "me.jpg")
+    whole, photo = watched.saved("whole", tmp_path), pixels(page_files / "me.jpg")
     assert pixels(whole).shape == photo.shape
     assert np.array_equal(pixels(whole)[400:], photo[400:]), "far from the face no pixel changes"
     assert not np.array_equal(pixels(whole), photo)
@@ -136,13 +88,19 @@ def test_a_photo_is_edited_from_beginning_to_end(visit: Callable[..., Watched], 
     watched.changed(seen)
     assert "Recipe" in page.inner_text("#ek-status")
 
+    page.click("#ek-another")  # and the latent is enough to go on from, on another day
+    page.get_by_role("button", name="Go on from a latent").click()
+    page.set_input_files("#ek-resume input[type=file]", str(next(tmp_path.glob("*.safetensors"))))
+    page.wait_for_function("document.querySelector('#ek-status')?.innerText.startsWith('Latent')")
+    watched.found()
 
-def test_a_search_is_stopped_midway_and_the_best_is_kept(visit: Callable[..., Watched], files: Path) -> None:
+
+def test_a_search_is_stopped_midway_and_the_best_is_kept(visit: Callable[..., Watched], page_files: Path) -> None:
     watched = visit()
     page = watched.page
-    watched.drop(files / "me.jpg")
+    watched.drop(page_files / "me.jpg")
     watched.found()  # of the library, or searched
-    _many_steps(page)
+    _many_steps(watched)
     page.click("#ek-search")
     page.wait_for_function("/Step \\d+ of 1000/.test(document.querySelector('#ek-status').innerText)")
     page.click("#ek-stop")
@@ -150,27 +108,27 @@ def test_a_search_is_stopped_midway_and_the_best_is_kept(visit: Callable[..., Wa
     assert "stopped by you" in page.inner_text("#ek-status")
 
 
-def test_a_reload_midway_starts_afresh_and_frees_the_server(visit: Callable[..., Watched], files: Path) -> None:
+def test_a_reload_midway_starts_afresh_and_frees_the_server(visit: Callable[..., Watched], page_files: Path) -> None:
     watched = visit()
     page = watched.page
-    watched.drop(files / "me.jpg")
+    watched.drop(page_files / "me.jpg")
     watched.found()
-    _many_steps(page)
+    _many_steps(watched)
     page.click("#ek-search")
     page.wait_for_function("/Step \\d+ of 1000/.test(document.querySelector('#ek-status').innerText)")
     page.reload()
     page.wait_for_selector("#ek-drop", state="visible")
     assert not page.locator("#ek-controls").is_visible()
     watched.errors.clear()  # Gradio says in the console that the page which was left lost its connection
-    watched.drop(files / "two.png")  # searches take turns: this one begins since the other was ended
+    watched.drop(page_files / "two.png")  # searches take turns: this one begins since the other was ended
     page.wait_for_selector("#ek-faces", state="visible")
 
 
-def test_two_visitors_do_not_wait_for_or_see_each_other(visit: Callable[..., Watched], files: Path) -> None:
+def test_two_visitors_do_not_wait_for_or_see_each_other(visit: Callable[..., Watched], page_files: Path) -> None:
     first, second = visit(), visit()
-    first.drop(files / "me.jpg")
+    first.drop(page_files / "me.jpg")
     first.found()
-    _many_steps(first.page)
+    _many_steps(first)
     first.page.click("#ek-search")
     first.page.wait_for_function("/Step \\d+ of 1000/.test(document.querySelector('#ek-status').innerText)")
     assert second.page.locator("#ek-start").is_visible() and not second.page.locator("#ek-bench").is_visible()
@@ -187,7 +145,7 @@ def test_two_visitors_do_not_wait_for_or_see_each_other(visit: Callable[..., Wat
 
 
 def test_bad_files_become_toasts_that_say_what_to_do(
-    visit: Callable[..., Watched], files: Path, tmp_path: Path
+    visit: Callable[..., Watched], page_files: Path, tmp_path: Path
 ) -> None:
     watched = visit()
     text = tmp_path / "letter.jpg"
@@ -204,13 +162,13 @@ def test_bad_files_become_toasts_that_say_what_to_do(
     assert "evil.pkl" in said and str(tmp_path) not in said and not sign.exists()
     assert "faces64" in watched.page.inner_text(".ek-model")
     watched.tab("Edit")
-    watched.drop(files / "me.jpg")
+    watched.drop(page_files / "me.jpg")
     watched.found()
 
 
-def test_of_several_faces_one_is_picked(visit: Callable[..., Watched], files: Path) -> None:
+def test_of_several_faces_one_is_picked(visit: Callable[..., Watched], page_files: Path) -> None:
     watched = visit()
-    watched.drop(files / "two.png")
+    watched.drop(page_files / "two.png")
     watched.page.wait_for_selector("#ek-faces", state="visible")
     faces = watched.page.locator("#ek-faces button:has(img)")
     assert faces.count() == 2 and "2 faces" in watched.page.inner_text("#ek-status")
@@ -218,9 +176,11 @@ def test_of_several_faces_one_is_picked(visit: Callable[..., Watched], files: Pa
     watched.found()
 
 
-def test_the_library_opens_at_once_and_deletes(visit: Callable[..., Watched], files: Path, server: Server) -> None:
+def test_the_library_opens_at_once_and_deletes(
+    visit: Callable[..., Watched], page_files: Path, page_server: Server
+) -> None:
     watched = visit()
-    watched.drop(files / "me.jpg")
+    watched.drop(page_files / "me.jpg")
     watched.found()
     page = watched.page
     watched.tab("Library")
@@ -232,7 +192,7 @@ def test_the_library_opens_at_once_and_deletes(visit: Callable[..., Watched], fi
     page.locator("#ek-library-open:not([disabled])").click()
     watched.found()
     assert "from your library" in page.inner_text("#ek-status")
-    folder = server.home / "library" / "own"
+    folder = page_server.home / "library" / "own"
     before = len(list(folder.glob("*/latent.safetensors")))
     watched.tab("Library")
     page.locator("#ek-library button:has(img)").first.click()
@@ -241,155 +201,43 @@ def test_the_library_opens_at_once_and_deletes(visit: Callable[..., Watched], fi
     assert len(list(folder.glob("*/latent.safetensors"))) == before - 1
 
 
-def test_explore_mix_and_walk(visit: Callable[..., Watched]) -> None:
-    watched = visit()
-    page = watched.page
-    watched.tab("Explore")
-    page.locator("#ek-grid img").nth(23).wait_for()
-    thumbnails = page.locator("#ek-grid button:has(img)")
-    for act, index in (("Like it", 0), ("Like it", 1), ("Dislike it", 2)):
-        page.get_by_label(act, exact=True).check()
-        thumbnails.nth(index).click()
-        page.wait_for_function(
-            "seed => document.querySelector('#ek-taste').innerText.includes(seed)", arg=f"seed {index}"
-        )
-    page.click("#ek-taste-make")
-    assert "among the sliders" in watched.toast()
-    page.locator("#ek-strip img").wait_for()
-    page.get_by_label("Put it on the shelf").check()
-    for index in (3, 4):
-        thumbnails.nth(index).click()
-        assert f"seed {index}" in watched.toast()
-    watched.tab("Mix and walk")
-    page.locator("#ek-shelf img").nth(1).wait_for()
-    seen = watched.changed([], "#ek-mix-picture")
-    watched.press(page.locator("#ek-mix-share input[type=range]"), "End")
-    watched.changed(seen, "#ek-mix-picture")
-    watched.press(page.locator("#ek-walk-seconds input[type=range]"), "Home")
-    page.click("#ek-walk-go")
-    page.locator("#ek-walk-video video").wait_for(state="attached")
-    watched.tab("Explore")
-    page.get_by_label("Edit it", exact=True).check()
-    thumbnails.nth(5).click()
-    watched.found()
-    page.get_by_role("button", name="Yours").click()
-    page.locator("#ek-controls .ek-slider", has_text="Mine").wait_for()  # the direction made above
-
-
-def test_a_batch_ends_with_a_table_and_a_zip(visit: Callable[..., Watched], files: Path, tmp_path: Path) -> None:
-    watched = visit()
-    page = watched.page
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes((files / "me.jpg").read_bytes()[:3000])
-    watched.tab("Batch")
-    page.set_input_files("#ek-batch-files input[type=file]", [str(files / "me.jpg"), str(broken)])
-    page.wait_for_selector("#ek-batch-files .file-preview")
-    watched.press(page.locator("#ek-batch-steps input[type=range]"), "Home")
-    page.click("#ek-batch-go")
-    page.wait_for_selector("#ek-batch-zip a")
-    table = page.inner_text("#ek-batch-table")
-    assert "me.jpg" in table and "dB" in table and "broken.jpg" in table and "failed" in table
-    with page.expect_download() as coming:
-        page.locator("#ek-batch-zip a").first.click()
-    coming.value.save_as(tmp_path / "batch.zip")
-    names = zipfile.ZipFile(tmp_path / "batch.zip").namelist()
-    assert any(name.endswith("edited.png") for name in names) and "editkit/report.html" in names
-    assert not any("sqlite" in name for name in names)
-
-
-def test_points_are_dragged_and_undone(visit: Callable[..., Watched]) -> None:
-    watched = visit()
-    page = watched.page
-    watched.tab("Drag")
-    page.click("#ek-drag-random")
-    seen = start = watched.changed([], "#ek-drag-picture")
-    for place in ({"x": 120, "y": 200}, {"x": 150, "y": 200}):
-        page.locator("#ek-drag-picture img").click(position=place)
-        seen = watched.changed(seen, "#ek-drag-picture")
-    watched.press(page.locator("#ek-drag-steps input[type=range]"), "Home")
-    page.click("#ek-drag-go")
-    page.wait_for_function("/arrived/.test(document.querySelector('#ek-drag-status').innerText)")
-    pulled = watched.pictures("#ek-drag-picture")
-    page.click("#ek-drag-undo")
-    undone = watched.changed(pulled, "#ek-drag-picture")
-    assert _digest(undone) == _digest(start), "the picture is as it was, bit for bit"
-
-
-def test_every_tab_in_light_dark_and_on_a_phone(
-    visit: Callable[..., Watched], files: Path, tmp_path_factory: pytest.TempPathFactory
+def test_it_works_behind_a_proxy_at_a_path(
+    visit: Callable[..., Watched], page_files: Path, page_at_a_path: Server
 ) -> None:
-    named = os.environ.get("EDITKIT_SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    looks = {
-        "light": {},
-        "dark": {"color_scheme": "dark"},
-        "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True},
-    }
-    for look, options in looks.items():
-        watched = visit(**options)
-        page = watched.page
-        page.wait_for_timeout(600)
-        page.screenshot(path=folder / f"{look}-start.png", full_page=True)
-        watched.drop(files / "me.jpg")
+    with proxy(page_at_a_path.wait().port, "/editkit") as address:
+        watched = visit(address)
+        watched.drop(page_files / "me.jpg")
         watched.found()
-        for tab in TABS:
-            watched.tab(tab)
-            if tab == "Explore":
-                page.locator("#ek-grid img").nth(23).wait_for()
-            page.wait_for_timeout(500)
-            page.screenshot(path=folder / f"{look}-{tab.split()[0].lower()}.png", full_page=True)
-            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wide <= 0, f"{tab} is {wide} px wider than the page ({look})"
-    for tab in ("start", *(name.split()[0].lower() for name in TABS)):
-        light, dark = (pixels(folder / f"{look}-{tab}.png").mean() for look in ("light", "dark"))
-        assert dark < 0.6 * light, f"{tab} is not dark"
+        seen = watched.pictures()
+        assert all("/editkit/" in source for source in seen)
+        watched.press(watched.page.locator("#ek-controls .ek-slider input[type=range]").first, "PageUp", 2)
+        watched.changed(seen)
+        assert watched.page.get_by_role("tab", name="Library", exact=True).count() == 0
+        watched.page.close()
 
 
-def test_it_works_behind_a_proxy_at_a_path(visit: Callable[..., Watched], files: Path, tmp_path: Path) -> None:
-    behind = Server(tmp_path, "--root-path", "/editkit", "--no-library").start()
-    try:
-        with proxy(behind.port, "/editkit") as address:
-            watched = visit(address)
-            watched.drop(files / "me.jpg")
-            watched.found()
-            seen = watched.pictures()
-            assert all("/editkit/" in source for source in seen)
-            watched.press(watched.page.locator("#ek-controls .ek-slider input[type=range]").first, "PageUp", 2)
-            watched.changed(seen)
-            assert watched.page.get_by_role("tab", name="Library", exact=True).count() == 0
-            watched.page.close()
-    finally:
-        assert behind.stop() == 0
-
-
-def test_a_restart_of_the_server_is_survived(visit: Callable[..., Watched], files: Path, server: Server) -> None:
+def test_a_restart_of_the_server_is_survived(
+    visit: Callable[..., Watched], page_files: Path, page_server: Server
+) -> None:
     watched = visit()
     page = watched.page
-    watched.drop(files / "me.jpg")
+    watched.drop(page_files / "me.jpg")
     watched.found()
-    assert server.stop() == 0, server.said()
-    server.start()
+    assert page_server.stop() == 0, page_server.said()
+    page_server.start()
     watched.press(page.locator("#ek-controls .ek-slider input[type=range]").first, "PageUp", 2)
     page.locator("[data-testid=toast-body]").first.wait_for()
-    watched.errors.clear()  # the browser says that the connection was lost
     page.reload()
+    watched.errors.clear()  # the browser says that the page which was left lost its connection
     page.wait_for_selector("#ek-recent img")
     page.locator("#ek-recent button:has(img)").first.click()
     watched.found()
     assert "from your library" in page.inner_text("#ek-status")
 
 
-def _many_steps(page: Any) -> None:
-    page.get_by_role("button", name="The search, for experts").click()
-    slider = page.locator("#ek-steps input[type=range]")
-    slider.focus()
-    page.keyboard.press("End")
-
-
-def _digest(sources: list[str]) -> str:
-    """The server names a file by the hash of its content."""
-    return sources[0].split("/")[-2]
+def _many_steps(watched: Watched) -> None:
+    watched.page.get_by_role("button", name="The search, for experts").click()
+    watched.press(watched.page.locator("#ek-steps input[type=range]"), "End")
 
 
 def test_helpers_see_what_they_should(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def edited_photo(
     recipe = recipe_of(studio.directions, edits)
     finding.read(studio, desk, photo)
     face = finding.cropped(studio, desk, 0)
-    method = methods.make(methods.first_choice(), steps=steps)
+    method = methods.make(methods.AUTO, studio.G, steps=steps)
     found = projector.project(studio.G, face, method, perceptual=studio.perceptual)
     image = render_edited(studio.G, found.latent, recipe, transform=found.transform).clamp(-1, 1)
     path = desk.path(f"{file_stem(Path(photo).name)}-edited.png")

@@ -14,7 +14,9 @@ import gradio as gr
 import directions
 from editkit.edits import Edit, Recipe
 from editkit.errors import UsageError
-from editkit.page import methods, parts
+from editkit.page import classes, methods, parts
+from editkit.page.desk import Desk
+from editkit.page.edit_tab import ALL_CLASSES
 from editkit.page.grouping import first_of
 from editkit.page.live import News, live
 from editkit.page.studio import Studio
@@ -61,6 +63,7 @@ class BatchTab:
                 self.recipe = gr.File(
                     label="Recipe (.json)", file_types=[".json"], height=150, visible=False, elem_id="ek-batch-recipe"
                 )
+                self.classes = classes.chooser(studio, ALL_CLASSES, elem_id="ek-batch-class")
                 self.steps = gr.Slider(
                     5, 1000, value=studio.options.steps, step=5, label="Steps a photo", elem_id="ek-batch-steps"
                 )
@@ -73,7 +76,16 @@ class BatchTab:
                 self.zip = gr.File(
                     label="Everything, as a zip", interactive=False, visible=False, elem_id="ek-batch-zip"
                 )
-        inputs = [self.files, self.directory, self.what, self.which, self.strength, self.recipe, self.steps]
+        inputs = [
+            self.files,
+            self.directory,
+            self.what,
+            self.which,
+            self.strength,
+            self.recipe,
+            self.steps,
+            self.classes,
+        ]
         self.go.click(toasted(self.on_go), inputs, [self.status, self.table, self.zip], **parts.SEARCH)
         self.what.input(
             lambda what: (gr.update(visible=what == FROM_CHOICE), gr.update(visible=what == FROM_FILE)),
@@ -85,7 +97,7 @@ class BatchTab:
 
     def on_go(
         self, request: gr.Request, files: Sequence[str] | None, folder_files: Sequence[str] | None, what: str,
-        which: str | None, strength: float, recipe_file: str | None, steps: float,
+        which: str | None, strength: float, recipe_file: str | None, steps: float, kind: str | None,
     ) -> Iterator[dict[Any, Any]]:  # fmt: skip
         """Work on every file."""
         from editkit.alignment_cli import PHOTO_SUFFIXES
@@ -101,9 +113,10 @@ class BatchTab:
         rows: list[dict[str, Any]] = []
 
         def work(tell: Any) -> Path:
-            method = methods.make(methods.first_choice(), steps=int(steps))
+            method = methods.make(methods.AUTO, self.studio.G, steps=int(steps), classes=classes.chosen(kind))
             studio = self.studio
-            job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, recipe=recipe)
+            job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, recipe=recipe,
+                      classes=classes.chosen(kind))  # fmt: skip
             folder.run(job, sources, out, watch=_Watch(tell, cancel, rows), alone=False)
             return _zipped(out, desk.path("editkit-batch.zip", lasting=True))
 
@@ -138,6 +151,14 @@ class BatchTab:
             return Recipe(name="none", edits=())
         low, high = direction.strength
         return Recipe(name=direction.name, edits=(Edit(direction, min(max(strength, low), high)),))
+
+    def follows(self, desk: Desk) -> dict[Any, Any]:
+        """Updates of what depends on the generator, for when another one draws."""
+        known = self.studio.directions_of(desk)
+        return {
+            self.which: gr.update(choices=sorted(known), value=first_of(known)),
+            self.classes: classes.update(self.studio, ALL_CLASSES),
+        }
 
     def on_stop(self, request: gr.Request) -> str:
         """What is done stays done."""

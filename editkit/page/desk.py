@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from editkit.latent import Latent
     from editkit.photo import Photo
     from editkit.transform import Transform
+    from editkit.weight_delta import WeightDelta
 
 IDLE = 3600.0
 """Seconds after which a desk that nobody uses is cleared."""
@@ -45,6 +46,7 @@ class Piece:
     face: AlignedPhoto | None = None
     alignment: Any = None  # of a latent that came as a file, whose photo is not here
     told: str = ""  # how the search went, for people
+    tuning: WeightDelta | None = None  # what pivotal tuning adds to the generator for this photo
 
 
 @dataclass(kw_only=True, eq=False)

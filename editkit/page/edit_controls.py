@@ -12,12 +12,9 @@ from typing import Any
 import gradio as gr
 
 from editkit.page.desk import Desk
-from editkit.page.grouping import FACE, GROUPS, LIGHT, Slider, grouped
+from editkit.page.grouping import FACE, GROUPS, LIGHT, SPARE, Slider, grouped
 from editkit.page.settings import Settings
 from editkit.page.studio import Studio
-
-SPARE = 8
-"""Sliders of a group at least, for directions that come later."""
 
 
 class Controls:

@@ -8,13 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from editkit.page import editing, parts, pictures
+from editkit.page import editing, parcel, parts, pictures
 from editkit.page.desk import Desk
 from editkit.page.edit_controls import Controls
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
 
 AGAINST_PHOTO, AGAINST_FOUND = "the photo", "before the edit"
+
+REVEAL_JS = "at => { const how = {__type__: 'update', slider_position: at}; return [how, how]; }"
 
 
 class Stage:
@@ -40,6 +42,9 @@ class Stage:
             self.against = gr.Radio(
                 [AGAINST_PHOTO, AGAINST_FOUND], value=AGAINST_PHOTO, label="Compare with", elem_id="ek-against"
             )
+            self.reveal = gr.Slider(
+                0, 100, value=50, step=5, label="Before, up to (%)", elem_id="ek-reveal", min_width=150,
+            )  # fmt: skip
             self.another = gr.Button("Another photo", size="sm", elem_id="ek-another", min_width=120)
 
     def take_away(self) -> None:
@@ -60,13 +65,15 @@ class Stage:
         for control in controls.inputs:  # each tells its own value: forty sliders would be much to send at every move
             act = toasted(self._on_move(control))
             control.input(act, [control, self.against], stage, **parts.QUICK, trigger_mode="always_last")
-        self.against.input(toasted(self.on_against), [self.against], [self.stage], **parts.QUICK)
+        self.against.input(toasted(self.on_against), [self.against], [self.stage, self.whole], **parts.QUICK)
+        self.reveal.input(None, [self.reveal], [self.stage, self.whole], js=REVEAL_JS, **parts.PRIVATE)
         back = ((controls.undo, self.on_undo), (controls.redo, self.on_redo), (controls.reset, self.on_reset))
         for button, act in back:
             button.click(toasted(act), [self.against], [self.stage, self.whole, *controls.outputs], **parts.QUICK)
         self.face_view.select(toasted(self.on_face_view), None, None, **parts.QUICK)
-        self.whole_view.select(toasted(self.on_whole), [self.paste], [self.whole], **parts.QUICK)
-        self.paste.input(toasted(self.on_whole), [self.paste], [self.whole], **parts.QUICK)
+        looked_at = [self.paste, self.against]
+        self.whole_view.select(toasted(self.on_whole), looked_at, [self.whole], **parts.QUICK)
+        self.paste.input(toasted(self.on_whole), looked_at, [self.whole], **parts.QUICK)
         parts.download(self.save_face, "face", toasted(self.face_png))
         parts.download(self.save_whole, "whole", toasted(self.whole_png), [self.paste])
         parts.download(self.save_recipe, "recipe", toasted(self.recipe))
@@ -81,13 +88,14 @@ class Stage:
             editing.piece_of(desk).latent.check(self.studio.G.spec)
             with desk.moving:  # two sliders may move at once
                 desk.history.add(self.controls.moved(desk, control, value))
-            return [self.pair(desk, against), self.whole_again(desk), *self.controls.mark_updates(desk)]
+            return [self.pair(desk, against), self.whole_again(desk, against), *self.controls.mark_updates(desk)]
 
         return on_move
 
-    def on_against(self, request: gr.Request, against: str) -> Any:
+    def on_against(self, request: gr.Request, against: str) -> list[Any]:
         """Compare with something else."""
-        return self.pair(self.studio.desk(request), against)
+        desk = self.studio.desk(request)
+        return [self.pair(desk, against), self.whole_again(desk, against)]
 
     def on_undo(self, request: gr.Request, against: str) -> dict[Any, Any]:
         """One step back."""
@@ -113,7 +121,7 @@ class Stage:
     def _redrawn(self, desk: Desk, against: str) -> dict[Any, Any]:
         return {
             self.stage: self.pair(desk, against),
-            self.whole: self.whole_again(desk),
+            self.whole: self.whole_again(desk, against),
             **self.controls.shown(desk),
         }
 
@@ -130,19 +138,20 @@ class Stage:
             cached[which] = pictures.show(desk, shown, lasting=True)
         return cached[which], pictures.show(desk, editing.picture(self.studio, desk))
 
-    def whole_again(self, desk: Desk) -> Any:
+    def whole_again(self, desk: Desk, against: str = AGAINST_PHOTO) -> Any:
         """The whole photo, where it is what is looked at."""
         paste = desk.bag.get("looking at the whole")
         if paste is None or desk.piece is None or desk.piece.face is None:
             return gr.skip()
-        before, after = editing.whole(desk, editing.picture(self.studio, desk), paste)
+        found = against == AGAINST_FOUND
+        before, after = editing.whole(desk, editing.picture(self.studio, desk), paste, found=found)
         return pictures.show(desk, before), pictures.show(desk, after)
 
     def on_face_view(self, request: gr.Request) -> None:
         """The face is looked at."""
         self.studio.desk(request).bag.pop("looking at the whole", None)
 
-    def on_whole(self, request: gr.Request, paste: str) -> Any:
+    def on_whole(self, request: gr.Request, paste: str, against: str) -> Any:
         """The whole photo before and after."""
         desk = self.studio.desk(request)
         if desk.piece is None or desk.piece.face is None:
@@ -151,7 +160,7 @@ class Stage:
             )
             return None
         desk.bag["looking at the whole"] = paste
-        return self.whole_again(desk)
+        return self.whole_again(desk, against)
 
     # Files to take away
 
@@ -169,7 +178,8 @@ class Stage:
 
     def latent(self, request: gr.Request) -> str:
         """The latent."""
-        return str(editing.latent_file(self.studio.desk(request)))
+        desk = self.studio.desk(request)
+        return str(parcel.latent_of(desk, editing.piece_of(desk)))
 
     def video(self, request: gr.Request) -> str:
         """The video."""

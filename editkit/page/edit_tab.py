@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from editkit.errors import EditkitError
-from editkit.page import editing, finding, methods, parts, pictures
+from editkit.page import classes, editing, finding, methods, parts, pictures
 from editkit.page.desk import Desk, Piece
 from editkit.page.edit_controls import Controls
 from editkit.page.edit_stage import AGAINST_PHOTO, Stage
@@ -22,6 +22,8 @@ from editkit.sampling import sample_w
 WELCOME = """<div class="ek-hero"><h1>Edit a face, not its pixels</h1>
 <p>Drop a photo. The page finds the face, looks for the same face inside a generator, and gives you sliders for what the
 generator has learned. Nothing leaves this machine.</p></div>"""
+
+ALL_CLASSES = "All of them together"
 
 
 class EditTab:
@@ -40,6 +42,8 @@ class EditTab:
                 label="From your library", columns=6, rows=1, height=150, allow_preview=False, visible=False,
                 elem_id="ek-recent", buttons=[], object_fit="cover",
             )  # fmt: skip
+            with gr.Accordion("Go on from a latent that you kept", open=False, elem_id="ek-resume-box"):
+                self.resume_first = _resume("A latent (.safetensors or .zip)", "ek-resume")
         with gr.Row(elem_id="ek-bench", visible=False, equal_height=False) as self.bench:
             with gr.Column(scale=6, min_width=320, elem_id="ek-stage-side"):
                 self.view = Stage(studio)
@@ -58,24 +62,20 @@ class EditTab:
 
     def _again(self) -> None:
         with gr.Accordion("Go on from a file", open=False, elem_id="ek-continue-box"):
-            self.resume = gr.File(
-                label="A recipe (.json) or a latent (.safetensors)", file_types=[".json", ".safetensors"], height=110,
-                elem_id="ek-continue",
-            )  # fmt: skip
+            self.resume = _resume("A recipe (.json) or a latent (.safetensors or .zip)", "ek-continue")
         with gr.Accordion("The search, for experts", open=False, elem_id="ek-search-box"):
-            self.method = gr.Dropdown(
-                list(methods.methods()), value=methods.first_choice(), label="Method", elem_id="ek-method"
-            )
+            self.method = gr.Dropdown(methods.titles(), value=methods.AUTO, label="Method", elem_id="ek-method")
             self.steps = gr.Slider(
                 5, 1000, value=self.studio.options.steps, step=5, label="Steps",
                 info="More come closer, but take longer", elem_id="ek-steps",
             )  # fmt: skip
+            self.classes = classes.chooser(self.studio, ALL_CLASSES, elem_id="ek-class")
             self.crop = gr.Radio([CROP_AUTO, CROP_CENTRE], value=CROP_AUTO, label="Crop", elem_id="ek-crop")
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="ek-seed")
             self.redo_search = gr.Button("Search again", size="sm", elem_id="ek-search")
 
     def _wire(self) -> None:
-        search = [self.method, self.steps, self.seed, self.crop]
+        search = self.search = [self.method, self.steps, self.seed, self.crop, self.classes]
         views = [
             self.start,
             self.bench,
@@ -94,7 +94,8 @@ class EditTab:
         self.stop.click(toasted(self.on_stop), None, [self.status], queue=False, **parts.PRIVATE)
         self.view.another.click(toasted(self.on_another), None, [*laid, self.recent], **parts.QUICK)
         self.recent.select(toasted(self.on_recent), None, laid, **parts.QUICK)
-        self.resume.upload(toasted(self.on_file), [self.resume], [*laid, self.resume], **parts.QUICK)
+        for resume in (self.resume_first, self.resume):
+            resume.upload(toasted(self.on_file), [resume], [*laid, self.resume_first, self.resume], **parts.QUICK)
         self.view.wire(self.controls)
 
     # What happens when a photo comes
@@ -102,15 +103,15 @@ class EditTab:
     def on_photo(self, request: gr.Request, path: str | None, *search: Any) -> Iterator[dict[Any, Any]]:
         """A photo was dropped: faces, then the one that is there is searched."""
         desk = self.studio.desk(request)
-        if path is None:
-            yield {}
+        if path is None:  # it was taken away
+            yield gr.skip()
             return
         try:
             finding.read(self.studio, desk, path)
         except EditkitError:
             yield {self.drop: None}
             raise
-        yield from self._first_face(desk, _search(*search))
+        yield from self._first_face(desk, search_of(*search))
 
     def _first_face(self, desk: Desk, search: Search) -> Iterator[dict[Any, Any]]:
         assert desk.photo is not None
@@ -138,12 +139,12 @@ class EditTab:
         """A face was picked."""
         desk = self.studio.desk(request)
         desk.bag["face"] = int(event.index)
-        yield from self._searched(desk, int(event.index), _search(*search))
+        yield from self._searched(desk, int(event.index), search_of(*search))
 
     def on_search(self, request: gr.Request, *search: Any) -> Iterator[dict[Any, Any]]:
         """Search again, with other settings; the library is not asked."""
         desk = self.studio.desk(request)
-        yield from self._searched(desk, desk.bag.get("face", 0), _search(*search), anew=True)
+        yield from self._searched(desk, desk.bag.get("face", 0), search_of(*search), anew=True)
 
     def _searched(self, desk: Desk, face: int, search: Search, *, anew: bool = False) -> Iterator[dict[Any, Any]]:
         kept = None if anew else finding.kept_piece(self.studio, desk, face, search)
@@ -241,12 +242,22 @@ class EditTab:
             self.view.stage: self.view.pair(desk, AGAINST_PHOTO),
             self.view.whole: self.view.whole_again(desk),
             self.status: parts.line(text),
+            self.resume_first: None,
             self.resume: None,
         }
 
+    def follows(self, desk: Desk) -> dict[Any, Any]:
+        """Updates of what depends on the generator, for when another one draws."""
+        return {self.classes: classes.update(self.studio, ALL_CLASSES), **self.controls.shown(desk)}
 
-def _search(method: str, steps: float, seed: float | None, crop: str) -> Search:
-    return Search(method=method, steps=int(steps), seed=int(seed or 0), crop=crop)
+
+def search_of(method: str, steps: float, seed: float | None, crop: str, kind: str | None) -> Search:
+    """What the controls of the search say."""
+    return Search(method=method, steps=int(steps), seed=int(seed or 0), crop=crop, classes=classes.chosen(kind))
+
+
+def _resume(label: str, elem_id: str) -> gr.File:
+    return gr.File(label=label, file_types=[".json", ".safetensors", ".zip"], height=110, elem_id=elem_id)
 
 
 def example_files(studio: Studio) -> list[str]:

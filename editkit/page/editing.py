@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from editkit.edited_picture import render_edited, write_edited
 from editkit.edits import Edit, Recipe, apply_edits
 from editkit.errors import EditkitError, UsageError
 from editkit.latent_file import read_latent
+from editkit.page import parcel
 from editkit.page.desk import Desk, Piece
 from editkit.page.grouping import slider_of
 from editkit.page.pictures import file_stem
@@ -44,17 +46,21 @@ def recipe_of(studio: Studio, desk: Desk) -> Recipe:
 def picture(studio: Studio, desk: Desk) -> Tensor:
     """The edited picture, [1, 3, R, R]."""
     piece = piece_of(desk)
-    piece.latent.check(studio.G.spec)
-    return render_edited(studio.G, piece.latent, recipe_of(studio, desk), transform=piece.transform).clamp(-1, 1)
+    G = studio.painter(piece)
+    return render_edited(G, piece.latent, recipe_of(studio, desk), transform=piece.transform).clamp(-1, 1)
 
 
-def whole(desk: Desk, edited: Tensor, paste: str) -> tuple[Tensor, Tensor]:
-    """The whole photo before and after. Raises UsageError where there is none."""
+def whole(desk: Desk, edited: Tensor, paste: str, *, found: bool = False) -> tuple[Tensor, Tensor]:
+    """The whole photo before and after; ``found``: before the edit, with the face as the generator draws it.
+
+    Raises UsageError where there is no photo.
+    """
     piece = piece_of(desk)
     if piece.face is None:
         raise UsageError("this picture did not come from a photo, so there is nothing to put it back into")
     inverted = piece.picture if PASTES.get(paste, "difference") == "difference" else None
-    return piece.face.photo.image, piece.face.paste_back(edited, inverted=inverted)
+    before = piece.face.paste_back(piece.picture, inverted=inverted) if found else piece.face.photo.image
+    return before, piece.face.paste_back(edited, inverted=inverted)
 
 
 def png(studio: Studio, desk: Desk, *, paste: str | None = None) -> Path:
@@ -78,15 +84,6 @@ def recipe_file(studio: Studio, desk: Desk) -> Path:
     return path
 
 
-def latent_file(desk: Desk) -> Path:
-    """The latent as it was found, before the edits, with its place in the photo."""
-    piece = piece_of(desk)
-    path = desk.path(f"{file_stem(piece.name)}.safetensors")
-    alignment = piece.face.alignment if piece.face is not None else piece.alignment
-    piece.latent.save(path, transform=piece.transform, alignment=alignment)
-    return path
-
-
 def video(studio: Studio, desk: Desk) -> Path:
     """From the picture as it was found to the edited one and back. Raises UsageError where both are the same."""
     piece, recipe = piece_of(desk), recipe_of(studio, desk)
@@ -94,7 +91,7 @@ def video(studio: Studio, desk: Desk) -> Path:
         raise UsageError("a video shows the change, and nothing is changed yet; move a slider first")
     placed = [piece.transform, _on_top(recipe, piece)]
     ends = [piece.latent, apply_edits(piece.latent, recipe)]
-    frames = render_path(studio.G, ends, frames=FRAMES, transforms=placed, easing=ease_in_out, loop=True)
+    frames = render_path(studio.painter(piece), ends, frames=FRAMES, transforms=placed, easing=ease_in_out, loop=True)
     path = desk.path(f"{file_stem(piece.name)}-change.mp4")
     write_video(path, frames, fps=FPS, size=max(256, studio.G.spec.resolution), metadata={"recipe": recipe.to_json()})
     return path
@@ -105,13 +102,15 @@ def go_on_from(studio: Studio, desk: Desk, path: str | Path) -> str:
     path = Path(path)
     if path.suffix.lower() == ".json":
         recipe = directions.resolve(studio.G, Recipe.load(path))
-        piece_of(desk)
+        if desk.piece is None:
+            raise UsageError("a recipe is edits without a face; drop the photo, or a latent, first")
         take_recipe(studio, desk, recipe)
         return f"Recipe “{recipe.name}”: {recipe.summary}"
-    if path.suffix.lower() != ".safetensors":
-        raise UsageError(
-            f"{path.name} is neither a recipe (.json) nor a latent (.safetensors); both come from Download"
-        )
+    name, tuning = path.name, None
+    if path.suffix.lower() == ".zip":
+        path, tuning = parcel.unpacked(path, desk.path("zip").parent)
+    elif path.suffix.lower() != ".safetensors":
+        raise UsageError(f"{name} is neither a recipe (.json) nor a latent (.safetensors, .zip); this page writes both")
     held = read_latent(path)
     held.latent.check(studio.G.spec)
     one = held.latent.require("w", "w+", "s")[0]
@@ -122,10 +121,11 @@ def go_on_from(studio: Studio, desk: Desk, path: str | Path) -> str:
             face = Alignment.from_dict(held.alignment).crop(desk.photo)
         except EditkitError:  # another photo lies here
             face = None
-    shown = render(studio.G, one, transform=placed).clamp(-1, 1)
-    desk.put(Piece(name=path.stem, latent=one, transform=placed, picture=shown, face=face, alignment=held.alignment,
-                   told="from a latent file"))  # fmt: skip
-    return f"Latent {path.name}"
+    piece = Piece(name=Path(name).stem, latent=one, transform=placed, picture=one.tensor, face=face,
+                  alignment=held.alignment, told="from a latent file", tuning=tuning)  # fmt: skip
+    shown = render(studio.painter(piece), one, transform=placed).clamp(-1, 1)
+    desk.put(replace(piece, picture=shown))
+    return f"Latent {name}"
 
 
 def take_recipe(studio: Studio, desk: Desk, recipe: Recipe) -> None:

@@ -13,7 +13,7 @@ from directions.strips import strip
 from editkit.direction import Direction
 from editkit.errors import UsageError
 from editkit.latent import concatenate
-from editkit.page import parts, pictures
+from editkit.page import classes, own, parts, pictures
 from editkit.page.desk import Desk, Piece
 from editkit.page.edit_tab import EditTab
 from editkit.page.grouping import first_of
@@ -23,6 +23,7 @@ from editkit.rendering import render
 from editkit.sampling import sample_w
 
 COUNT = 24
+DRAWN_CLASS = "Drawn for each number"
 EDIT, LIKE, DISLIKE, SHELVE = "Edit it", "Like it", "Dislike it", "Put it on the shelf"
 
 
@@ -38,6 +39,7 @@ class ExploreTab:
                 0.0, 1.2, value=0.7, step=0.05, label="Truncation", elem_id="ek-psi",
                 info="Lower is more ordinary, higher more varied",
             )  # fmt: skip
+            self.classes = classes.chooser(studio, DRAWN_CLASS, elem_id="ek-explore-class", min_width=140)
             self.more = gr.Button("More faces", elem_id="ek-more", min_width=120)
         self.click = gr.Radio([EDIT, LIKE, DISLIKE, SHELVE], value=EDIT, label="A click", elem_id="ek-click")
         self.grid = gr.Gallery(
@@ -63,21 +65,24 @@ class ExploreTab:
                 )
                 self.strip = gr.Image(show_label=False, interactive=False, elem_id="ek-strip", buttons=["fullscreen"])
                 self.scores = gr.HTML(elem_id="ek-scores")
+                self.forget = gr.Button("Delete this direction", size="sm", visible=False, elem_id="ek-forget")
         self._wire(tabs)
 
     def _wire(self, tabs: gr.Tabs) -> None:
-        drawn = [self.first, self.psi]
+        drawn = self.drawn = [self.first, self.psi, self.classes]
+        self.told = [self.strip, self.scores, self.forget]
+        made = [self.which, self.taste, *self.edit.controls.outputs]
         self.more.click(toasted(self.on_more), drawn, [self.first, self.grid], **parts.QUICK)
         self.psi.release(toasted(self.on_draw), drawn, [self.grid], **parts.QUICK)
+        self.classes.input(toasted(self.on_draw), drawn, [self.grid], **parts.QUICK)
         self.first.submit(toasted(self.on_draw), drawn, [self.grid], **parts.QUICK)
         self.grid.select(
             toasted(self.on_click), [self.click, *drawn], [self.taste, tabs, *self.edit.laid], **parts.QUICK
         )
-        self.make.click(
-            toasted(self.on_make), [self.name], [self.which, self.taste, *self.edit.controls.outputs], **parts.QUICK
-        )
+        self.make.click(toasted(self.on_make), [self.name], made, **parts.QUICK)
+        self.forget.click(toasted(self.on_forget), [self.which], made, **parts.QUICK)
         self.clear.click(toasted(self.on_clear), None, [self.taste], **parts.QUICK)
-        self.which.change(toasted(self.on_which), [self.which], [self.strip, self.scores], **parts.QUICK)
+        self.which.change(toasted(self.on_which), [self.which], self.told, **parts.QUICK)
 
     def seeds(self, first: float | None) -> list[int]:
         """The numbers of the grid."""
@@ -86,24 +91,25 @@ class ExploreTab:
             raise UsageError(f"seeds are 0 to {2**31 - COUNT}, got {start}")
         return list(range(start, start + COUNT))
 
-    def on_draw(self, request: gr.Request, first: float | None, psi: float) -> Any:
+    def on_draw(self, request: gr.Request, first: float | None, psi: float, kind: str | None) -> Any:
         """The grid of these seeds."""
         desk, seeds = self.studio.desk(request), self.seeds(first)
-        shown = render(self.studio.G, sample_w(self.studio.G, seeds, truncation_psi=psi)).clamp(-1, 1)
+        latents = sample_w(self.studio.G, seeds, truncation_psi=psi, classes=self._class(kind))
+        shown = render(self.studio.G, latents).clamp(-1, 1)
         made = [(pictures.show(desk, image), str(seed)) for seed, image in zip(seeds, shown, strict=True)]
         return gr.update(value=made, selected_index=None)
 
-    def on_more(self, request: gr.Request, first: float | None, psi: float) -> tuple[int, Any]:
+    def on_more(self, request: gr.Request, first: float | None, psi: float, kind: str | None) -> tuple[int, Any]:
         """The next ones."""
         start = self.seeds(first)[-1] + 1
-        return start, self.on_draw(request, start, psi)
+        return start, self.on_draw(request, start, psi, kind)
 
     def on_click(
-        self, request: gr.Request, event: gr.SelectData, click: str, first: float | None, psi: float
+        self, request: gr.Request, event: gr.SelectData, click: str, first: float | None, psi: float, kind: str | None
     ) -> dict[Any, Any]:
         """A face was clicked."""
         desk, seed = self.studio.desk(request), self.seeds(first)[int(event.index)]
-        piece = self.piece(seed, psi)
+        piece = self.piece(seed, psi, self._class(kind))
         liked, disliked = _lists(desk)
         if click == EDIT:
             desk.start()
@@ -118,9 +124,14 @@ class ExploreTab:
                 chosen.append(piece)
         return {self.taste: _taste(*_shown(desk, liked, disliked))}
 
-    def piece(self, seed: int, psi: float) -> Piece:
+    def _class(self, kind: str | None) -> int | None:
+        """The class that was chosen; None also where the generator has been changed meanwhile for one without."""
+        index = classes.chosen(kind)
+        return index if index is not None and index < self.studio.G.spec.c_dim else None
+
+    def piece(self, seed: int, psi: float, kind: int | None = None) -> Piece:
         """A seed as a piece."""
-        latent = sample_w(self.studio.G, [seed], truncation_psi=psi).to("cpu")
+        latent = sample_w(self.studio.G, [seed], truncation_psi=psi, classes=kind).to("cpu")
         shown = render(self.studio.G, latent).clamp(-1, 1)
         return Piece(name=f"seed {seed}", latent=latent, transform=None, picture=shown, told="a face that nobody has")
 
@@ -133,10 +144,24 @@ class ExploreTab:
         key = re.sub(r"[^A-Za-z0-9_+.-]+", "_", name.strip()).strip("_.-+") or "mine"
         away = concatenate(one.latent for one in disliked) if disliked else None
         made = from_examples(self.studio.G, key[:60], concatenate(one.latent for one in liked), away)
-        desk.bag.setdefault("directions", {})[made.name] = made
-        gr.Info(f"“{made.name}” is among the sliders of the Edit tab, under Yours.", duration=6)
-        names = sorted(self.studio.directions_of(desk))
-        return {self.which: gr.update(choices=names, value=made.name), **self.edit.controls.shown(desk)}
+        stays = "and kept for next time" if own.add(self.studio, desk, made) else "until this page is closed"
+        gr.Info(f"“{made.name}” is among the sliders of the Edit tab, under Yours, {stays}.", duration=6)
+        return {self.which: self._names(desk, made.name), **self.edit.controls.shown(desk)}
+
+    def on_forget(self, request: gr.Request, name: str | None) -> dict[Any, Any]:
+        """A direction of one's own is deleted."""
+        desk = self.studio.desk(request)
+        own.remove(self.studio, desk, name or "")
+        gr.Info(f"“{name}” is deleted.", duration=4)
+        return {self.which: self._names(desk), **self.edit.controls.shown(desk)}
+
+    def _names(self, desk: Desk, chosen: str | None = None) -> Any:
+        known = self.studio.directions_of(desk)
+        return gr.update(choices=sorted(known), value=chosen or first_of(known))
+
+    def follows(self, desk: Desk) -> dict[Any, Any]:
+        """Updates of what depends on the generator, for when another one draws."""
+        return {self.which: self._names(desk), self.classes: classes.update(self.studio, DRAWN_CLASS)}
 
     def on_clear(self, request: gr.Request) -> str:
         """Forget what was liked."""
@@ -144,15 +169,16 @@ class ExploreTab:
             one.clear()
         return _taste([], [])
 
-    def on_which(self, request: gr.Request, name: str | None) -> tuple[Any, str]:
+    def on_which(self, request: gr.Request, name: str | None) -> tuple[Any, str, Any]:
         """The strip of a direction, and its scores."""
         desk = self.studio.desk(request)
         direction = self.studio.directions_of(desk).get(name or "")
         if direction is None:
-            return None, ""
+            return None, "", gr.update(visible=False)
         latents = sample_w(self.studio.G, range(3), truncation_psi=0.7)
         image = strip(self.studio.G, direction, latents, steps=7).clamp(-1, 1)
-        return pictures.show(desk, image, f"strip-{direction.name}"), scores_table(direction)
+        mine = gr.update(visible=own.is_own(direction))
+        return pictures.show(desk, image, f"strip-{direction.name}"), scores_table(direction), mine
 
 
 def scores_table(direction: Direction) -> str:

@@ -38,12 +38,13 @@ CROP_AUTO, CROP_CENTRE = "The face", "The centre square"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """How to search: the method's title, steps, seed, and what is cropped."""
+    """How to search: the method's title, steps, seed, what is cropped, the class of a conditional generator."""
 
     method: str
     steps: int
     seed: int = 0
     crop: str = CROP_AUTO
+    classes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,12 +109,15 @@ def find(studio: Studio, desk: Desk, face: int, search: Search) -> Iterator[Glim
     ``desk.cancel`` ends it with the best so far. Raises EditkitError.
     """
     aligned, cancel = cropped(studio, desk, face, search.crop), desk.start()
-    method, started = methods.make(search.method, steps=search.steps), time.monotonic()
+    method = methods.make(search.method, studio.G, steps=search.steps, classes=search.classes)
+    started = time.monotonic()
 
     def work(tell: Any) -> ProjectionResult:
         on_step = _watch(studio, cancel, tell)
         G, perceptual = studio.G, studio.perceptual
-        return projector.project(G, aligned, method, seed=search.seed, perceptual=perceptual, on_step=on_step)
+        return projector.project(
+            G, aligned, method, seed=search.seed, classes=search.classes, perceptual=perceptual, on_step=on_step
+        )
 
     found: ProjectionResult | None = None
     for item in live(work, cancel):
@@ -131,11 +135,12 @@ def find(studio: Studio, desk: Desk, face: int, search: Search) -> Iterator[Glim
         picture=found.image.clamp(-1, 1),
         face=aligned,
         told=told(found),
+        tuning=found.tuning,
     )
     library = studio.library(desk)
     if library is not None and found.stop is not Stop.CANCELLED:
         job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, seed=search.seed,
-                  recipe=Recipe(name="none", edits=()))  # fmt: skip
+                  classes=search.classes, recipe=Recipe(name="none", edits=()))  # fmt: skip
         seconds = time.monotonic() - started
         outcome = Outcome(face=aligned, found=found, edited=found.image, zero_edit_is_identity=True, seconds=seconds)
         _keep(library, desk, key_of(desk, face, search), piece.name, job, outcome)
@@ -167,11 +172,12 @@ def _watch(studio: Studio, cancel: threading.Event, tell: Any) -> Any:
 
     def on_step(step: projector.Step) -> bool:
         nonlocal last
-        picture, now = None, time.monotonic()
-        if step.latent is not None and now - last > PREVIEW_EVERY:
-            picture, last = render(studio.G, step.latent).clamp(-1, 1), time.monotonic()
+        picture, due = None, time.monotonic() - last > PREVIEW_EVERY
+        if step.latent is not None and due:  # while weights are tuned this is the pivot
+            picture = render(studio.G, step.latent).clamp(-1, 1)
         share = max(step.progress, (step.index + 1) / max(step.total, 1))
-        if picture is not None or step.index + 1 == step.total:
+        if due or step.index + 1 == step.total:
+            last = time.monotonic()
             tell(Glimpse(share=share, text=f"Step {step.index + 1} of {step.total}", picture=picture))
         return not cancel.is_set()
 

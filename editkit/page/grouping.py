@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from editkit.direction import Direction
 
 LIGHT, FACE, PERSON, MINE, OTHER = "Light and colour", "Expression and pose", "Person", "Yours", "Found by analysis"
+SPARE = 8
+"""Sliders of a group at least, for directions that come later."""
 GROUPS = (FACE, LIGHT, PERSON, MINE, OTHER)
 _WORDS: Mapping[str, tuple[str, ...]] = {
     LIGHT: ("brightness", "contrast", "warmth", "saturation", "exposure", "light", "shadow", "colour", "tint", "hue",
@@ -43,11 +45,13 @@ def group_of(direction: Direction) -> str:
 
 
 def slider_of(direction: Direction) -> Slider:
-    """The slider of a direction, over the range in which it looks right."""
+    """The slider of a direction, over the range in which it looks right; steps count from its end, and 0 is one."""
     low, high = direction.strength
     if low == high:
         low, high = -1.0, 1.0
-    step = 10.0 ** math.floor(math.log10((high - low) / 25))
+    digits = -math.floor(math.log10((high - low) / 25))
+    step = 10.0**-digits
+    low, high = round(math.ceil(low / step - 1e-6) * step, digits), round(math.floor(high / step + 1e-6) * step, digits)
     about = f"also moves other things ({direction.scores['leakage']:.0%})" if _leaks(direction) else ""
     title = direction.name.replace("_", " ").replace("-", " ").strip()
     return Slider(direction.name, title[:1].upper() + title[1:], low, high, step, about)

@@ -10,6 +10,7 @@ import gradio as gr
 from editkit import __version__
 from editkit.page import api, parts
 from editkit.page.batch_tab import BatchTab
+from editkit.page.desk import Desk
 from editkit.page.drag_tab import DragTab
 from editkit.page.edit_tab import EditTab, example_files
 from editkit.page.explore_tab import ExploreTab
@@ -35,19 +36,28 @@ def build(studio: Studio) -> gr.Blocks:
             with gr.Tab("Explore", id="explore") as explore_place:
                 explore = ExploreTab(studio, edit, tabs)
             with gr.Tab("Batch", id="batch"):
-                BatchTab(studio)
+                batch = BatchTab(studio)
             with gr.Tab("Drag", id="drag"):
                 DragTab(studio, edit, tabs)
             with gr.Tab("Library", id="library", visible=studio.options.keeps) as library_place:
                 library = LibraryTab(studio, edit, tabs)
             with gr.Tab("Models", id="models"):
-                ModelsTab(studio, edit, head)
+                models = ModelsTab(studio, edit, head)
         gr.HTML(_foot(studio), elem_id="ek-foot")
         api.offer(studio)
+        followers: list[Any] = [edit, mix, explore, batch]
+        followed = [edit.classes, explore.which, explore.classes, batch.which, batch.classes, mix.row_first,
+                    mix.row_last]  # fmt: skip
+
+        def follow(desk: Desk) -> dict[Any, Any]:
+            """What depends on the generator says what draws now."""
+            return {part: update for tab in followers for part, update in tab.follows(desk).items()}
+
+        models.wire(follow, followed)
 
         def arrive(request: gr.Request) -> dict[Any, Any]:
             desk = studio.desk(request)
-            return {head: header(studio), edit.recent: edit.recent_update(desk), **edit.controls.shown(desk)}
+            return {head: header(studio), edit.recent: edit.recent_update(desk), **follow(desk)}
 
         def leave(request: gr.Request) -> None:
             studio.desks.leave(str(request.session_hash))
@@ -55,11 +65,11 @@ def build(studio: Studio) -> gr.Blocks:
         def to_shelf(request: gr.Request) -> dict[Any, Any]:
             return mix.shelf_updates(studio.desk(request))
 
-        page.load(toasted(arrive), None, [head, edit.recent, *edit.controls.outputs], **parts.QUICK)
+        page.load(toasted(arrive), None, [head, edit.recent, *edit.controls.outputs, *followed], **parts.QUICK)
         page.unload(leave)
-        mix_place.select(toasted(to_shelf), None, [mix.shelf, mix.first, mix.second, mix.stops], **parts.QUICK)
-        explore_place.select(toasted(explore.on_draw), [explore.first, explore.psi], [explore.grid], **parts.QUICK)
-        explore_place.select(toasted(explore.on_which), [explore.which], [explore.strip, explore.scores], **parts.QUICK)
+        mix_place.select(toasted(to_shelf), None, mix.shown, **parts.QUICK)
+        explore_place.select(toasted(explore.on_draw), explore.drawn, [explore.grid], **parts.QUICK)
+        explore_place.select(toasted(explore.on_which), [explore.which], explore.told, **parts.QUICK)
         library_place.select(toasted(library.on_search), [library.search], library.outputs, **parts.QUICK)
     return page
 

@@ -15,12 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from editkit import latent_file
+from editkit import latent_file, weight_delta
 from editkit.alignment import Alignment
 from editkit.errors import EditkitError, PhotoError
 from editkit.files import ensure_folder, user_folder
 from editkit.page.desk import Piece
 from editkit.photo import Photo, read_photo, write_image
+from editkit.weight_delta import WeightDelta
 from projector.job import Job, Outcome, write
 from projector.manifest import Manifest, Record
 from projector.photo_folder import new_folder
@@ -125,17 +126,18 @@ class Library:
         return self._kept(done)
 
     def open(self, kept: Kept) -> Piece:
-        """The piece of an entry, its photo with it. Raises LatentError, PhotoError where its files are gone."""
+        """The piece of an entry, its photo with it. Raises EditkitError where its files are gone or damaged."""
         held = latent_file.read_latent(kept.folder / latent_file.NAME)
         picture = read_photo(kept.folder / "inverted.png").image
         face = None
         if held.alignment is not None:
             with suppress(PhotoError):
                 face = Alignment.from_dict(held.alignment).crop(self.photo(kept))
+        tuning = kept.folder / weight_delta.NAME
         told = f"{kept.psnr:.1f} dB, from your library" if kept.psnr is not None else "from your library"
         return Piece(
             name=kept.name, latent=held.latent, transform=held.transform, picture=picture, face=face,
-            alignment=held.alignment, told=told,
+            alignment=held.alignment, told=told, tuning=WeightDelta.load(tuning) if tuning.is_file() else None,
         )  # fmt: skip
 
     @staticmethod

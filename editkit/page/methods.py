@@ -1,52 +1,36 @@
-"""Ways of finding a latent, listed from ``projector``, so that a new one appears by itself."""
+"""Ways of finding a latent, by titles for people: those that ``editkit project --method`` has, and ``Refine``."""
 
 from __future__ import annotations
 
-import inspect
-import re
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import projector
+from editkit.generator import Generator
+from projector.methods import NAMES, method_named
 
+AUTO = "The best at hand"
+REFINE = "At once, then a quasi-Newton search"
 _TITLES = {
-    "Optimise": "Search",
-    "Encode": "At once",
-    "EncodeThenOptimise": "At once, then search",
-    "Pivotal": "Search, then tune the generator",
+    "auto": AUTO,
+    "w": "Search in W (nearer to the model)",
+    "w+": "Search in W+ (nearer to the photo)",
+    "encode": "At once",
+    "encode+optimise": "At once, then search",
+    "pivotal": "Search, then tune the generator (closest, slowest)",
 }
-_PREFERRED = ("EncodeThenOptimise", "Optimise")
 
 
-def methods() -> dict[str, type]:
-    """Title for people -> class, for every method that ``projector.project`` takes."""
-    said = str(projector.project.__annotations__["method"])
-    offered = {name: getattr(projector, name) for name in projector.__all__}
-    taken = [offered[name] for name in re.findall(r"\w+", said) if is_dataclass(offered.get(name))]
-    if not taken:  # a protocol: what the package offers, less results and the like
-        taken = [one for one in offered.values() if inspect.isclass(one) and is_dataclass(one) and _is_method(one)]
-    return {_TITLES.get(one.__name__, _spaced(one.__name__)): one for one in taken}
+def titles() -> list[str]:
+    """Every method's title, the one that a visitor gets who does not choose first; a new one appears by itself."""
+    return [_TITLES.get(name, name) for name in NAMES] + [REFINE]
 
 
-def first_choice() -> str:
-    """The title of the method that a visitor gets who does not choose."""
-    known = methods()
-    by_class = {one.__name__: title for title, one in known.items()}
-    return next((by_class[name] for name in _PREFERRED if name in by_class), next(iter(known)))
+def make(title: str, G: Generator, *, steps: int, classes: int | None = None) -> Any:
+    """A method for ``G`` with so many steps, where it takes steps. An unknown title is ``AUTO``.
 
-
-def make(title: str, *, steps: int) -> Any:
-    """A method with so many steps, where it takes steps; its other settings as they come."""
-    known = methods()
-    chosen = known.get(title) or known[first_choice()]
-    takes = {one.name for one in fields(chosen)}
-    return chosen(**({"steps": steps} if "steps" in takes else {}))
-
-
-def _is_method(one: type) -> bool:
-    return not re.search(r"(Result|Step|Stop|Drag)$", one.__name__)
-
-
-def _spaced(name: str) -> str:
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return words[0].upper() + words[1:].lower()
+    What needs an encoder raises CheckpointError once it searches, where none fits ``G``; ``AUTO`` does without.
+    """
+    if title == REFINE:
+        return projector.Refine(steps=steps)
+    name = next((name for name in NAMES if _TITLES.get(name, name) == title), "auto")
+    return method_named(name, G, steps=None if name == "encode" else steps, classes=classes)

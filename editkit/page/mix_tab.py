@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from editkit.errors import EditkitError, UsageError
 from editkit.latent import Latent
 from editkit.page import finding, parts, pictures
 from editkit.page.desk import Desk, Piece
-from editkit.page.edit_tab import EditTab
+from editkit.page.edit_tab import EditTab, search_of
 from editkit.page.finding import Glimpse, Search
 from editkit.page.live import News, live
 from editkit.page.studio import Studio
@@ -46,6 +46,10 @@ class MixTab:
                     show_label=False, columns=8, height=190, allow_preview=False, elem_id="ek-shelf", buttons=[],
                     object_fit="cover",
                 )  # fmt: skip
+                with gr.Row(elem_classes="ek-tight"):
+                    self.earlier = gr.Button("← Earlier", size="sm", elem_id="ek-shelf-earlier", min_width=90)
+                    self.later = gr.Button("Later →", size="sm", elem_id="ek-shelf-later", min_width=90)
+                    self.off = gr.Button("Take it off", size="sm", elem_id="ek-shelf-off", min_width=90)
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 self._blend()
@@ -85,9 +89,13 @@ class MixTab:
 
     def _wire(self, tabs: gr.Tabs) -> None:
         chosen = [self.first, self.second, self.stops]
+        self.shown = [self.shelf, *chosen]
         blend = [self.first, self.second, self.share, self.row_first, self.row_last]
-        shelf = [self.status, self.shelf, *chosen]
-        self.add.upload(toasted(self.on_add), [self.add], [self.add, *shelf], **parts.SEARCH)
+        shelf = [self.status, *self.shown]
+        self.add.upload(toasted(self.on_add), [self.add, *self.edit.search], [self.add, *shelf], **parts.SEARCH)
+        self.shelf.select(toasted(self.on_pick), None, None, **parts.QUICK)
+        for button, act in ((self.earlier, self._mover(-1)), (self.later, self._mover(1)), (self.off, self.on_off)):
+            button.click(toasted(act), chosen, self.shown, **parts.QUICK)
         self.take.click(toasted(self.on_take), None, shelf, **parts.QUICK)
         for control in blend:
             event = control.change if isinstance(control, gr.Dropdown) else control.input
@@ -97,16 +105,15 @@ class MixTab:
         self.go.click(toasted(self.on_walk), walk, [self.walk_status, self.video], **parts.SEARCH)
         self.stop.click(toasted(self.on_stop), None, [self.walk_status], queue=False, **parts.PRIVATE)
 
-    def on_add(self, request: gr.Request, files: list[str] | None) -> Iterator[dict[Any, Any]]:
-        """Find each photo, and put it on the shelf."""
-        desk = self.studio.desk(request)
-        search = Search(method=finding.methods.first_choice(), steps=self.studio.options.steps)
+    def on_add(self, request: gr.Request, files: list[str] | None, *search: Any) -> Iterator[dict[Any, Any]]:
+        """Find each photo as the Edit tab would, and put it on the shelf."""
+        desk, how = self.studio.desk(request), search_of(*search)
         kept = (desk.photo, desk.photo_name, desk.photo_key, desk.faces, desk.piece)
         try:
             for number, path in enumerate((files or [])[:MOST], start=1):
                 name = f"{Path(path).name} ({number} of {min(len(files or []), MOST)})"
                 try:
-                    yield from self._found(desk, path, name, search)
+                    yield from self._found(desk, path, name, how)
                 except EditkitError as error:
                     gr.Warning(f"{said(error)}", title=said(UsageError(Path(path).name)))
                 if desk.cancel.is_set():
@@ -140,17 +147,57 @@ class MixTab:
         desk.shelve(Piece(name=piece.name, latent=edited, transform=None, picture=picture(self.studio, desk)))
         return {self.status: "", **self.shelf_updates(desk)}
 
-    def shelf_updates(self, desk: Desk) -> dict[Any, Any]:
-        """The shelf as it is."""
-        names = list(desk.shelf)
+    def on_pick(self, request: gr.Request, event: gr.SelectData) -> None:
+        """One of the shelf was clicked."""
+        desk = self.studio.desk(request)
+        desk.bag["on shelf"] = list(desk.shelf)[int(event.index)]
+
+    def _picked(self, desk: Desk) -> str:
+        name = desk.bag.get("on shelf")
+        if name not in desk.shelf:
+            raise UsageError("click a face of the shelf first")
+        return str(name)
+
+    def _mover(self, by: int) -> Callable[..., dict[Any, Any]]:
+        """What moves the clicked face by one place; a walk goes in the order of the shelf."""
+
+        def on_move(request: gr.Request, *chosen: Any) -> dict[Any, Any]:
+            desk = self.studio.desk(request)
+            name, names = self._picked(desk), list(desk.shelf)
+            place = names.index(name)
+            names.insert(min(max(place + by, 0), len(names) - 1), names.pop(place))
+            desk.shelf = {one: desk.shelf[one] for one in names}
+            return self.shelf_updates(desk, chosen)
+
+        return on_move
+
+    def on_off(self, request: gr.Request, *chosen: Any) -> dict[Any, Any]:
+        """The clicked face leaves the shelf."""
+        desk = self.studio.desk(request)
+        del desk.shelf[self._picked(desk)]
+        return self.shelf_updates(desk, chosen)
+
+    def shelf_updates(self, desk: Desk, chosen: Sequence[Any] | None = None) -> dict[Any, Any]:
+        """The shelf as it is; ``chosen``: the two faces of the blend and the stops of the walk that stay chosen."""
+        names, picked = list(desk.shelf), desk.bag.get("on shelf")
         shown = [(pictures.show(desk, piece.picture), name) for name, piece in desk.shelf.items()]
-        first, second = (names[0] if names else None), (names[1] if len(names) > 1 else None)
+        first, second, stops = chosen or (None, None, names)
+        if first not in names:
+            first = next(iter(names), None)
+        if second not in names:
+            second = next((name for name in names if name != first), None)
+        place = names.index(picked) if picked in names else None
         return {
-            self.shelf: shown,
+            self.shelf: gr.update(value=shown, selected_index=place),
             self.first: gr.update(choices=names, value=first),
             self.second: gr.update(choices=names, value=second),
-            self.stops: gr.update(choices=names, value=names),
+            self.stops: gr.update(choices=names, value=[name for name in names if name in stops]),
         }
+
+    def follows(self, desk: Desk) -> dict[Any, Any]:
+        """Updates of what depends on the generator, for when another one draws."""
+        last = self.studio.G.spec.num_ws - 1
+        return {self.row_first: gr.update(value=0, maximum=last), self.row_last: gr.update(value=last, maximum=last)}
 
     def _blended(self, desk: Desk, *chosen: Any) -> tuple[Latent, Tensor, str]:
         first, second, share, start, end = chosen

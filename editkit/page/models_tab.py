@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -11,6 +12,7 @@ from editkit.checkpoints import catalogue
 from editkit.errors import UsageError
 from editkit.generator import MODELS
 from editkit.page import parts
+from editkit.page.desk import Desk
 from editkit.page.edit_tab import EditTab
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
@@ -42,8 +44,12 @@ class ModelsTab:
                         self.card = gr.Markdown(card(studio), elem_id="ek-card", container=False)
                     with gr.Tab("Published networks"):
                         self.catalogue = gr.HTML(catalogue_table(), elem_id="ek-catalogue")
-        edited = [edit.start, edit.bench, edit.drop, edit.recent, *edit.controls.outputs]
-        outputs = [self.facts, self.card, head, *edited]
+
+    def wire(self, follow: Callable[[Desk], dict[Any, Any]], followed: list[Any]) -> None:
+        """Connect the choice with ``followed``, what the other tabs show of the model; ``follow`` updates it."""
+        self.follow, edit = follow, self.edit
+        edited = [edit.start, edit.bench, edit.drop, edit.recent, *edit.controls.outputs, *followed]
+        outputs = [self.facts, self.card, self.head, *edited]
         self.which.input(toasted(self.on_choice), [self.which], outputs, **parts.SEARCH)
         self.file.upload(toasted(self.on_file), [self.file], [self.file, *outputs], **parts.SEARCH)
 
@@ -79,7 +85,7 @@ class ModelsTab:
             self.edit.bench: gr.update(visible=False),
             self.edit.drop: None,
             self.edit.recent: self.edit.recent_update(desk),
-            **self.edit.controls.shown(desk),
+            **self.follow(desk),
         }
 
 

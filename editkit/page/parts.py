@@ -8,7 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress_on": []}
+"""For every handler. Gradio's browser side would tell every output that was ever used how it goes, at each event
+anew, and copy all that is in it to do so (0.1 s a slider's move); our own progress bars say it.
+"""
 QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "concurrency_id": "draw", "concurrency_limit": 2}
 """For handlers that answer in a fraction of a second: they do not wait for searches."""
 SEARCH: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "concurrency_id": "search", "concurrency_limit": 1}

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import directions as direction_catalogue
 from editkit.direction import Direction
 from editkit.errors import EditkitError, UsageError
 from editkit.generator import load_generator
-from editkit.page.desk import Desk, Desks
+from editkit.page import own
+from editkit.page.desk import Desk, Desks, Piece
 from editkit.page.library import Library
 from editkit.page.options import Options
 from editkit.perceptual import best_available
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from editkit.network_generator import NetworkGenerator
     from editkit.perceptual import PerceptualDistance
+    from editkit.weight_delta import WeightDelta
+
+TUNED = 2
+"""Generators tuned to one photo that stay in memory, besides the one that all share."""
 
 
 class Studio:
@@ -33,6 +37,7 @@ class Studio:
         self._libraries: dict[str | None, Library] = {}
         self._perceptual: PerceptualDistance | None = None
         self._directions: dict[str, Direction] | None = None
+        self._tuned: list[tuple[WeightDelta, NetworkGenerator]] = []
         self.source = options.generator
         self.G: NetworkGenerator = load_generator(options.generator, device=options.device)
 
@@ -49,13 +54,12 @@ class Studio:
         """Name -> direction of everything at hand for the generator."""
         with self._lock:
             if self._directions is None:
-                names = direction_catalogue.names(self.G)
-                self._directions = {name: direction_catalogue.load(self.G, name) for name in names}
+                self._directions = own.at_hand(self.G)
             return self._directions
 
     def directions_of(self, desk: Desk) -> dict[str, Direction]:
-        """The same with those that this page made of what its visitor likes, or that came with a recipe."""
-        mine = desk.bag.get("directions", {})
+        """The same with the visitor's own, and those that came with a recipe."""
+        mine = {**own.kept(self, desk), **desk.bag.get("directions", {})}
         return {**self.directions, **{name: one for name, one in mine.items() if self._fits(one)}}
 
     def load(self, source: str | None) -> NetworkGenerator:
@@ -70,8 +74,24 @@ class Studio:
             raise UsageError(f"pages show RGB pictures; {found.spec.name!r} has {found.spec.channels} channels")
         with self._lock:
             self.G, self.source, self._directions = found, source, None
-            self._perceptual = None
+            self._perceptual, self._tuned = None, []
         return found
+
+    def painter(self, piece: Piece) -> NetworkGenerator:
+        """The generator that draws a piece: the shared one, tuned to its photo where that was done.
+
+        Raises GeneratorMismatchError where the tuning, or the latent, belongs to another model.
+        """
+        piece.latent.check(self.G.spec)
+        if piece.tuning is None:
+            return self.G
+        with self._lock:
+            made = next((one for delta, one in self._tuned if delta is piece.tuning), None)
+            if made is None:
+                made = piece.tuning.added_to(self.G)
+            others = [pair for pair in self._tuned if pair[0] is not piece.tuning]
+            self._tuned = [*others, (piece.tuning, made)][-TUNED:]
+            return made
 
     def forget_directions(self) -> None:
         """Look again which there are."""

@@ -1,0 +1,217 @@
+"""What the page keeps and hands over: directions of one's own, tuned generators, classes, the order of the shelf."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+import torch
+from project_fixtures import G, checkpoint, home, photo, warmth
+
+from directions import catalog
+from editkit.alignment import align
+from editkit.direction import Direction
+from editkit.errors import GeneratorMismatchError, UsageError
+from editkit.generator import NetworkGenerator, random_generator, save_generator
+from editkit.page import classes, editing, finding, methods, own, parcel
+from editkit.page.desk import Piece
+from editkit.page.grouping import SPARE
+from editkit.page.layout import build
+from editkit.page.options import Options
+from editkit.page.studio import Studio
+from editkit.photo import read_photo
+from editkit.rendering import render
+from editkit.sampling import sample_w
+from editkit.weight_delta import WeightDelta
+from projector.methods import NAMES
+
+
+@pytest.fixture
+def studio(checkpoint: Path, tmp_path: Path) -> Studio:
+    return Studio(Options(generator=str(checkpoint), device="cpu", steps=2), tmp_path)
+
+
+@pytest.fixture
+def mine(warmth: Direction) -> Direction:
+    return replace(warmth, name="mine", method="examples")
+
+
+def piece_of(studio: Studio, tuning: WeightDelta | None = None) -> Piece:
+    latent = sample_w(studio.G, [1])
+    piece = Piece(name="me", latent=latent, transform=None, picture=torch.zeros(1, 3, 32, 32), tuning=tuning)
+    return replace(piece, picture=render(studio.painter(piece), latent).clamp(-1, 1))
+
+
+@pytest.fixture
+def tuning(G: NetworkGenerator) -> WeightDelta:
+    name, weight = [(name, weight) for name, weight in G.state_dict().items() if weight.ndim == 4][-1]
+    return WeightDelta(tensors={name: torch.full_like(weight, 0.2)}, generator=G.spec.id)
+
+
+def test_directions_of_ones_own_are_kept_and_deleted(studio: Studio, mine: Direction) -> None:
+    desk = studio.desks.of("a")
+    assert own.add(studio, desk, mine)
+    assert own.add(studio, desk, mine), "the same name again is the new one"
+    assert "mine" in studio.directions, "another window has it"
+    assert "mine" in catalog.names(studio.G), "and so have the commands"
+    again = Studio(studio.options, studio.temporary)
+    assert torch.equal(again.directions["mine"].vector, mine.vector)
+    own.remove(studio, desk, "mine")
+    assert "mine" not in studio.directions_of(desk) and "mine" not in catalog.names(studio.G)
+
+
+def test_a_name_that_is_taken_is_refused_and_nothing_of_others_is_deleted(studio: Studio, mine: Direction) -> None:
+    desk = studio.desks.of("a")
+    with pytest.raises(UsageError, match="choose another name"):
+        own.add(studio, desk, replace(mine, name="warmth"))
+    for name in ("warmth", "nothing", "../warmth"):
+        with pytest.raises(UsageError, match="not one of yours"):
+            own.remove(studio, desk, name)
+    assert "warmth" in catalog.names(studio.G)
+    for number in range(SPARE):
+        own.add(studio, desk, replace(mine, name=f"mine{number}"))
+    with pytest.raises(UsageError, match="delete one first"):
+        own.add(studio, desk, replace(mine, name="one_more"))
+
+
+def test_users_have_directions_of_their_own(checkpoint: Path, tmp_path: Path, mine: Direction) -> None:
+    options = Options(generator=str(checkpoint), device="cpu", auth=(("ann", "1"), ("bob", "2")))
+    studio = Studio(options, tmp_path)
+    ann, bob = studio.desks.of("a", "ann"), studio.desks.of("b", "bob")
+    assert own.add(studio, ann, mine)
+    assert "mine" not in studio.directions_of(bob) and "mine" not in catalog.names(studio.G)
+    assert "mine" in studio.directions_of(studio.desks.of("c", "ann")), "next time too"
+    own.remove(studio, ann, "mine")
+    assert "mine" not in studio.directions_of(studio.desks.of("d", "ann"))
+
+
+def test_nothing_is_kept_where_the_page_keeps_nothing(checkpoint: Path, tmp_path: Path, mine: Direction) -> None:
+    studio = Studio(Options(generator=str(checkpoint), device="cpu", library=False), tmp_path)
+    desk = studio.desks.of("a")
+    assert not own.add(studio, desk, mine) and "mine" in studio.directions_of(desk)
+    assert "mine" not in studio.directions_of(studio.desks.of("b")) and "mine" not in catalog.names(studio.G)
+
+
+def test_a_damaged_direction_does_not_keep_the_page_from_starting(studio: Studio, mine: Direction) -> None:
+    path = catalog.save(studio.G, mine)
+    path.write_bytes(path.read_bytes()[:50])
+    assert set(own.at_hand(studio.G)) == {"warmth"}
+
+
+def test_a_tuned_piece_is_drawn_by_its_tuned_generator(studio: Studio, tuning: WeightDelta) -> None:
+    plain, tuned = piece_of(studio), piece_of(studio, tuning)
+    assert not torch.equal(plain.picture, tuned.picture)
+    assert studio.painter(plain) is studio.G and studio.painter(tuned) is studio.painter(tuned)
+    desk = studio.desks.of("a")
+    desk.put(tuned)
+    assert torch.equal(editing.picture(studio, desk), tuned.picture), "a slider's first move starts from what was found"
+    desk.history.add(replace(desk.history.now, strengths={"warmth": 1.0}))
+    assert editing.picture(studio, desk).shape == tuned.picture.shape
+    others = [replace(tuning, tensors=dict(tuning.tensors)) for _ in range(4)]
+    for other in others:
+        studio.painter(replace(tuned, tuning=other))
+    assert len(studio._tuned) == 2, "they do not pile up in memory"
+    with pytest.raises(GeneratorMismatchError):
+        studio.painter(replace(tuned, tuning=replace(tuning, generator="x" * 64)))
+
+
+def test_a_latent_with_its_tuning_is_a_zip_that_comes_back(studio: Studio, tuning: WeightDelta, tmp_path: Path) -> None:
+    desk = studio.desks.of("a")
+    desk.put(piece_of(studio, tuning))
+    picture = editing.picture(studio, desk)
+    path = parcel.latent_of(desk, editing.piece_of(desk))
+    assert sorted(zipfile.ZipFile(path).namelist()) == ["latent.safetensors", "tuning.safetensors"]
+    other = studio.desks.of("b")
+    assert "me.zip" in editing.go_on_from(studio, other, path)
+    assert torch.equal(editing.picture(studio, other), picture)
+    for name, content in (("../../latent.safetensors", b"x"), ("notes.txt", b"x")):
+        with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+            archive.writestr(name, content)
+        with pytest.raises(UsageError, match="holds no latent"):
+            editing.go_on_from(studio, other, tmp_path / "bad.zip")
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(UsageError, match="not a zip"):
+        editing.go_on_from(studio, other, tmp_path / "text.zip")
+
+
+def test_pivotal_tuning_is_kept_in_the_library(studio: Studio, photo: Path) -> None:
+    desk = studio.desks.of("a")
+    finding.read(studio, desk, photo)
+    search = finding.Search(method=methods.titles()[NAMES.index("pivotal")], steps=2, crop=finding.CROP_CENTRE)
+    *glimpses, piece = finding.find(studio, desk, 0, search)
+    assert isinstance(piece, Piece) and piece.tuning is not None and glimpses
+    kept = finding.kept_piece(studio, desk, 0, search)
+    assert kept is not None and kept.tuning is not None
+    drawn = render(studio.painter(kept), kept.latent, transform=kept.transform).clamp(-1, 1)
+    torch.testing.assert_close(drawn, piece.picture, atol=1e-4, rtol=0)
+    plain = finding.Search(method=methods.AUTO, steps=2, crop=finding.CROP_CENTRE)
+    list(finding.find(studio, desk, 0, plain))
+    again = finding.kept_piece(studio, desk, 0, plain)
+    assert again is not None and again.tuning is None, "found anew without tuning, the old one is gone"
+
+
+def test_the_whole_photo_is_compared_with_what_was_found(studio: Studio, photo: Path, G: NetworkGenerator) -> None:
+    face = align(read_photo(photo), G.spec, convention="centre")
+    desk = studio.desks.of("a")
+    desk.put(replace(piece_of(studio), face=face))
+    edited = (desk.piece.picture * 0.5) if desk.piece else None
+    change, replaced = editing.PASTES
+    before, after = editing.whole(desk, edited, change, found=True)
+    assert torch.equal(before, face.photo.image) and not torch.equal(after, before)
+    before, _ = editing.whole(desk, edited, replaced, found=True)
+    assert not torch.equal(before, face.photo.image)
+    assert torch.equal(editing.whole(desk, edited, replaced)[0], face.photo.image)
+
+
+@pytest.fixture
+def tabs(studio: Studio) -> SimpleNamespace:
+    """The tabs of a page over ``studio``, and a request of one visitor."""
+    from editkit.page.edit_tab import EditTab
+    from editkit.page.mix_tab import MixTab
+
+    with gr.Blocks():
+        bar = gr.Tabs()
+        edit = EditTab(studio, [], bar)
+        mix = MixTab(studio, edit, bar)
+    return SimpleNamespace(mix=mix, request=SimpleNamespace(session_hash="a", username=None))
+
+
+def test_the_walk_goes_in_the_order_of_the_shelf(studio: Studio, tabs: SimpleNamespace) -> None:
+    mix, request, desk = tabs.mix, tabs.request, studio.desks.of("a")
+    for name in "abc":
+        desk.shelve(replace(piece_of(studio), name=name))
+    with pytest.raises(UsageError, match="click a face"):
+        mix.on_off(request, "a", "b", ["a"])
+    mix.on_pick(request, SimpleNamespace(index=2))
+    later, earlier = mix._mover(1), mix._mover(-1)
+    earlier(request, "a", "b", ["a", "c"])
+    told = earlier(request, "a", "b", ["a", "c"])
+    assert list(desk.shelf) == ["c", "a", "b"]
+    assert told[mix.stops]["value"] == ["c", "a"], "what was ticked stays ticked, in the new order"
+    assert (told[mix.first]["value"], told[mix.second]["value"]) == ("a", "b")
+    assert told[mix.shelf]["selected_index"] == 0
+    for _ in range(5):
+        later(request, None, None, [])
+    assert list(desk.shelf) == ["a", "b", "c"]
+    told = mix.on_off(request, "c", "b", ["c"])
+    assert list(desk.shelf) == ["a", "b"] and told[mix.first]["value"] == "a" and told[mix.stops]["value"] == []
+
+
+def test_classes_are_offered_where_there_are_some(studio: Studio, tmp_path: Path) -> None:
+    assert classes.update(studio, "any")["visible"] is False
+    save_generator(random_generator(resolution=32, c_dim=3), tmp_path / "c.safetensors")
+    studio.load(str(tmp_path / "c.safetensors"))
+    shown = classes.update(studio, "any")
+    assert shown["visible"] and [value for _, value in shown["choices"]] == [classes.ANY, "0", "1", "2"]
+    assert [classes.chosen(value) for value in (None, classes.ANY, "2")] == [None, None, 2]
+
+
+def test_no_event_makes_the_browser_copy_the_page(studio: Studio) -> None:
+    """See ``parts.PRIVATE``: what Gradio tells an output how it goes costs a tenth of a second a move."""
+    page = build(studio)
+    told = [one["outputs"] for one in page.config["dependencies"] if one["show_progress_on"] != []]
+    assert [len(outputs) for outputs in told] == [1, 1, 2, 0], "the examples, two for programs, and the leaving"
