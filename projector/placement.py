@@ -21,8 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editkit.errors import UsageError
+from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.transform import Transform
+from projector.statistics import drawn
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
@@ -88,6 +90,10 @@ class Placement:
         """``placed`` [N, 4] within the limits."""
         limit = placed.new_tensor(self.limits)
         return torch.minimum(torch.maximum(placed, -limit), limit)
+
+    def begin(self, G: Generator, targets: Tensor, classes: Classes | None = None) -> Tensor:
+        """``start``, with samples of ``classes``."""
+        return self.start(G, targets, drawn(G, SAMPLES, classes=classes))
 
     def start(self, G: Generator, targets: Tensor, codes: Tensor) -> Tensor:
         """[N, 4]: the placements at which ``targets`` [N, 3, R, R] look most like pictures of ``G``.
