@@ -3,7 +3,9 @@
 Source: Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 5 and appendix D: the maps
 are optimised with the code, kept at mean 0 and variance 1, and kept from holding a picture by a term on the correlation
 of neighbours at every scale. Departures: they start from the network's own maps, so that a short search stays near
-its picture; the term is per map and scale the mean over pixels, as published, and its weight 1e5 goes with our loss.
+its picture, and the weight of the term is 1 where 1e5 was published: in our few hundred steps that leaves the maps no
+room (an untrained network at 32 px, 200 steps: 16.2 dB with 1e5, 16.6 without maps, 23.4 with 1, whose maps are as
+uncorrelated as noise is).
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class NoiseMaps:
         lr: peak learning rate of Adam; the maps have variance 1.
     """
 
-    weight: float = 1e5
+    weight: float = 1.0
     lr: float = 0.1
 
     def __post_init__(self) -> None:
