@@ -98,6 +98,8 @@ class Pivotal:
             raise UsageError(
                 "the pivot is found by a search for a latent; pivotal tuning cannot be its own inner method"
             )
+        if self.locality is not None and getattr(self.inner, "space", None) == "s":
+            raise UsageError("locality compares codes in W; find the pivot in w or w+, or leave locality out")
         if self.steps < 1:
             raise UsageError(f"steps must be at least 1, got {self.steps}")
         if not (self.lr > 0 and math.isfinite(self.lr)):

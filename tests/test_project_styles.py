@@ -19,7 +19,7 @@ from editkit.latent_file import read_latent
 from editkit.photo import Photo
 from editkit.rendering import render
 from editkit.seeds import normal, z_from_seeds
-from projector import Optimise, project
+from projector import Locality, Optimise, Pivotal, project
 from projector.losses import Weights
 
 PIXELS = Weights(perceptual=0.0)
@@ -86,6 +86,8 @@ def test_a_latent_in_s_takes_edits_in_w(G: NetworkGenerator) -> None:
 
 
 def test_wrong_use() -> None:
+    with pytest.raises(UsageError, match="locality compares codes in W"):
+        Pivotal(inner=Optimise(space="s"), locality=Locality())
     with pytest.raises(UsageError, match="has no StyleSpace"):
         Optimise(space="s").lanes(LinearGenerator(), perceptual=None)  # type: ignore[arg-type]
     for options in ({"space": "z"}, {"refine_from": 0.0}, {"refine_from": 1.0}, {"style_lr": 0.0}):
