@@ -41,10 +41,11 @@ class LaneAdam:
                 values[where] = 0
 
     def update(self, variables: Mapping[str, Tensor], rates: Mapping[str, Tensor]) -> None:
-        """One step along the gradients that ``variables`` carry, at ``rates`` [N] each; a rate of 0 leaves a row."""
+        """One step along the gradients that ``variables`` carry, at ``rates`` [N] each; a rate of 0 leaves a row,
+        none the variable."""
         with torch.no_grad():
-            for name, values in variables.items():
-                rate = rates[name]
+            for name, rate in rates.items():
+                values = variables[name]
                 moves = _over(rate > 0, values)
                 # where: gradients of a row that is left out may be NaN
                 gradient = torch.zeros_like(values) if values.grad is None else values.grad

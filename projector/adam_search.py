@@ -23,6 +23,8 @@ from editkit.seeds import normal
 from projector.adam import LaneAdam
 from projector.driving import ramp
 from projector.losses import PictureLoss
+from projector.placement import transform_of
+from projector.pose_search import PoseSearch
 from projector.precision import mixed
 from projector.variables import Variables
 
@@ -44,6 +46,7 @@ class AdamSearch:
     ) -> None:
         self.G, self.method, self.perceptual, self.seed, self.classes = G, method, perceptual, seed, classes
         self.made = Variables(G, method, classes)
+        self.poses = None if method.placement is None else PoseSearch(G, method.placement, classes)
         self.targets = torch.empty(0)
         self.values: dict[str, Tensor] = {}
         self.best: dict[str, Tensor] = {}
@@ -61,9 +64,9 @@ class AdamSearch:
         targets = targets.to(self.G.device)
         count = len(targets)
         fresh = self.made.start(count)
-        if self.method.placement is not None:
-            with torch.no_grad():
-                fresh["placed"] = self.method.placement.begin(self.G, targets, self.classes)
+        if self.poses is not None:
+            fresh["placed"], codes = self.poses.find(targets)
+            fresh["shared"] = codes[:, None]
         self.adam.enter(fresh)
         losses = torch.full([count], math.inf, device=self.G.device)
         if self.index:
@@ -93,7 +96,8 @@ class AdamSearch:
         self._hold({name: rows.detach()[stay] for name, rows in self.values.items()})
 
     def _hold(self, values: dict[str, Tensor]) -> None:
-        self.values = {name: rows.detach().clone().requires_grad_() for name, rows in values.items()}
+        moves = self.made.peaks
+        self.values = {name: rows.detach().clone().requires_grad_(name in moves) for name, rows in values.items()}
         if len(self.targets):
             self.loss = PictureLoss(self.targets, self.perceptual, self.method.weights)
 
@@ -124,7 +128,7 @@ class AdamSearch:
         return {name: value.detach() for name, value in (terms | {"loss": total}).items()}
 
     def _effective(self, progress: Sequence[float]) -> dict[str, Tensor]:
-        """The variables as this step renders them: with exploring noise, and rows together where they shall be."""
+        """The variables as this step renders them: with exploring noise."""
         m, values = self.method, dict(self.values)
         scales = [
             m.noise * max(0.0, 1.0 - self._searched(p) / m.noise_ramp) ** 2 if m.noise_ramp > 0 else 0.0
@@ -134,9 +138,6 @@ class AdamSearch:
             draws = {index: self._draw(index) for index in set(self.index)}
             noise = torch.stack([draws[index] * scale for index, scale in zip(self.index, scales, strict=True)])
             values["shared"] = values["shared"] + noise.to(values["shared"])
-        if m.placement is not None and "offsets" in values:
-            free = [float(self._searched(p) >= m.placement.settle) for p in progress]
-            values["offsets"] = values["offsets"] * values["offsets"].new_tensor(free)[:, None, None]
         return values
 
     def _draw(self, index: int) -> Tensor:
@@ -173,7 +174,7 @@ class AdamSearch:
             self.refining = [a or b for a, b in zip(self.refining, turn, strict=True)]
 
     def _tidy(self) -> None:
-        if self.method.placement is None and "noise" not in self.values:
+        if "noise" not in self.values:
             return
         with torch.no_grad():
             for name, rows in self.made.tidied({n: v.detach() for n, v in self.values.items()}).items():
@@ -204,8 +205,6 @@ class AdamSearch:
         return self.G.synthesize(Latent(space="w+", codes=ws, generator=spec.id, parent=spec.parent_id))
 
     def _transform(self, values: dict[str, Tensor]) -> Transform | None:
-        from projector.placement import transform_of
-
         return transform_of(values["placed"]) if "placed" in values else None
 
     def latent(self) -> Latent:
@@ -216,8 +215,6 @@ class AdamSearch:
 
     def transform(self) -> Transform | None:
         """The best placements, where they are sought."""
-        from projector.placement import transform_of
-
         return transform_of(self.best["placed"].cpu().double()) if "placed" in self.best else None
 
     def given_up(self) -> list[bool]:

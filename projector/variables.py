@@ -3,7 +3,7 @@
 Convention: a mapping name -> tensor [N, ...]. "shared" [N, 1, w_dim] and "offsets" [N, rows, w_dim] are in standard
 deviations of W along its principal axes, a row's code being ``mean + (shared + offset) @ axes``; "styles" [N, channels]
 in standard deviations of each channel of StyleSpace; "noise" [N, pixels] are the maps of StyleGAN2, one after another;
-"placed" [N, 4] is a placement (``projector.placement``).
+"placed" [N, 4] is a placement, which rests (``projector.placement``).
 """
 
 from __future__ import annotations
@@ -59,8 +59,6 @@ class Variables:
         rates = {"shared": m.lr, "offsets": m.lr, "styles": m.style_lr}
         if m.noise_maps is not None:
             rates["noise"] = m.noise_maps.lr
-        if m.placement is not None:
-            rates["placed"] = m.placement.lr
         return rates
 
     def ws(self, values: Values) -> Tensor:
@@ -103,10 +101,8 @@ class Variables:
         return terms
 
     def tidied(self, values: Values) -> dict[str, Tensor]:
-        """``values`` where they may be: placements within their limits, noise maps of mean 0 and variance 1."""
+        """``values`` where they may be: noise maps of mean 0 and variance 1."""
         made = dict(values)
-        if self.method.placement is not None and "placed" in values:
-            made["placed"] = self.method.placement.clamp(values["placed"])
         if "noise" in values:
             made["noise"] = torch.cat([normalised(part).flatten(1) for part in self._maps(values["noise"]).values()], 1)
         return made
