@@ -42,10 +42,10 @@ class Placement:
     shift: float = 0.35
     angle: float = 30.0
     zoom: float = 1.6
-    coarse: int = 5
-    starts: int = 9
+    coarse: int = 7
+    starts: int = 10
     trial: int = 10
-    steps: int = 30
+    steps: int = 40
 
     def __post_init__(self) -> None:
         if not (0 < self.shift <= 1 and 0 < self.angle <= 180 and 1 < self.zoom <= 8):

@@ -30,8 +30,12 @@ UNIT = (0.02, 0.02, 0.04, 0.04)
 """Of the four numbers of a placement: what changes a picture about as much as a standard deviation of W does."""
 PIXEL, PRIOR, SCALES = 10.0, 0.001, 4
 """Weights of the picture's squared error and of the code's length, and halvings of the picture that are compared."""
-CANVASES = (1.0, 1.6)
-"""Widths of the canvases that starts are looked for on."""
+CANVASES = (1.0, 1.3, 1.6)
+"""Widths of the canvases that starts are looked for on: for enlarged pictures, and for shrunk ones."""
+POLISHED, POLISHING = 64, 20
+"""How many of the grid's poses are moved to where a photo is likelier on a canvas, and in how many steps."""
+APART = (0.06, 0.06, 0.12, 0.12)
+"""Two starts differ by more than this in one of their numbers; from nearer ones a search ends at the same place."""
 AT_ONCE = 8
 """Starts rendered at a time, at most."""
 
@@ -55,24 +59,34 @@ class PoseSearch:
         return torch.stack([placed for placed, _ in found]), torch.stack([code for _, code in found])
 
     def starts(self, target: Tensor) -> Tensor:
-        """[K, 4]: where the picture is, and poses of the grid at which ``target`` [3, R, R] is likely, well apart."""
-        zero = target.new_zeros(1, 4)
+        """[K, 4]: where the picture is, and poses at which ``target`` [3, R, R] is likely, well apart."""
+        chosen = [target.new_zeros(4)]
         if not self.likenesses:
-            return zero
-        limits = target.new_tensor(self.placement.limits)
+            return torch.stack(chosen)
         steps = torch.linspace(-1, 1, self.placement.coarse)
-        grid = torch.cartesian_prod(steps, steps, steps, steps).to(target) * limits
-        spacing = 2 * limits / (self.placement.coarse - 1)
-        chosen = [zero[0]]
+        grid = torch.cartesian_prod(steps, steps, steps, steps).to(target) * target.new_tensor(self.placement.limits)
         each = -(-(self.placement.starts - 1) // len(self.likenesses))
         for likeness in self.likenesses:
-            order = grid[likeness.unlike(grid, target).argsort()]
-            for _ in range(each):
-                apart = [((order - one) / spacing).abs().amax(1) > 1.01 for one in chosen]
+            order = self._polished(likeness, grid, target)
+            for _ in range(min(each, self.placement.starts - len(chosen))):
+                apart = [((order - one) / order.new_tensor(APART)).abs().amax(1) > 1 for one in chosen]
                 order = order[torch.stack(apart).all(0)]
-                if len(order) and len(chosen) < self.placement.starts:
+                if len(order):
                     chosen.append(order[0])
         return torch.stack(chosen)
+
+    def _polished(self, likeness: Likeness, grid: Tensor, target: Tensor) -> Tensor:
+        """[K, 4]: the likeliest of ``grid``, moved to where they are likelier still, the likeliest first."""
+        unit = target.new_tensor(UNIT)
+        order = likeness.unlike(grid, target).argsort()[:POLISHED]
+        search = QuasiNewton(grid[order] / unit, memory=8, first=0.5, longest=3.0)
+        for _ in range(POLISHING):
+            with torch.enable_grad():
+                point = search.propose().requires_grad_()
+                unlike = likeness.unlike(self.placement.clamp(point * unit), target)
+                (gradient,) = torch.autograd.grad(unlike.sum(), point)
+            search.tell(unlike, gradient)
+        return self.placement.clamp(search.point * unit)[search.value.argsort()]
 
     def _find(self, target: Tensor) -> tuple[Tensor, Tensor]:
         starts = self.starts(target)

@@ -41,7 +41,7 @@ def same(first: Tensor, second: Tensor) -> None:
         Optimise(steps=9, weights=PIXELS),
         Optimise(steps=6, space="w"),
         Optimise(steps=9, space="s", weights=PIXELS),
-        Optimise(steps=5, weights=PIXELS, placement=Placement()),
+        Optimise(steps=5, weights=PIXELS, placement=Placement(coarse=1, steps=4)),
         Refine(steps=9, weights=PIXELS),
         Pivotal(inner=Optimise(steps=4, weights=PIXELS), steps=3, weights=PIXELS),
     ],
