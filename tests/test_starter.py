@@ -12,16 +12,18 @@ import torch
 
 from editkit.errors import CheckpointError, SchemaError, UsageError
 from editkit.generator import load_generator
+from editkit.networks.discriminator import Discriminator
 from editkit.seeds import z_from_seeds
 from train.codes import PrincipalCodes
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 from train.starter import DivergedError, StarterTraining
 from train.starter_batches import Batches
 from train.starter_config import StarterConfig, changed, config_of, wide_config
-from train.starter_export import export_generator
+from train.starter_export import export_discriminator, export_generator
 from train.starter_loop import Measure, run
 from train.starter_measure import fd_faces_measure
 from train.state_file import load_state, load_transport, save_state, save_transport
+from train.transfer import read_networks
 
 TINY = {
     "z_dim": 8,
@@ -169,6 +171,25 @@ def test_export_loads_and_samples(images: np.ndarray, tmp_path: Path) -> None:
         ws = G.map(z_from_seeds(range(2000), 8)).tensor[:, 0]
     assert (ws.mean(0) - G.w_avg).abs().max() < 0.1 * ws.std()
     assert torch.isfinite(G.synthesize(G.map(z_from_seeds([0], 8)))).all()
+
+
+def test_what_is_exported_can_be_fine_tuned(images: np.ndarray, tmp_path: Path) -> None:
+    training = StarterTraining(CONFIG, images)
+    export_generator(training, tmp_path / "g.safetensors", data="toy.zip")
+    export_discriminator(training, tmp_path / "g.discriminator.safetensors")
+    begun = read_networks(tmp_path / "g.safetensors")
+    assert begun.discriminator is not None and begun.judge == "pixels"
+    again = Discriminator(**begun.discriminator_arguments)
+    again.load_state_dict({name: value.float() for name, value in begun.discriminator.items()})
+    real = training.batches.at(0)
+    with torch.no_grad():
+        torch.testing.assert_close(again(real), training.discriminator(real), atol=0.02, rtol=0.02)
+
+
+def test_the_bundled_networks_can_be_fine_tuned() -> None:
+    begun = read_networks("faces64")
+    assert begun.discriminator is not None and begun.discriminator_arguments["img_resolution"] == 64
+    assert begun.id == load_generator(device="cpu").spec.id
 
 
 def test_state_files_refuse_what_they_are_not(tmp_path: Path) -> None:

@@ -55,7 +55,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--until-images", type=int, metavar="N", help="stop after N photographs (default: 1,000,000)")
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: all cores)")
     parser.add_argument("--transport", type=Path, metavar="FILE", help="at the end, write a half-precision copy here")
-    parser.add_argument("--export", type=Path, metavar="FILE", help="at the end, write the averaged generator here")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="FILE",
+        help="at the end, write the averaged generator here, and the discriminator beside it",
+    )
     parser.set_defaults(run=run)
 
 
@@ -72,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from train.faces import load_faces
     from train.starter import StarterTraining
     from train.starter_config import changed, config_of
-    from train.starter_export import export_generator
+    from train.starter_export import export_discriminator, export_generator
     from train.starter_loop import run as train
     from train.starter_measure import fd_faces_measure
     from train.state_file import load_state, load_transport, save_state, save_transport
@@ -113,5 +118,7 @@ def run(args: argparse.Namespace) -> int:
             output.say(f"half-precision copy, without optimizers: {args.transport}")
         if args.export:
             export_generator(training, args.export, data=args.data.name)
-            output.say(f"averaged generator: {args.export}")
+            beside = args.export.with_suffix(".discriminator.safetensors")
+            export_discriminator(training, beside)
+            output.say(f"averaged generator: {args.export}, its discriminator: {beside}")
     return 0

@@ -45,7 +45,7 @@ def unpacked(path: Path, folder: Path) -> tuple[Path, WeightDelta | None]:
                         raise UsageError(f"{name} in {path.name} is larger than {MOST >> 20} MB unpacked")
                     found[name] = folder / name
                     found[name].write_bytes(archive.read(name))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as problem:
+    except (zipfile.BadZipFile, RuntimeError, OSError) as problem:
         raise UsageError(f"{path.name} is not a zip that can be read; download the latent again") from problem
     if latent_file.NAME not in found:
         raise UsageError(f"{path.name} holds no {latent_file.NAME}; Latent on this page writes such a zip")
