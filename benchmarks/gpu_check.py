@@ -34,6 +34,7 @@ from editkit.ops.upfirdn2d import upfirdn2d
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # ||found - wanted|| / ||wanted||; a gradient may lose single elements to the other side of a kink
 TOLERANCES = {"fp32": 2e-5, "fp16": 2e-3, "bf16": 1.5e-2}
+ORDERS = ("last", "first")  # where channels lie in memory
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
 
 Operation = Callable[[Tensor, Tensor | None], Tensor]
@@ -125,6 +126,21 @@ def smoke_cases(device: torch.device) -> Iterator[Case]:
     yield "bias_act small", lambda x, b: bias_act(x, b, act="lrelu", clamp=1.0), (1, 3, 5, 4), 3
 
 
+def all_cases(device: torch.device) -> list[Case]:
+    """Everything that is checked."""
+    return [
+        *layer_cases(device, channels=64, batch=2, largest=300),
+        *(c for c in layer_cases(device, channels=8, batch=1, largest=2000) if c[2][-1] > 300),
+        *fixture_cases(device),
+        *other_cases(device, size=61, channels=5),
+    ]
+
+
+def plan_of(cases: list[Case], dtypes: tuple[str, ...], orders: tuple[str, ...]) -> list[tuple[Case, str, str]]:
+    """The rows; channels come first in memory in float32 only."""
+    return [(c, d, o) for d in dtypes for c in cases for o in orders if o == "last" or d == "fp32"]
+
+
 def everything(operation: Operation, x: Tensor, b: Tensor | None, r: Tensor, r2: Tensor) -> dict[str, Tensor]:
     """Forward, backward to x and b, double backward."""
     x, r = x.detach().requires_grad_(), r.detach().requires_grad_()
@@ -194,6 +210,11 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 and so on; cpu needs --interpret (cuda)")
     parser.add_argument("--interpret", action="store_true", help="run the kernels in Triton's interpreter, on the CPU")
     parser.add_argument("--smoke", action="store_true", help="a few tiny shapes")
+    parser.add_argument("--dtypes", nargs="+", choices=tuple(DTYPES), default=list(DTYPES), help="which (all three)")
+    parser.add_argument(
+        "--orders", nargs="+", choices=ORDERS, default=list(ORDERS),
+        help="where channels lie in memory (both; first is checked in fp32 only)",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=12, help="processes that compile kernels beforehand; 0: none (12)")
     parser.add_argument("--compile-only", action="store_true", help="compile the kernels of the layers and end")
     parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
@@ -210,14 +231,9 @@ def main() -> int:
         cases = [*smoke_cases(device)]
         dtypes, orders = ("fp32", "fp16"), ("last",)
     else:
-        cases = [
-            *layer_cases(device, channels=64, batch=2, largest=300),
-            *(c for c in layer_cases(device, channels=8, batch=1, largest=2000) if c[2][-1] > 300),
-            *fixture_cases(device),
-            *other_cases(device, size=61, channels=5),
-        ]
-        dtypes, orders = tuple(DTYPES), ("last", "first")
-    plan = [(c, d, o) for d in dtypes for c in cases for o in orders if o == "last" or d == "fp32"]
+        cases = all_cases(device)
+        dtypes, orders = tuple(options.dtypes), tuple(options.orders)
+    plan = plan_of(cases, dtypes, orders)
     if options.compile_only:
         plan = [(c, d, o) for c, d, o in plan if o == "last" and d != "bf16" and c[0].startswith("filtered_lrelu ")]
     if options.jobs > 0 and device.type == "cuda":

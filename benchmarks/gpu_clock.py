@@ -13,14 +13,14 @@ from editkit.networks.stylegan3_layers import SynthesisLayer
 from editkit.ops.backends import use_backend
 
 BACKENDS = ("polyphase", "triton")
-SECONDS_A_ROW = 1.0  # of repetitions, after the warm-up
 
 
 class Clock:
     """Milliseconds and memory of a call on one device."""
 
-    def __init__(self, device: torch.device, *, smoke: bool) -> None:
-        self.device, self.smoke = device, smoke
+    def __init__(self, device: torch.device, *, smoke: bool, seconds: float = 1.0) -> None:
+        """``seconds``: of repetitions a row, after the warm-up."""
+        self.device, self.smoke, self.seconds = device, smoke, seconds
 
     def median(self, run: Callable[[], object]) -> Row:
         """The median of repetitions, their spread (quartiles over the median) and the peak of memory."""
@@ -28,14 +28,13 @@ class Clock:
         if gpu:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
-        started = time.perf_counter()
-        for _ in range(1 if self.smoke else 3):
+        for _ in range(0 if self.smoke else 2):  # compiles
             run()
         if gpu:
             torch.cuda.synchronize(self.device)
-        each = (time.perf_counter() - started) / 3
+        each = self._once(run, gpu) / 1e3
         times = []
-        for _ in range(1 if self.smoke else int(min(100, max(5, SECONDS_A_ROW / max(each, 1e-4))))):
+        for _ in range(1 if self.smoke else int(min(100, max(3, self.seconds / max(each, 1e-4))))):
             times.append(self._once(run, gpu))
         quarter = len(times) // 4
         spread = (sorted(times)[-1 - quarter] - sorted(times)[quarter]) / statistics.median(times)

@@ -217,14 +217,15 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 and so on; cpu with --smoke only (cuda)")
     parser.add_argument("--smoke", action="store_true", help="tiny networks, each row once")
     parser.add_argument("--jobs", type=int, default=12, help="processes that compile kernels beforehand; 0: none (12)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of repetitions a row (1)")
     options = parser.parse_args()
     device = resolve_device(options.device)
     if device.type != "cuda" and not options.smoke:
         parser.error("figures are for CUDA devices; --smoke runs elsewhere")
-    clock, about = Clock(device, smoke=options.smoke), machine(device)
+    clock, about = Clock(device, smoke=options.smoke, seconds=options.seconds), machine(device)
     results = Results(options.out, "gpu_speed", about)
     print(f"{about}; results in {results.path}")
-    print("plan: ceilings, filtered_lrelu of T256 and R256, projection, training step, T and R at 256 and 1024 px")
+    print("plan: ceilings, training step, T256 and R256 whole, their filtered_lrelu, projection, T1024 and R1024")
     if device.type == "cuda" and options.jobs > 0:
         check = Path(__file__).with_name("gpu_check.py")
         subprocess.run(
@@ -237,14 +238,15 @@ def main() -> int:
         return 1
     print(f"copy {rates['bytes_per_s'] / 1e12:.2f} TB/s, float32 {rates['fp32_flops'] / 1e12:.1f} TFLOP/s")
     sizes, batches = ((16,), (1, 2)) if options.smoke else ((256, 1024), (1, 16))
-    for kind in ("T", "R"):
-        layer_rows(results, clock, rates, kind=kind, resolution=sizes[0], batch=batches[-1])
-    projection_row(results, clock, resolution=sizes[0], steps=2 if options.smoke else 500)
     training_row(results, clock, resolution=16 if options.smoke else 128, batch=4 if options.smoke else 16)
     for resolution in sizes:
         for kind in ("T", "R"):
             for batch in batches:
                 generator_rows(results, clock, kind=kind, resolution=resolution, batch=batch)
+        if resolution == sizes[0]:
+            layer_rows(results, clock, rates, kind="T", resolution=sizes[0], batch=batches[-1])
+            projection_row(results, clock, resolution=sizes[0], steps=2 if options.smoke else 500)
+            layer_rows(results, clock, rates, kind="R", resolution=sizes[0], batch=batches[-1])
     (options.out / "speed.md").write_text(markdown(results))
     failed = [key for key, row in results.rows.items() if "error" in row]
     print(f"{len(results.rows) - len(failed)} rows; failed: {', '.join(failed) or 'none'}")

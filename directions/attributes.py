@@ -37,6 +37,7 @@ class Scorer:
         measure: images [N, 3, R, R] in [-1, 1] -> scores [N].
         description: one sentence, with the sign's meaning.
         face: for scorers of the feature network, what to read off its attributes: several share one pass then.
+        version: what else its scores depend on, such as a digest of weights: other scores may not be kept under it.
     """
 
     name: str
@@ -44,11 +45,13 @@ class Scorer:
     measure: Callable[[Tensor], Tensor] = field(repr=False)
     description: str = ""
     face: Callable[[FaceAttributes], Tensor] | None = field(default=None, repr=False)
+    version: str = ""
 
     @property
     def identity(self) -> str:
-        """What its scores may be kept under: changes with name, unit, description and the network's weights."""
+        """What its scores may be kept under: changes with all that is said of it, and the network's weights."""
         parts = [self.name, self.unit, self.description, _weights_digest() if self.face is not None else ""]
+        parts += [self.version] if self.version else []
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
     def __call__(self, images: Tensor, *, attributes: FaceAttributes | None = None) -> Tensor:

@@ -141,7 +141,10 @@ def in_units(
     against: score.Baseline,
     classes: Classes | None = None,
 ) -> tuple[Direction, ...]:
-    """Each in standard deviations of its score; those that do not move it are left out, unless all are."""
+    """Each in standard deviations of its score; those that do not move it are left out, unless all are.
+
+    Ranges are those of ``calibrated``, in s also within ``channel_reach``. Raises DirectionError where none moves it.
+    """
     made, problem = [], None
     for one in found:
         try:
@@ -176,12 +179,13 @@ def _shortened(
     G: Generator, one: Direction, scorer: Scorer, against: score.Baseline, classes: Classes | None
 ) -> Direction:
     """``one`` within its channels' reach, in units over what is left. Raises DirectionError for next to nothing."""
-    limit = channel_reach(G, one, classes=classes)
+    limit = channel_reach(G, one, classes=classes) if one.space == "s" else math.inf
     if limit >= one.strength[1]:
         return one
     options = {"against": against, "samples": 32, "seed": 400_000, "classes": classes, "strengths": (-limit, limit)}
+    # Its sign counts as well: what rises within reach may fall beyond, where a unit was measured.
     effect = score.measure(G, one, [scorer], **options).effects[scorer.name]  # type: ignore[arg-type]
-    high = math.floor(10 * limit * effect + 1e-6) / 10
+    high = math.floor(10 * limit * abs(effect) + 1e-6) / 10
     if high < _LEAST:
         raise DirectionError(
             f"{one.name!r} moves {scorer.name} by less than {_LEAST} standard deviations before pictures break; "
@@ -198,6 +202,8 @@ def check_counts(channels: int, count: int) -> None:
 
 
 def ranged(G: Generator, direction: Direction, classes: Classes | None) -> Direction:
-    """With the range that the space and the channels allow, in the units it has."""
-    high = min(reachable(G, direction, classes=classes), channel_reach(G, direction, classes=classes))
+    """With the range that the space and, in s, the channels allow, in the units it has."""
+    high = reachable(G, direction, classes=classes)
+    if direction.space == "s":
+        high = min(high, channel_reach(G, direction, classes=classes))
     return replace(direction, strength=(-high, high))

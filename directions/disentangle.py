@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from directions.attributes import Scorer
-from directions.calibration import calibrated, layer_ranges, reachable
+from directions.calibration import layer_ranges
+from directions.channels import in_units, ranged
 from directions.methods import Progress
 from directions.score import Baseline, Measurement, measure
 from directions.spaces import styles
@@ -150,8 +151,7 @@ def orthogonalised(
             unit=f"{one.unit}, before the others were taken out" if one.unit else "",
             scores={},
         )
-        high = reachable(G, changed, classes=classes)
-        made.append(replace(changed, strength=(-high, high)))
+        made.append(ranged(G, changed, classes))
     return tuple(made)
 
 
@@ -187,8 +187,9 @@ def narrowed(
 ) -> Narrowed:
     """The range of layers on which ``direction`` leaks least while it still reaches ``kept`` of the whole's effect.
 
-    What counts as reached is the effect at the end of the safe range (``directions.calibration.REACH``). The ranges are
-    those of ``layer_ranges``: all but the placement, halves and thirds.
+    What counts as reached is the effect at the end of the safe range (``directions.calibration.REACH``, in s also
+    ``directions.channels.channel_reach``). The ranges are those of ``layer_ranges``: all but the placement, halves and
+    thirds.
 
     Raises DirectionError: no scorer is called ``target``, or no range moves it.
     """
@@ -203,7 +204,7 @@ def narrowed(
     problem: DirectionError | None = None
     for done, layers in enumerate(ranges, start=1):
         try:
-            part = calibrated(G, _limited(G, direction, layers), scorer, against=own, classes=classes)
+            (part,) = in_units(G, [_limited(G, direction, layers)], scorer, against=own, classes=classes)
             seen = measure(G, part, scorers, against=against, samples=samples, classes=classes)
             found[tuple(layers)] = part, seen.effects[target] * part.strength[1], seen.worst_leakage(target)
         except DirectionError as failure:  # nothing of it there, or nothing that moves the score

@@ -71,8 +71,9 @@ def run_name(args: argparse.Namespace) -> int:
 
 def run_disentangle(args: argparse.Namespace) -> int:
     """The leakage matrix before and after, and what was kept."""
-    from directions import catalog, score
-    from directions.calibration import calibrated
+    from directions import catalog
+    from directions.calibration import known_baseline
+    from directions.channels import in_units
     from directions.disentangle import leakage_matrix, narrowed, orthogonalised
 
     G = _generator(args)
@@ -80,7 +81,7 @@ def run_disentangle(args: argparse.Namespace) -> int:
     by_name = {one.name: one for one in scorers}
     with Output(args) as output:
         before = [catalog.load(G, name) for name in args.names]
-        against = score.baseline(G, scorers, classes=args.label)
+        against = known_baseline(G, scorers, classes=args.label)
         options = {"against": against, "classes": args.label}
         first = leakage_matrix(G, before, scorers, **options, on_progress=output.counter("before"))
         targets = [first.scores[column] for column in first.targets]
@@ -96,7 +97,7 @@ def run_disentangle(args: argparse.Namespace) -> int:
                 own = replace(
                     against, mean={target: against.mean[target]}, deviation={target: against.deviation[target]}
                 )
-                one = calibrated(G, one, by_name[target], against=own, classes=args.label)
+                (one,) = in_units(G, [one], by_name[target], against=own, classes=args.label)
             made.append(replace(one, name=f"{one.name[: 64 - len(SUFFIX)]}{SUFFIX}"))
         told = {one.name: target for one, target in zip(made, targets, strict=True)}
         second = leakage_matrix(G, made, scorers, **options, targets=told, on_progress=output.counter("after"))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from directions import score
 from directions.attributes import Scorer
 from directions.bank import known
 from directions.bars import Bars
@@ -13,7 +14,7 @@ from directions.boundary import LinearSVM, fit
 from directions.calibration import known_baseline
 from directions.labels import Labelled
 from directions.methods import Progress
-from directions.score import Baseline, Measurement, default_scorers, measure, sample_latents
+from directions.score import Baseline, Measurement, measure, sample_latents
 from directions.spaces import Space, Where, features, in_space
 from editkit.direction import Direction
 from editkit.edits import Edit, apply_edits
@@ -107,7 +108,7 @@ def judge(
     """
     direction.check(G.spec)
     if scorers is None:
-        scorers = default_scorers(faces="face" in (G.spec.domain or ""))
+        scorers = score.default_scorers(faces="face" in (G.spec.domain or ""))
     if target is not None and target not in {each.name for each in scorers}:
         raise DirectionError(f"no score {target!r} is measured; there are {', '.join(s.name for s in scorers)}")
     against = against or known_baseline(G, scorers, classes=classes)

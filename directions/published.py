@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from directions import score
 from directions.attributes import Scorer
 from directions.boundary import LinearSVM
-from directions.calibration import calibrated
+from directions.calibration import calibrated, known_baseline
 from directions.covariance import Spread, spread_of_w
 from directions.methods import Progress
 from editkit.direction import Direction
@@ -193,7 +192,7 @@ def _refitted(
     try:
         if one is not None:
             own = replace(one, generator=G.spec.id, scores={}).check(G.spec)
-            against = score.baseline(G, [scorer], classes=classes)
+            against = known_baseline(G, [scorer], classes=classes)
             tried = calibrated(G, own, scorer, against=against, classes=classes)
             if tried.strength[1] >= 1:
                 return replace(tried, method="imported, calibrated here", reference=f"{source}, of another generator")

@@ -166,6 +166,7 @@ def measure(
     seed: int = 100_000,
     classes: Classes | None = None,
     strengths: Sequence[float] | None = None,
+    latents: Latent | None = None,
     batch: int = 16,
     on_progress: Progress | None = None,
 ) -> Measurement:
@@ -178,6 +179,7 @@ def measure(
         against: standard deviations, from ``baseline`` with the same scorers.
         samples: latents, of the seeds ``seed`` and up; classes: as for ``sample_latents``.
         strengths: two or more; by default five over the direction's range.
+        latents: codes to edit in place of samples, such as those of photos; in w, w+ or s.
         on_progress: called with (done, total) strengths.
 
     Raises:
@@ -191,7 +193,8 @@ def measure(
     steps = sorted(set(torch.linspace(low, high, 5).tolist() if strengths is None else map(float, strengths)))
     if len(steps) < 2 or samples < 1:
         raise DirectionError(f"measuring needs two strengths and a sample, got {len(steps)} and {samples}")
-    latents = in_space(G, sample_latents(G, samples=samples, seed=seed, classes=classes), direction)
+    given = sample_latents(G, samples=samples, seed=seed, classes=classes) if latents is None else latents
+    latents = in_space(G, given, direction)
     rows: list[dict[str, Tensor]] = []
     for done, strength in enumerate(steps, start=1):
         rows.append(_scored(G, apply_edits(latents, Edit(direction, strength)), scorers, batch))
@@ -207,7 +210,7 @@ def measure(
         y = torch.stack([row[name] for row in rows])  # [strengths, samples]
         effects[name] = float((x @ y).mean() / x.square().sum()) / deviation  # least-squares slope
         monotonicity[name] = float((y.diff(dim=0) * math.copysign(1, effects[name]) > 0).all(dim=0).double().mean())
-    return Measurement(effects=effects, monotonicity=monotonicity, strengths=tuple(steps), samples=samples)
+    return Measurement(effects=effects, monotonicity=monotonicity, strengths=tuple(steps), samples=len(latents))
 
 
 def propose_name(measurement: Measurement) -> tuple[str, int]:

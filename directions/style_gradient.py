@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from directions import score
 from directions.attributes import Scorer
+from directions.calibration import known_baseline
 from directions.channels import Channels, check_counts, grouped, in_units, places
 from directions.methods import Progress
 from directions.spaces import styles
@@ -84,7 +84,7 @@ class StyleGradient:
             )
             label = self.scorer.name if not start or size == 1 else f"{self.scorer.name}-{start // size}"
             found += grouped(G, part, label, size, "style gradient")
-        against = score.baseline(G, [self.scorer], classes=self.classes)
+        against = known_baseline(G, [self.scorer], classes=self.classes)
         return in_units(G, found, self.scorer, against=against, classes=self.classes)
 
 

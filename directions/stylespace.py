@@ -21,6 +21,7 @@ from torch import Tensor
 from directions import score
 from directions.attributes import Scorer
 from directions.bank import labelled
+from directions.calibration import known_baseline
 from directions.channels import Channels, check_counts, grouped, in_units, places, ranged
 from directions.labels import Labelled
 from directions.methods import Progress
@@ -73,7 +74,7 @@ class StyleCorrelation:
         if self.scorer is None:
             groups = grouped(G, ranked[:wanted], labels.name, self.channels, "style correlation")
             return tuple(ranged(G, one, self.classes) for one in groups)
-        against = score.baseline(G, [self.scorer], classes=self.classes)
+        against = known_baseline(G, [self.scorer], classes=self.classes)
         moved = _moved(G, ranked[: max(self.tried, wanted)], self.scorer, against, self.classes)
         groups = grouped(G, moved[:wanted], self.scorer.name, self.channels, "style correlation")
         return in_units(G, groups, self.scorer, against=against, classes=self.classes)

@@ -122,7 +122,8 @@ def apply_edits(latent: Latent, edits: Recipe | Edit | Iterable[Edit], *, genera
     """The edited latent, in w+ (from w or w+), or in s where it was or an edit is.
 
     ``generator`` turns w+ into s, which edits in s need: first come the edits in w and w+, then those in s, each in
-    the order given. From s there is no way back: a latent in s takes edits in s only.
+    the order given. A latent that is in s already takes edits in w and w+ through the generator too, whose styles are
+    affine in w: they move by what the edit's step moves them.
 
     Raises:
         LatentError: the latent is in z, or a direction's space or layers do not go with it.
@@ -134,8 +135,14 @@ def apply_edits(latent: Latent, edits: Recipe | Edit | Iterable[Edit], *, genera
     for edit in sorted(sequence, key=_in_s):
         if _in_s(edit) and result.space != "s" and generator is not None:
             result = as_styles(result, generator)
-        direction = _usable(edit, result)
-        tensors = _styles(result, direction, edit) if result.space == "s" else _rows(result, direction, edit)
+        direction = _usable(edit, result, through=generator is not None)
+        tensors: Tensor | dict[str, Tensor]
+        if result.space != "s":
+            tensors = _rows(result, direction, edit)
+        elif direction.space == "s" or generator is None:
+            tensors = _styles(result, direction, edit)
+        else:
+            tensors = _moved_styles(result, direction, edit, generator)
         if edit.strength != 0:  # checked above even at 0; adding 0 times a vector would turn -0.0 into 0.0
             result = replace(result, codes=tensors)
     return result
@@ -161,7 +168,7 @@ def _in_s(edit: Edit) -> bool:
     return isinstance(edit.direction, Direction) and edit.direction.space == "s"
 
 
-def _usable(edit: Edit, latent: Latent) -> Direction:
+def _usable(edit: Edit, latent: Latent, *, through: bool) -> Direction:
     direction = edit.direction
     if isinstance(direction, str):
         raise RecipeError(f"edit {direction!r} only names its direction; look it up with directions.resolve(G, recipe)")
@@ -170,8 +177,8 @@ def _usable(edit: Edit, latent: Latent) -> Direction:
             f"direction {direction.name!r} was made for generator {direction.generator[:12]}, "
             f"this latent for {latent.generator[:12]}; use a direction of the latent's generator"
         )
-    if (direction.space == "s") != (latent.space == "s"):
-        hint = "" if latent.space == "s" else "; say whose styles it has: apply_edits(latent, recipe, generator=G)"
+    if (direction.space == "s") != (latent.space == "s") and not (through and latent.space == "s"):
+        hint = "; say whose styles it has: apply_edits(latent, recipe, generator=G)"
         raise LatentError(
             f"direction {direction.name!r} is in {direction.space} and cannot be added to a latent in {latent.space}"
             f"{hint}"
@@ -191,6 +198,17 @@ def _rows(latent: Latent, direction: Direction, edit: Edit) -> Tensor:
     mask = torch.zeros(codes.shape[1], 1, dtype=torch.bool, device=codes.device)
     mask[checked_rows(edit.layers, codes.shape[1])] = True
     return torch.where(mask, codes + step, codes)  # other rows keep every bit
+
+
+def _moved_styles(latent: Latent, direction: Direction, edit: Edit, generator: Generator) -> dict[str, Tensor]:
+    """Styles after a step in w or w+: A (w + d) + b = (A w + b) + A d."""
+    spec = generator.spec
+    zero = latent.styles[next(iter(latent.styles))].new_zeros(1, spec.num_ws, spec.w_dim)
+    still = Latent(space="w+", codes=zero, generator=latent.generator, parent=latent.parent)
+    before = as_styles(still, generator).styles
+    after = as_styles(replace(still, codes=_rows(still, direction, edit)), generator).styles
+    checked_names(after, latent.styles)
+    return {name: codes + (after[name] - before[name]).to(codes) for name, codes in latent.styles.items()}
 
 
 def _styles(latent: Latent, direction: Direction, edit: Edit) -> dict[str, Tensor]:

@@ -214,7 +214,7 @@ def _find(source: str | os.PathLike[str] | None) -> Path:
     if path.suffix in (".safetensors", ".pkl"):
         return path
     others = {"landmarks", "features", "encoder64"}
-    return catalogue.resolve(name, bundled={p.stem for p in MODELS.glob("*.safetensors")} - others)
+    return catalogue.resolve(name, bundled={p.stem for p in MODELS.glob("*.safetensors") if "." not in p.stem} - others)
 
 
 def _from_pickle(path: Path, device: torch.device) -> NetworkGenerator:

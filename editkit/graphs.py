@@ -15,6 +15,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 Function = Callable[[Tensor], Tensor]
+Phase = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 def enabled(device: torch.device) -> bool:
@@ -67,3 +68,63 @@ def _recorded(function: Function, record: Callable[[], Function]) -> Function:
     except RuntimeError as error:
         log.warning("CUDA graph not recorded (%s): every kernel is launched on its own", str(error).splitlines()[0])
         return function
+
+
+class Phases:
+    """Functions of inputs of fixed shapes that change their module's state in place: run as they are at first, then
+    recorded each under its name and replayed. Off a GPU, or switched off, they always run as they are.
+
+    A function must not wait for the device, must return fresh scalars or tensors, and everything it reads beside its
+    inputs must stay where it is in memory: call ``forget`` when that changed.
+    """
+
+    WARM_UP = 3  # runs that compile kernels and make workspaces
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.recording = enabled(device)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops the recordings."""
+        self._runs: dict[str, int] = {}
+        self._given: dict[str, dict[str, Tensor]] = {}
+        self._recorded: dict[str, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
+
+    def run(self, name: str, function: Phase, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """``function`` of ``given`` (tensors of the CPU, brought to the device); its results are the caller's."""
+        if not self.recording:
+            return function({key: value.to(self.device) for key, value in given.items()})
+        if name not in self._given:
+            self._given[name] = {key: value.to(self.device) for key, value in given.items()}
+        kept = self._given[name]
+        for key, value in given.items():
+            kept[key].copy_(value.pin_memory(), non_blocking=True)
+        runs = self._runs[name] = self._runs.get(name, 0) + 1
+        if runs <= self.WARM_UP:
+            return self._aside(function, kept)
+        if name not in self._recorded and not self._record(name, function, kept):
+            return function(kept)
+        graph, made = self._recorded[name]
+        graph.replay()
+        return {key: value.clone() for key, value in made.items()}
+
+    def _aside(self, function: Phase, kept: dict[str, Tensor]) -> dict[str, Tensor]:
+        side, current = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            made = function(kept)
+        current.wait_stream(side)
+        return made
+
+    def _record(self, name: str, function: Phase, kept: dict[str, Tensor]) -> bool:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                made = function(kept)
+        except RuntimeError as error:
+            log.warning("no CUDA graph of %s (%s): kernels are launched on their own", name, str(error).splitlines()[0])
+            self.recording = False
+            return False
+        self._recorded[name] = graph, made
+        return True

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from editkit.errors import GeneratorMismatchError, LatentError
+from editkit.latent_checks import checked_noise, checked_styles
 from editkit.layers import Layers, checked_names, checked_rows
 
 if TYPE_CHECKING:
@@ -38,20 +39,27 @@ class Latent:
         generator: id of the generator that the codes belong to.
         parent: id of that generator's parent, where it is a tuned or half-precision copy: directions of the parent
             then apply.
+        noise: of a StyleGAN2, layer -> [N, r, r]: noise maps in place of the generator's own; None for those.
     """
 
     space: Space
     codes: Tensor | Mapping[str, Tensor]
     generator: str
     parent: str | None = None
+    noise: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
+        self._check_shapes()
+        if self.noise is not None:
+            object.__setattr__(self, "noise", checked_noise(self.noise, len(self)))
+
+    def _check_shapes(self) -> None:
         if self.space not in SPACES:
             raise LatentError(f"unknown latent space {self.space!r}; the spaces are {', '.join(SPACES)}")
         if not isinstance(self.generator, str) or not self.generator:
             raise LatentError(f"a latent needs the id of its generator, got {self.generator!r}")
         if self.space == "s":
-            object.__setattr__(self, "codes", _checked_styles(self.codes))
+            object.__setattr__(self, "codes", checked_styles(self.codes))
             return
         codes, ndim = self.codes, 2 if self.space == "z" else 3
         if not isinstance(codes, Tensor) or not codes.is_floating_point() or codes.ndim != ndim or not codes.numel():
@@ -226,16 +234,24 @@ class Latent:
         return read_latent(path).latent
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """The codes by their names in a file: ``z``, ``w`` (for w and w+), or ``s.<layer>``."""
+        """By their names in a file: ``z``, ``w`` (for w and w+) or ``s.<layer>``, and ``noise.<layer>``."""
+        maps = {f"noise.{layer}": values for layer, values in (self.noise or {}).items()}
         if isinstance(self.codes, Tensor):
-            return {"z" if self.space == "z" else "w": self.codes}
-        return {f"s.{layer}": codes for layer, codes in self.codes.items()}
+            return {"z" if self.space == "z" else "w": self.codes} | maps
+        return {f"s.{layer}": codes for layer, codes in self.codes.items()} | maps
 
     def _with(self, tensors: Mapping[str, Tensor]) -> Latent:
         """The same latent with other values, named as ``named_tensors`` names them."""
+        maps = {name.removeprefix("noise."): part for name, part in tensors.items() if name.startswith("noise.")}
         if isinstance(self.codes, Tensor):
-            return replace(self, codes=next(iter(tensors.values())))
-        return replace(self, codes={name.removeprefix("s."): codes for name, codes in tensors.items()})
+            return replace(self, codes=next(iter(tensors.values())), noise=maps or None)
+        styles = {name.removeprefix("s."): part for name, part in tensors.items() if name.startswith("s.")}
+        return replace(self, codes=styles, noise=maps or None)
+
+    def _with_noise_of(self, other: Latent) -> Latent:
+        if self.noise is not None or other.noise is None:
+            return self
+        return replace(self, noise={name: maps[:1].expand(len(self), -1, -1) for name, maps in other.noise.items()})
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Latent:
         return self._with({name: function(codes) for name, codes in self.named_tensors().items()})
@@ -255,19 +271,6 @@ def concatenate(latents: Iterable[Latent]) -> Latent:
     return first._with({name: torch.cat([tensors[name].to(a) for tensors in named]) for name, a in named[0].items()})
 
 
-def _checked_styles(codes: object) -> dict[str, Tensor]:
-    if not isinstance(codes, Mapping) or not codes:
-        raise LatentError(f"codes in s are a mapping layer -> [N, C], got {type(codes).__name__}")
-    counts = set()
-    for name, style in codes.items():
-        if not isinstance(style, Tensor) or not style.is_floating_point() or style.ndim != 2 or not style.numel():
-            raise LatentError(f"codes in s are floating point [N, C] a layer; layer {name!r} is not")
-        counts.add(len(style))
-    if len(counts) > 1:
-        raise LatentError(f"codes in s have one number of samples, got {sorted(counts)}")
-    return dict(codes)
-
-
 def _check_pair(first: Latent, second: Latent) -> None:
     if first.space != second.space:
         raise LatentError(f"a latent in {first.space} and one in {second.space} do not go together")
@@ -285,6 +288,8 @@ def _aligned(first: Latent, second: Latent) -> tuple[Latent, Latent]:
     """Both in one space and on one device, with sample counts that go together; self's dtype wins."""
     if first.space != second.space:
         first, second = first.as_w_plus(), second.as_w_plus()
+    if (first.noise is None) != (second.noise is None):  # one set of maps serves both
+        first, second = first._with_noise_of(second), second._with_noise_of(first)
     _check_pair(first, second)
     if len(first) != len(second) and 1 not in (len(first), len(second)):
         raise LatentError(f"latents of {len(first)} and {len(second)} samples do not go together")

@@ -2,7 +2,8 @@
 
 Convention: safetensors with ``z``, ``w`` (for w and w+) or ``s.<layer>``, and the header {schema, space, generator,
 parent, transform, alignment}: the last two say where in generator space and in the photo the picture sits, so that an
-edit made later can still be put back.
+edit made later can still be put back. A file with noise maps of a StyleGAN2, ``noise.<layer>``, has schema 2, since
+who knows only schema 1 would leave them out unseen; every other file has schema 1.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from editkit.latent import Latent
 from editkit.tensorfile import read_tensors, write_tensors
 from editkit.transform import Transform
 
-LATENT_SCHEMA = 1
+LATENT_SCHEMA, WITHOUT_NOISE = 2, 1
 NAME = "latent.safetensors"
 """Of the latent in a folder that `editkit project` wrote."""
 
@@ -48,7 +49,8 @@ def write_latent(
         "transform": None if transform is None else transform.tolist(),
         "alignment": _plain(alignment),
     }
-    write_tensors(path, latent.named_tensors(), kind="latent", schema=LATENT_SCHEMA, header=header)
+    schema = WITHOUT_NOISE if latent.noise is None else LATENT_SCHEMA
+    write_tensors(path, latent.named_tensors(), kind="latent", schema=schema, header=header)
 
 
 def read_latent(path: str | os.PathLike[str]) -> LatentFile:
@@ -67,7 +69,9 @@ def read_latent(path: str | os.PathLike[str]) -> LatentFile:
             if space == "s"
             else tensors["z" if space == "z" else "w"]
         )
-        latent = Latent(space=space, codes=codes, generator=header["generator"], parent=header.get("parent"))
+        maps = {name.removeprefix("noise."): part for name, part in tensors.items() if name.startswith("noise.")}
+        owner = {"generator": header["generator"], "parent": header.get("parent")}
+        latent = Latent(space=space, codes=codes, noise=maps or None, **owner)
         latent.check_finite()
         transform = None if placed is None else Transform.from_list(placed)
     except KeyError as missing:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from editkit.errors import LatentError, UsageError
 from editkit.feature_map import FeatureMap
 from editkit.latent import Latent, Space
+from editkit.latent_checks import check_maps
 from editkit.layers import check_widths
 from editkit.networks.stylegan2_layers import NOISE_MODES
 
@@ -132,7 +133,22 @@ class NetworkGenerator:
         """A latent in w or w+ to StyleSpace (s), layer by layer."""
         latent.require("w", "w+").check(self._spec)
         codes = self._network.synthesis.styles(latent.tensor.to(self.device))
-        return Latent(space="s", codes=codes, generator=self._spec.id, parent=self._spec.parent_id)
+        spec = self._spec
+        return Latent(space="s", codes=codes, generator=spec.id, parent=spec.parent_id, noise=latent.noise)
+
+    @property
+    def noise_maps(self) -> dict[str, Tensor]:
+        """The stored noise maps of a StyleGAN2, layer -> [r, r], copies; empty for others."""
+        synthesis: Any = self._network.synthesis
+        stored: dict[str, Tensor] = synthesis.noise_maps() if self._spec.kind == "stylegan2" else {}
+        return {name: maps.clone() for name, maps in stored.items()}
+
+    def _noise_of(self, latent: Latent) -> dict[str, dict[str, Tensor]]:
+        """The option with which the network takes the latent's noise maps; none where it has none."""
+        if latent.noise is None:
+            return {}
+        check_maps(latent.noise, self.noise_maps, self._spec.name)
+        return {"noise": {name: maps.to(self.device) for name, maps in latent.noise.items()}}
 
     @property
     def style_rows(self) -> dict[str, int]:
@@ -145,8 +161,8 @@ class NetworkGenerator:
 
         Args:
             transform: where the content goes; StyleGAN2 can only leave it where it is.
-            noise_mode: of StyleGAN2, whose noise maps make freckles and strands: "const" takes the stored ones,
-                "random" draws others for every sample from torch's stream, "none" leaves them out. Others have none.
+            noise_mode: of StyleGAN2, whose noise maps make freckles and strands: "const" takes the latent's, or the
+                stored ones, "random" draws others for every sample from torch's stream, "none" leaves them out.
 
         Raises:
             LatentError: in z, or of the wrong shape; GeneratorMismatchError: it belongs to another generator.
@@ -157,8 +173,9 @@ class NetworkGenerator:
             raise UsageError(f"no noise mode is called {noise_mode!r}; there are {', '.join(NOISE_MODES)}")
         if self._spec.kind == "stylegan2":
             self._refuse_transform(transform)
-            options: dict[str, Any] = {"noise_mode": noise_mode}
+            options: dict[str, Any] = {"noise_mode": noise_mode, **self._noise_of(latent)}
         else:
+            self._noise_of(latent)  # refused: there are none
             inverse = None if transform is None else transform.expand(len(latent)).inverse().to(self.device).matrix
             options = {"transform": inverse}
         synthesis = self._network.synthesis
@@ -175,7 +192,8 @@ class NetworkGenerator:
 
     def features(self, latent: Latent, layer: int) -> FeatureMap:
         """What ``layer`` makes of a latent in w or w+, before the picture: of StyleGAN3 and -XL a layer, of StyleGAN2
-        a block, both from 0 on; differentiable. Later layers are not computed. The stored transform and noise hold.
+        a block, both from 0 on; differentiable. Later layers are not computed. The stored transform holds, and
+        the noise maps are those of ``synthesize``.
 
         Raises:
             LatentError, GeneratorMismatchError: as ``synthesize``.
@@ -185,7 +203,8 @@ class NetworkGenerator:
         count = len(self.feature_rows)
         if not 0 <= layer < count:
             raise UsageError(f"{self._spec.name!r} has features at layers 0 to {count - 1}, got {layer}")
-        values, rate = self._network.synthesis.features(latent.tensor.to(self.device), layer)
+        options: dict[str, Any] = self._noise_of(latent)
+        values, rate = self._network.synthesis.features(latent.tensor.to(self.device), layer, **options)
         return FeatureMap(values=values, rate=rate, resolution=self._spec.resolution)
 
     def _refuse_transform(self, transform: Transform | None) -> None:

@@ -30,6 +30,8 @@ STYLEGAN3_PEAK, STYLEGAN2_PEAK = 1.4, 1.6
 MASK, SEPARABLE, RADIAL = 1, 8, 11
 """Bytes kept for a sample of the oversampled picture: the sign mask of the fused kernel; the inputs of leaky ReLU and
 clamp; and of the radial filter's convolution, less what is chunked."""
+SPARE = 0.8
+"""Share of the free memory that a batch of its own choice takes: other programs come and go."""
 PICTURES = 10
 """Copies of the picture that the pixel loss keeps."""
 _PERCEPTUAL = {"editkit-faces": (32, 128, 1000), "lpips-alex": (1, 256, 300), "lpips-vgg": (1, 256, 5000)}
@@ -55,6 +57,20 @@ def check_search_fits(G: Generator, *, batch: int, perceptual: str | None, extra
         several = f"take {fit} at a time, or another device" if fit >= 1 else f"not even one fits: {several}"
     what = f"the search with generator {G.spec.name!r} for {batch} photo{'s' if batch > 1 else ''} at a time"
     check_fits(one + (batch - 1) * (two - one), what, device=G.device, advice=several)
+
+
+def fitting_batch(G: Generator, *, perceptual: str | None, most: int) -> int:
+    """How many photos at a time fit into the memory that is free, with a fifth to spare; 1 to ``most``.
+
+    A generator of another making, whose layers are not known, gets 1.
+    """
+    arguments = getattr(G, "arguments", None)
+    if G.spec.kind not in _KEPT or not isinstance(arguments, Mapping):
+        return 1
+    one, two = (
+        search_memory(arguments, kind=G.spec.kind, batch=n, perceptual=perceptual, device=G.device) for n in (1, 2)
+    )
+    return int(min(max(1 + (SPARE * free_memory(G.device) - one) // max(two - one, 1), 1), most))
 
 
 def search_memory(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from projector.dragging import Drag, drag
     from projector.encode_then_optimise import EncodeThenOptimise
     from projector.encoder import Encode
+    from projector.many import project_many
+    from projector.noise_maps import NoiseMaps
     from projector.optimise import Optimise
     from projector.pivotal import Locality, Pivotal, tuned
     from projector.placement import Placement
@@ -35,6 +37,7 @@ __all__ = [
     "EncodeThenOptimise",
     "FrameByFrame",
     "Locality",
+    "NoiseMaps",
     "Optimise",
     "Pivotal",
     "Placement",
@@ -44,6 +47,7 @@ __all__ = [
     "Stop",
     "drag",
     "project",
+    "project_many",
     "project_video",
     "tuned",
 ]
@@ -58,6 +62,7 @@ _HOMES = {
     "Encode": "projector.encoder",
     "EncodeThenOptimise": "projector.encode_then_optimise",
     "Locality": "projector.pivotal",
+    "NoiseMaps": "projector.noise_maps",
     "Optimise": "projector.optimise",
     "Pivotal": "projector.pivotal",
     "Placement": "projector.placement",
@@ -66,6 +71,7 @@ _HOMES = {
     "Step": "projector.result",
     "Stop": "projector.result",
     "project": "projector.search",
+    "project_many": "projector.many",
     "project_video": "projector.clip",
     "tuned": "projector.pivotal",
 }

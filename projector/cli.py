@@ -14,9 +14,8 @@ from editkit.alignment_cli import parse_box
 from editkit.command import Output, add_command
 from editkit.edit_options import add_edit_options, add_paste_option, asked_recipe
 from editkit.errors import UsageError
-from editkit.option_types import add_class_option, add_generator_options, seconds
 from projector.engines import add_engine_options, check_engine, run_engine
-from projector.methods import NAMES
+from projector.search_options import add_search_options, search_options
 
 if TYPE_CHECKING:
     from editkit.edits import Recipe
@@ -71,33 +70,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_edit_options(
         parser, default=f"{EXAMPLES_OF_CHOICE[0]} where it is at hand, at {DEFAULT_STRENGTH:g} of its range"
     )
-    search = parser.add_argument_group("search")
-    search.add_argument(
-        "--method",
-        choices=NAMES,
-        default="auto",
-        help="search in W or W+, encode without a search, search from there, or also tune a copy of the weights "
-        "(pivotal: closest, and slowest); auto is the best at hand without tuning (default)",
-    )
-    search.add_argument(
-        "--encoder", metavar="FILE", help="of `editkit train encoder` (default: the bundled one, where it fits)"
-    )
-    search.add_argument("--steps", type=int, metavar="N", help="at most so many (default: what the method uses)")
-    search.add_argument(
-        "--budget",
-        type=seconds,
-        metavar="TIME",
-        help="time for the search of each photo, from the end of its first step: 60s, 2m or seconds",
-    )
-    search.add_argument(
-        "--placement",
-        action="store_true",
-        help="experimental: seek shift, angle and scale as well, for photos that are not aligned: crops are then "
-        "centred squares unless --align says otherwise (not with StyleGAN2)",
-    )
-    search.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
-    add_generator_options(search, label=False)
-    add_class_option(search, default="the search starts from all of them")
+    add_search_options(parser)
     crop = parser.add_argument_group("crop")
     crop.add_argument(
         "--align",
@@ -165,9 +138,7 @@ def job_of(args: argparse.Namespace, method: Method | None = None) -> Job:
         Placement().check(generator)
     classes = _class(args, generator)
     if method is None:
-        options = {"steps": args.steps, "budget": args.budget, "encoder": args.encoder, "classes": classes}
-        options["placement"] = args.placement
-        method = method_named(args.method, generator, **options)
+        method = method_named(args.method, generator, classes=classes, **search_options(args))
     recipe, note = recipe_of(args, generator)
     return Job(
         generator=generator,

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from editkit.latent import Latent, Space
 from projector.result import Step, Stop
 
 if TYPE_CHECKING:
-    from editkit.generator import Generator
+    from editkit.latent import Latent
     from editkit.transform import Transform
     from editkit.weight_delta import WeightDelta
 
@@ -23,7 +22,7 @@ OnStep = Callable[[Step], object]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Found:
-    """Codes of a batch: latent in w or w+, the history, and why the search ended; weights and placements
+    """Codes of a batch: the latent, the history, and why the search ended; weights and placements
     where a method finds them."""
 
     latent: Latent
@@ -37,12 +36,13 @@ class Found:
 class Run(Protocol):
     """A search under way."""
 
-    index: int
-    """Steps taken."""
-
     @property
-    def best_ws(self) -> Tensor:
-        """[N, num_ws, w_dim], the best so far."""
+    def index(self) -> int:
+        """Steps taken."""
+        ...
+
+    def latent(self) -> Latent:
+        """The best so far, on the CPU."""
         ...
 
     def step(self, progress: float) -> dict[str, float] | None:
@@ -54,16 +54,11 @@ class Run(Protocol):
         ...
 
 
-def drive(
-    run: Run, G: Generator, *, steps: int, budget: float | None, space: Space, on_step: OnStep | None = None
-) -> Found:
+def drive(run: Run, *, steps: int, budget: float | None, on_step: OnStep | None = None) -> Found:
     """Takes at most ``steps`` steps, and none that begins ``budget`` seconds after the end of the first.
 
     ``on_step(step)`` returning False, or Ctrl-C, ends the search with the best so far and ``Stop.CANCELLED``.
     """
-
-    def best() -> Latent:
-        return Latent(space=space, codes=run.best_ws.cpu(), generator=G.spec.id, parent=G.spec.parent_id)
 
     started = time.monotonic()
     first: float | None = None  # when the first step ended
@@ -84,7 +79,7 @@ def drive(
                 stop = Stop.DIVERGED
                 break
             history.append(Step(index=run.index - 1, total=steps, losses=losses, progress=progress))
-            if on_step is not None and on_step(replace(history[-1], latent=best())) is False:
+            if on_step is not None and on_step(replace(history[-1], latent=run.latent())) is False:
                 stop = Stop.CANCELLED
                 break
             if run.converged(progress):
@@ -92,7 +87,7 @@ def drive(
                 break
     except KeyboardInterrupt:
         stop = Stop.CANCELLED
-    return Found(latent=best(), history=tuple(history), stop=stop, seconds=time.monotonic() - started)
+    return Found(latent=run.latent(), history=tuple(history), stop=stop, seconds=time.monotonic() - started)
 
 
 def means(terms: dict[str, Tensor], total: Tensor) -> dict[str, float]:

@@ -13,11 +13,12 @@ from editkit.perceptual import PerceptualDistance
 from projector.driving import Found, OnStep
 from projector.encoder import Encode, load_encoder
 from projector.losses import Weights
-from projector.refine import Refine
+from projector.refine import Refine, RefineSearch
 from projector.result import Stop
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
+    from editkit.latent import Latent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +32,7 @@ class EncodeThenOptimise:
         encoder: file of ``editkit train encoder``; None takes the bundled one that fits the generator.
         weights: of the search's loss.
         budget: seconds for the search, or None.
+        mixed_precision: of the search, see ``Refine``.
     """
 
     name: ClassVar[str] = "encode+optimise"
@@ -41,6 +43,7 @@ class EncodeThenOptimise:
     encoder: str | None = None
     weights: Weights = field(default_factory=Weights)
     budget: float | None = None
+    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         if self.encoder is not None:
@@ -50,7 +53,8 @@ class EncodeThenOptimise:
     def _parts(self) -> tuple[Encode, Refine]:
         """Both methods. Raises UsageError where one of them refuses its settings."""
         encode = Encode(iterations=self.iterations, space=self.space, encoder=self.encoder)
-        return encode, Refine(steps=self.steps, space=self.space, weights=self.weights, budget=self.budget)
+        options = {"budget": self.budget, "mixed_precision": self.mixed_precision}
+        return encode, Refine(steps=self.steps, space=self.space, weights=self.weights, **options)  # type: ignore[arg-type]
 
     def find(
         self,
@@ -70,3 +74,21 @@ class EncodeThenOptimise:
         _, curvature = load_encoder(G, self.encoder)
         found = refine.find(G, targets, perceptual=perceptual, on_step=on_step, start=start.latent, curvature=curvature)
         return replace(found, seconds=start.seconds + found.seconds)
+
+    def lanes(
+        self, G: Generator, *, perceptual: PerceptualDistance, seed: int = 0, classes: Classes | None = None
+    ) -> RefineSearch:
+        """The same search, for photos that come and go (``projector.project_many``); each is encoded as it enters."""
+        encode, refine = self._parts()
+        encode.check(G, classes)
+        _, curvature = load_encoder(G, self.encoder)
+        lanes = refine.lanes(G, perceptual=perceptual, curvature=curvature)
+
+        def start(targets: Tensor) -> Latent:
+            found = encode.find(G, targets, perceptual=perceptual)
+            if found.stop is Stop.CANCELLED:
+                raise KeyboardInterrupt
+            return found.latent
+
+        lanes.starting = start
+        return lanes

@@ -74,8 +74,7 @@ class Encode:
             GeneratorMismatchError: the file is of another generator.
             UsageError: a class was asked for, which encoders know nothing of.
         """
-        if classes is not None:
-            raise UsageError("encoders do not take a class; search with --method w+ instead (projector.Optimise)")
+        self.check(G, classes)
         network, _ = load_encoder(G, self.encoder)
         started = time.monotonic()
         targets = targets.to(G.device)
@@ -116,6 +115,11 @@ class Encode:
         latent = latent_of(kept)
         latent = Latent(space=latent.space, codes=latent.tensor.cpu(), generator=latent.generator, parent=latent.parent)
         return Found(latent=latent, history=tuple(history), stop=stop, seconds=time.monotonic() - started)
+
+    def check(self, G: Generator, classes: Classes | None) -> None:
+        """Raises UsageError where a class is asked for."""
+        if classes is not None:
+            raise UsageError("encoders do not take a class; search with --method w+ instead (projector.Optimise)")
 
 
 def fitting_encoder(G: Generator) -> Path | None:

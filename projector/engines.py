@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from editkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from projector.folder import Summary, Watch
+    from projector.folder import Summary
+    from projector.folder_entry import Watch
     from projector.job import Job
     from projector.sources import Source
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """``--engine``, ``--workers`` and ``--ray-address``."""
     engine = parser.add_argument_group("engine")
+    engine.add_argument(
+        "--batch",
+        type=_batch,
+        default=1,
+        metavar="N|auto",
+        help="photos of a folder at a time on the device, auto: as many as its memory holds (default: 1)",
+    )
     engine.add_argument(
         "--engine",
         choices=("local", "ray"),
@@ -33,6 +41,8 @@ def check_engine(args: argparse.Namespace, *, alone: bool) -> None:
         raise UsageError("--engine ray is for a folder; leave it out for one photo")
     if args.engine == "local" and args.ray_address is not None:
         raise UsageError("--ray-address goes with --engine ray")
+    if args.engine == "ray" and args.batch != 1:
+        raise UsageError("--batch goes with --engine local; a worker of Ray takes one photo at a time")
 
 
 def run_engine(
@@ -60,5 +70,13 @@ def run_engine(
         )
     from projector import folder
 
-    options = {"force": args.force, "retry_failed": args.retry_failed}
+    options = {"force": args.force, "retry_failed": args.retry_failed, "batch": 1 if alone else args.batch}
     return folder.run(job, sources, args.out, watch=watch, alone=alone, **options)
+
+
+def _batch(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, or auto, got {text!r}")
+    return int(text)

@@ -129,10 +129,21 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
         CheckpointError: the generator's pictures hold NaN or infinite values.
     """
     started = time.monotonic()
-    G = job.generator
+    face = aligned(job, photo)
+    options = {"seed": job.seed, "classes": job.classes, "perceptual": job.perceptual}
+    found = project(job.generator, face, job.method, on_step=on_step, **options)  # type: ignore[arg-type]
+    return edited(job, face, found, before=time.monotonic() - started)
+
+
+def aligned(job: Job, photo: Photo) -> AlignedPhoto:
+    """The crop that the job asks for. Raises NoFaceError."""
     index = 0 if job.face == "all" else job.face
-    face = align(photo, G.spec, convention=job.convention, box=job.box, face=index)
-    found = project(G, face, job.method, seed=job.seed, classes=job.classes, perceptual=job.perceptual, on_step=on_step)
+    return align(photo, job.generator.spec, convention=job.convention, box=job.box, face=index)
+
+
+def edited(job: Job, face: AlignedPhoto, found: ProjectionResult, *, before: float) -> Outcome:
+    """What was found, edited; ``before``: seconds of work until here. Ctrl-C and errors as in ``work``."""
+    started, G = time.monotonic(), job.generator
     if not bool(torch.isfinite(found.image).all()):
         raise CheckpointError(
             f"the pictures of generator {G.spec.name!r} hold NaN or infinite values; its weights may be damaged: load "
@@ -141,16 +152,16 @@ def work(job: Job, photo: Photo, *, on_step: OnStep | None = None) -> Outcome:
 
     def edit() -> tuple[Tensor, bool]:
         shown = G if found.tuning is None else found.tuning.added_to(G)
-        edited = render_edited(shown, found.latent, job.recipe, transform=found.transform)
-        return edited, _keeps_every_bit(job.recipe, found.latent, G)
+        picture = render_edited(shown, found.latent, job.recipe, transform=found.transform)
+        return picture, _keeps_every_bit(job.recipe, found.latent, G)
 
-    (edited, identical), interrupted = finished(edit, interrupted=found.stop is Stop.CANCELLED)
+    (picture, identical), interrupted = finished(edit, interrupted=found.stop is Stop.CANCELLED)
     return Outcome(
         face=face,
         found=replace(found, stop=Stop.CANCELLED) if interrupted else found,
-        edited=edited,
+        edited=picture,
         zero_edit_is_identity=identical,
-        seconds=time.monotonic() - started,
+        seconds=before + time.monotonic() - started,
     )
 
 

@@ -22,6 +22,7 @@ class Weights:
         spread: how far the rows of W+ are from their mean, in standard deviations of W, squared: what keeps a W+ code
             editable (Tov et al. 2021, "Designing an Encoder for StyleGAN Image Manipulation", section 4.1).
         prior: how far the mean row is from the mean of W, in standard deviations, squared.
+        styles: how far the styles of S are from those of the code in W+, in standard deviations of each, squared.
         scales: pixel scales, each half of the one before.
     """
 
@@ -29,6 +30,7 @@ class Weights:
     perceptual: float = 0.3
     spread: float = 0.05
     prior: float = 0.001
+    styles: float = 0.05
     scales: int = 3
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STEPS_WITHIN_BUDGET = 100_000
 """With a budget the time ends the search, not the steps."""
-NAMES = ("auto", "w", "w+", "encode", "encode+optimise", "pivotal")
+NAMES = ("auto", "w", "w+", "s", "encode", "encode+optimise", "pivotal")
 
 
 class Method(Protocol):
@@ -58,11 +58,13 @@ def method_named(
     encoder: str | None = None,
     classes: Classes | None = None,
     placement: bool = False,
+    noise_maps: bool = False,
+    mixed_precision: bool = False,
 ) -> Method:
     """A method of ``NAMES`` for ``G``.
 
-    "auto" is the best there is within the budget: a search in W+ from the encoder's code where an encoder fits the
-    generator, from the mean of W elsewhere and where a class or a placement is asked for.
+    "auto" is the best there is within the budget that leaves edits room: a search in W+ from the encoder's code where
+    an encoder fits the generator, from the mean of W elsewhere and where a class or a placement is asked for.
 
     Args:
         steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there is
@@ -70,39 +72,62 @@ def method_named(
         budget: seconds for a photo; pivotal tuning takes half of them, the search for its pivot the other half.
         encoder: file of ``editkit train encoder``; the bundled one by default.
         placement: whether the picture's placement is sought as well.
+        noise_maps: whether those of a StyleGAN2 are fitted too; then "auto" is a search in W+.
+        mixed_precision: of the search; on an NVIDIA GPU only.
 
     Raises:
         UsageError: an unknown name, or steps, a budget or an encoder that the method has no use for.
     """
     from projector.encode_then_optimise import EncodeThenOptimise
     from projector.encoder import Encode, fitting_encoder
+    from projector.noise_maps import NoiseMaps, map_sizes
     from projector.optimise import Optimise
     from projector.pivotal import Pivotal
     from projector.placement import Placement
+    from projector.precision import check_precision
 
     if name not in NAMES:
         raise UsageError(f"no method is called {name!r}; there are {', '.join(NAMES)}")
+    check_precision(G.device, mixed_precision)
+    if noise_maps:
+        map_sizes(G)
+    extras: dict[str, Any] = {"noise_maps": noise_maps, "mixed_precision": mixed_precision}
     searched = STEPS_WITHIN_BUDGET if steps is None and budget is not None else steps
     if name == "pivotal":
         half = None if budget is None else budget / 2
-        inner = method_named("auto", G, steps=steps, budget=half, encoder=encoder, classes=classes, placement=placement)
+        extras |= {"encoder": encoder, "classes": classes, "placement": placement}
+        inner = method_named("auto", G, steps=steps, budget=half, **extras)
         return Pivotal(inner=inner, steps=Pivotal().steps if searched is None else searched, budget=half)
     if name == "auto":
-        fits = classes is None and not placement and (encoder is not None or fitting_encoder(G) is not None)
+        fits = (
+            classes is None
+            and not (placement or noise_maps)
+            and (encoder is not None or fitting_encoder(G) is not None)
+        )
         name = "encode+optimise" if fits else "w+"
         if searched is None:
             searched = Optimise().steps
-    if name in ("w", "w+"):
+    if name in ("w", "w+", "s"):
         if encoder is not None:
             raise UsageError(f"--method {name} takes no encoder; leave --encoder out, or take encode+optimise")
         length = Optimise().steps if searched is None else searched
-        placed = Placement() if placement else None
-        return Optimise(space=name, steps=length, budget=budget, placement=placed)  # type: ignore[arg-type]  # checked above
-    if placement:
-        raise UsageError(f"--method {name} does not seek a placement; take w, w+ or pivotal")
+        return Optimise(
+            space=name,  # type: ignore[arg-type]  # checked above
+            steps=length,
+            budget=budget,
+            placement=Placement() if placement else None,
+            noise_maps=NoiseMaps() if noise_maps else None,
+            mixed_precision=mixed_precision,
+        )
+    if placement or noise_maps:
+        what = "seek a placement" if placement else "fit noise maps"
+        raise UsageError(f"--method {name} does not {what}; take w, w+, s or pivotal")
     if name == "encode":
-        if steps is not None or budget is not None:
-            raise UsageError("--method encode does not search: leave --steps and --budget out, or take encode+optimise")
+        if steps is not None or budget is not None or mixed_precision:
+            raise UsageError(
+                "--method encode does not search: leave --steps, --budget and --mixed-precision out, or take "
+                "encode+optimise"
+            )
         return Encode(encoder=encoder)
     length = EncodeThenOptimise().steps if searched is None else searched
-    return EncodeThenOptimise(steps=length, budget=budget, encoder=encoder)
+    return EncodeThenOptimise(steps=length, budget=budget, encoder=encoder, mixed_precision=mixed_precision)

@@ -31,6 +31,7 @@ from projector.statistics import sample_statistics
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
+    from editkit.latent import Latent
     from projector.methods import Method
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,8 @@ class Pivotal:
             raise UsageError(
                 "the pivot is found by a search for a latent; pivotal tuning cannot be its own inner method"
             )
+        if self.locality is not None and getattr(self.inner, "space", None) == "s":
+            raise UsageError("locality compares codes in W; find the pivot in w or w+, or leave locality out")
         if self.steps < 1:
             raise UsageError(f"steps must be at least 1, got {self.steps}")
         if not (self.lr > 0 and math.isfinite(self.lr)):
@@ -128,7 +131,7 @@ class Pivotal:
         _network(G).trainable_copy(self.layers)  # refuse unknown layers before the search, not after it
 
         def tell(step: Step) -> object:
-            return None if on_step is None else on_step(_during_search(step, more=self.steps))
+            return None if on_step is None else on_step(during_search(step, more=self.steps))
 
         pivot = self.inner.find(G, targets, perceptual=perceptual, seed=seed, classes=classes, on_step=tell)
         if pivot.stop is Stop.CANCELLED:
@@ -153,8 +156,8 @@ class Pivotal:
         def tell(step: Step) -> object:
             return None if on_step is None else on_step(_during_tuning(step, before=before))
 
-        found = drive(run, G, steps=self.steps, budget=self.budget, space="w+", on_step=tell)
-        history = [_during_search(step, more=self.steps) for step in pivot.history]
+        found = drive(run, steps=self.steps, budget=self.budget, on_step=tell)
+        history = [during_search(step, more=self.steps) for step in pivot.history]
         history += [_during_tuning(step, before=before) for step in found.history]
         return replace(
             found,
@@ -202,10 +205,9 @@ class _Tuning:
     def _reset_optimizer(self) -> None:
         self.optimizer = torch.optim.Adam(self.weights.values(), betas=(0.9, 0.99))
 
-    @property
-    def best_ws(self) -> Tensor:
-        """[1, num_ws, w_dim], the pivot."""
-        return self.pivot.tensor
+    def latent(self) -> Latent:
+        """The pivot, on the CPU."""
+        return self.pivot.to("cpu")
 
     def delta(self) -> WeightDelta:
         """The best weights, less those of the generator that was given."""
@@ -282,7 +284,7 @@ def _network(G: Generator) -> NetworkGenerator:
     return G
 
 
-def _during_search(step: Step, *, more: int) -> Step:
+def during_search(step: Step, *, more: int) -> Step:
     """A step of the pivot's search, ``more`` steps of tuning being to come: the first half of the way."""
     return replace(step, total=step.total + more, progress=step.progress / 2)
 

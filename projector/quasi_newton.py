@@ -8,6 +8,8 @@ is left out, since nothing enforces the curvature condition (3.6b).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,20 @@ class QuasiNewton:
         self.moves = torch.zeros(kept, device=start.device)  # steps s, the newest last
         self.changes = torch.zeros(kept, device=start.device)  # changes of the gradient y
         self.inverses = torch.zeros(kept[:2], device=start.device)  # 1 / (s.y); 0 where there is no pair yet
+
+    _ROWS = (
+        "point", "value", "gradient", "direction", "length", "slope", "moves", "changes", "inverses"
+    )  # fmt: skip
+
+    def join(self, other: QuasiNewton) -> None:
+        """Take in the functions of another search of as many variables and the same memory, after those there are."""
+        for name in self._ROWS:
+            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all functions but these."""
+        for name in self._ROWS:
+            setattr(self, name, getattr(self, name)[list(rows)])
 
     def propose(self) -> Tensor:
         """[N, D], where the functions are wanted next."""

@@ -19,7 +19,8 @@ from typing import Any
 from editkit.errors import EditkitError, UsageError
 from editkit.files import ensure_folder
 from projector import folder
-from projector.folder import Again, Summary, Watch, entry_of
+from projector.folder import Summary
+from projector.folder_entry import Again, Watch, entry_of
 from projector.job import Job
 from projector.manifest import Manifest
 from projector.report import write_page

@@ -6,6 +6,7 @@ Same loss and regularisers as ``Optimise``; no noise, no ramps and no learning r
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -19,8 +20,10 @@ from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
 from editkit.search_memory import check_search_fits
 from projector.curvature import Curvature
-from projector.driving import Found, OnStep, drive, means
+from projector.driving import Found, OnStep, drive
+from projector.lanes import Together
 from projector.losses import PictureLoss, Weights
+from projector.precision import check_precision, mixed
 from projector.quasi_newton import QuasiNewton
 from projector.statistics import sample_statistics
 
@@ -41,6 +44,7 @@ class Refine:
         patience: steps with an improvement of less than ``tolerance`` (relative) after which it has converged; 0 never
             stops early.
         tolerance: see ``patience``.
+        mixed_precision: convolutions in bfloat16, on an NVIDIA GPU only (``projector.precision``).
     """
 
     name: ClassVar[str] = "refine"
@@ -52,6 +56,7 @@ class Refine:
     budget: float | None = None
     patience: int = 30
     tolerance: float = 1e-3
+    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.memory < 1:
@@ -83,52 +88,103 @@ class Refine:
             MemoryBudgetError: before anything is taken, where it would not fit into the memory that is free.
             LatentError, GeneratorMismatchError: ``start`` is of another shape or generator.
         """
-        check_search_fits(G, batch=len(targets), perceptual=perceptual.name if self.weights.perceptual else None)
         if start is not None:
             start.require("w", "w+").check(G.spec)
-        if self.space == "w":
-            curvature = None
-        run = _Refinement(G, targets.to(G.device), self, perceptual, classes, start, curvature)
-        return drive(run, G, steps=self.steps, budget=self.budget, space=self.space, on_step=on_step)
+        lanes = self.lanes(G, perceptual=perceptual, classes=classes, curvature=curvature)
+        check_search_fits(G, batch=len(targets), perceptual=perceptual.name if self.weights.perceptual else None)
+        lanes.starting = None if start is None else lambda _: start
+        return drive(Together(lanes, targets), steps=self.steps, budget=self.budget, on_step=on_step)
+
+    def lanes(
+        self,
+        G: Generator,
+        *,
+        perceptual: PerceptualDistance,
+        seed: int = 0,
+        classes: Classes | None = None,
+        curvature: Curvature | None = None,
+    ) -> RefineSearch:
+        """The same search, for photos that come and go (``projector.project_many``). ``seed`` changes nothing."""
+        check_precision(G.device, self.mixed_precision)
+        return RefineSearch(G, self, perceptual, classes, curvature if self.space == "w+" else None)
 
 
-class _Refinement:
-    """Variables and one step: codes in standard deviations of W, [N, rows w_dim], or those of ``Curvature``."""
+class RefineSearch:
+    """Lanes of ``Refine``, a ``projector.lanes.Lanes``: codes in standard deviations of W, [N, rows w_dim], or the
+    variables of ``Curvature``."""
 
     GIVE_UP_AFTER = 8  # losses in a row that are not finite
 
     def __init__(
         self,
         G: Generator,
-        targets: Tensor,
         method: Refine,
         perceptual: PerceptualDistance,
         classes: Classes | None,
-        start: Latent | None,
         curvature: Curvature | None,
     ) -> None:
-        self.G, self.method, self.curvature = G, method, curvature
+        self.G, self.method, self.perceptual, self.curvature = G, method, perceptual, curvature
         self.statistics = sample_statistics(G, classes=classes)
-        self.loss = PictureLoss(targets, perceptual, method.weights)
-        rows = G.spec.num_ws if method.space == "w+" else 1
-        self.shape = (rows, G.spec.w_dim)
-        codes = torch.zeros(len(targets), *self.shape, device=G.device)
-        if start is not None:
-            ws = start.tensor.to(G.device) - self.statistics.mean
+        self.shape = (G.spec.num_ws if method.space == "w+" else 1, G.spec.w_dim)
+        self.starting: Callable[[Tensor], Latent] | None = None
+        self.search: QuasiNewton | None = None
+        self.targets = torch.empty(0)
+        self.index: list[int] = []
+        self.failures: list[int] = []
+        self.last_gain: list[int] = []
+        self.lowest: list[float] = []
+        self._rendered: tuple[int, Callable[[Tensor], Tensor]] | None = None
+
+    def enter(self, targets: Tensor) -> None:
+        """New lanes for ``targets`` [K, 3, R, R], from the codes that ``starting(targets)`` gives, or the mean of W."""
+        targets = targets.to(self.G.device)
+        count = len(targets)
+        codes = torch.zeros(count, *self.shape, device=self.G.device)
+        if self.starting is not None:
+            ws = self.starting(targets).tensor.to(self.G.device) - self.statistics.mean
             whole = torch.linalg.solve(self.statistics.axes, ws, left=False)
-            codes = (whole if method.space == "w+" else whole.mean(1, keepdim=True)).expand_as(codes)
+            codes = (whole if self.method.space == "w+" else whole.mean(1, keepdim=True)).expand_as(codes)
         flat = codes.flatten(1)
-        self.search = QuasiNewton(flat if curvature is None else curvature.to_variables(flat), memory=method.memory)
-        self.index = self.failures = self.last_gain = 0
-        self.lowest = torch.inf
-        with torch.enable_grad():
-            sample = self._ws(self._codes(self.search.point.clone().requires_grad_()))
-            self.render = differentiable(self._synthesize, sample)
+        fresh = QuasiNewton(
+            flat if self.curvature is None else self.curvature.to_variables(flat), memory=self.method.memory
+        )
+        if self.search is None or not self.index:
+            self.search, self.targets = fresh, targets
+        else:
+            self.search.join(fresh)
+            self.targets = torch.cat([self.targets, targets])
+        self.index += [0] * count
+        self.failures += [0] * count
+        self.last_gain += [0] * count
+        self.lowest += [torch.inf] * count
+        self.loss = PictureLoss(self.targets, self.perceptual, self.method.weights)
+
+    def leave(self, lanes: Sequence[int]) -> None:
+        """Drop these lanes."""
+        stay = [lane for lane in range(len(self.index)) if lane not in set(lanes)]
+        self._search.keep(stay)
+        self.targets = self.targets[stay]
+        for name in ("index", "failures", "last_gain", "lowest"):
+            kept = getattr(self, name)
+            setattr(self, name, [kept[lane] for lane in stay])
+        if stay:
+            self.loss = PictureLoss(self.targets, self.perceptual, self.method.weights)
 
     @property
-    def best_ws(self) -> Tensor:
-        """[N, num_ws, w_dim]; a step is only ever taken where it improves."""
-        return self._ws(self._codes(self.search.point))
+    def _search(self) -> QuasiNewton:
+        if self.search is None:
+            raise UsageError("no photo has entered this search")
+        return self.search
+
+    def latent(self) -> Latent:
+        """The best of every lane, on the CPU; a step is only ever taken where it improves."""
+        spec = self.G.spec
+        with torch.no_grad():
+            ws = self._ws(self._codes(self._search.point)).contiguous()
+        return Latent(space=self.method.space, codes=ws, generator=spec.id, parent=spec.parent_id).to("cpu")
+
+    def transform(self) -> None:
+        """No placement is sought."""
 
     def _codes(self, point: Tensor) -> Tensor:
         """The search's variables to codes in standard deviations of W, [N, rows, w_dim]."""
@@ -142,28 +198,41 @@ class _Refinement:
         spec = self.G.spec
         return self.G.synthesize(Latent(space="w+", codes=ws, generator=spec.id, parent=spec.parent_id))
 
-    def step(self, progress: float) -> dict[str, float] | None:
-        """Looks where the curvature says, and moves there or halves the way."""
+    def _render(self, ws: Tensor) -> Tensor:
+        if self._rendered is None or self._rendered[0] != len(ws):
+            self._rendered = (len(ws), differentiable(self._synthesize, ws))
+        return self._rendered[1](ws)
+
+    def advance(self, progress: Sequence[float]) -> dict[str, Tensor]:
+        """Looks where the curvature says, and moves there or shortens the way; terms and their sum "loss", [N]."""
         weights = self.method.weights
         with torch.enable_grad():
-            point = self.search.propose().requires_grad_()
+            point = self._search.propose().requires_grad_()
             codes = self._codes(point)
             shared = codes.mean(1, keepdim=True)
-            terms = self.loss(self.render(self._ws(codes)))
+            with mixed(self.G.device, self.method.mixed_precision):
+                terms = self.loss(self._render(self._ws(codes)))
             if weights.prior:
                 terms["prior"] = weights.prior * shared.square().mean([1, 2])
             if weights.spread and self.method.space == "w+":
                 terms["spread"] = weights.spread * (codes - shared).square().mean([1, 2])
             total = torch.stack(list(terms.values())).sum(0)  # [N]
             (gradient,) = torch.autograd.grad(total.sum(), point)
-        self.search.tell(total, gradient)
-        self.index += 1
-        self.failures = 0 if bool(torch.isfinite(total).all()) else self.failures + 1
-        return None if self.failures > self.GIVE_UP_AFTER else means(terms, total)
+        self._search.tell(total, gradient)
+        self.index = [index + 1 for index in self.index]
+        finite = torch.isfinite(total).tolist()
+        self.failures = [0 if fine else n + 1 for n, fine in zip(self.failures, finite, strict=True)]
+        return {name: value.detach() for name, value in (terms | {"loss": total}).items()}
 
-    def converged(self, progress: float) -> bool:
-        """Whether the mean loss has hardly moved for ``patience`` steps."""
-        current = float(self.search.value.mean())
-        if not current > self.lowest * (1 - self.method.tolerance):
-            self.last_gain, self.lowest = self.index, current
-        return self.method.patience > 0 and self.index - self.last_gain >= self.method.patience
+    def given_up(self) -> list[bool]:
+        """Which lanes have diverged for good."""
+        return [failures > self.GIVE_UP_AFTER for failures in self.failures]
+
+    def settled(self, progress: Sequence[float]) -> list[bool]:
+        """Which losses have hardly moved for ``patience`` steps."""
+        m, found = self.method, []
+        for lane, current in enumerate(self._search.value.tolist()):
+            if not current > self.lowest[lane] * (1 - m.tolerance):
+                self.last_gain[lane], self.lowest[lane] = self.index[lane], current
+            found.append(m.patience > 0 and self.index[lane] - self.last_gain[lane] >= m.patience)
+        return found

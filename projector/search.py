@@ -14,7 +14,7 @@ from editkit.errors import PhotoError, UsageError
 from editkit.labels import Classes
 from editkit.photo import Photo, psnr, read_photo, ssim
 from editkit.transform import Transform
-from projector.driving import OnStep
+from projector.driving import Found, OnStep
 from projector.interruption import finished
 from projector.methods import Method, method_named, settings_of
 from projector.result import ProjectionResult, Stop
@@ -56,12 +56,25 @@ def project(
     """
     from editkit.perceptual import best_available
 
-    if G.spec.channels != 3:
-        raise UsageError(f"photos are projected into RGB generators; {G.spec.name!r} has {G.spec.channels} channels")
+    check_rgb(G)
     method = method or method_named("auto", G, classes=classes)
-    target = _target(G, photo).to(G.device)
+    target = target_of(G, photo).to(G.device)
     perceptual = perceptual or best_available(G.device)
     found = method.find(G, target, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
+    return judged(G, method, found, target, perceptual=perceptual, seed=seed, classes=classes)
+
+
+def judged(
+    G: Generator,
+    method: Method,
+    found: Found,
+    target: Tensor,
+    *,
+    perceptual: PerceptualDistance,
+    seed: int = 0,
+    classes: Classes | None = None,
+) -> ProjectionResult:
+    """What was found for ``target`` [1, 3, R, R], rendered and measured. Ctrl-C as in ``project``."""
     shown = G if found.tuning is None else found.tuning.added_to(G)
     transform = found.transform or Transform.identity()
 
@@ -83,6 +96,12 @@ def project(
         seconds=found.seconds,
         tuning=found.tuning,
     )
+
+
+def check_rgb(G: Generator) -> None:
+    """Raises UsageError for a generator of other pictures than photos."""
+    if G.spec.channels != 3:
+        raise UsageError(f"photos are projected into RGB generators; {G.spec.name!r} has {G.spec.channels} channels")
 
 
 def measure(image: Tensor, target: Tensor, perceptual: PerceptualDistance) -> dict[str, float]:
@@ -107,7 +126,8 @@ def _told(classes: Classes | None) -> dict[str, Any]:
     return {"classes": classes.tolist() if isinstance(classes, Tensor) else classes}
 
 
-def _target(G: Generator, photo: AlignedPhoto | Photo | str | Path) -> Tensor:
+def target_of(G: Generator, photo: AlignedPhoto | Photo | str | Path) -> Tensor:
+    """The crop [1, 3, R, R] of a photo, aligned if it is not. Raises PhotoError, NoFaceError."""
     from editkit.alignment import AlignedPhoto, align
 
     if isinstance(photo, str | Path):

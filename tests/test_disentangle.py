@@ -9,6 +9,7 @@ from styled_generator import StyledGenerator
 from directions import disentangle, naming, score
 from directions.attributes import Scorer
 from directions.bank import labelled
+from directions.channels import channel_reach
 from editkit.direction import Direction
 from editkit.errors import DirectionError, GeneratorMismatchError
 
@@ -125,6 +126,22 @@ def test_narrowing_finds_the_layer(against):
             disentangle.narrowed(G, styled, SCORERS, target=target, against=against, kept=kept)
     with pytest.raises(DirectionError, match="no range of layers of 'b' moves a"):
         disentangle.narrowed(G, make("b", [0.0, 0.0, 0.0, 1.0]), SCORERS, target="a", against=against, samples=2)
+
+
+def test_directions_in_s_stay_within_the_reach_of_their_channels():
+    """One channel of a layer whose other one varies ten times as much: the layer alone would allow far more."""
+    wide = StyledGenerator(resolution=8, name="wide")
+    wide.matrices["L1"][1, 1] = 30.0
+    noisy = Scorer(name="a", unit="", measure=lambda images: images[:, 0, 0, :2] @ torch.tensor([1.0, 0.1]))
+    seen = score.baseline(wide, [noisy], samples=500)
+    pair = [
+        Direction(name=name, vector=vector, space="s", generator=wide.spec.id)
+        for name, vector in (("a", {"L1": torch.tensor([3.0, 0])}), ("c", {"L2": torch.tensor([5.0, 0])}))
+    ]
+    found = disentangle.narrowed(wide, pair[0], [noisy], target="a", against=seen, samples=4).direction
+    assert 0 < found.strength[1] <= channel_reach(wide, found) + 0.1
+    for one in disentangle.orthogonalised(wide, pair):
+        assert one.strength[1] <= channel_reach(wide, one) + 1e-6
 
 
 def bank(samples=200):

@@ -250,7 +250,7 @@ def test_the_bundled_encoder_finds_samples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_methods_have_names(G: NetworkGenerator, file: Path, name: str) -> None:
-    encoder = None if name in ("w", "w+") else str(file)
+    encoder = None if name in ("w", "w+", "s") else str(file)
     method = method_named(name, G, encoder=encoder)
     wanted = {
         "auto": EncodeThenOptimise, "encode": Encode, "encode+optimise": EncodeThenOptimise, "pivotal": Pivotal,

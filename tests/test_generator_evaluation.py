@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from editkit.generator import random_generator
+from editkit.generator import load_generator, random_generator
 from editkit.photo import image_to_uint8
 from train.generator_card import generator_card
 from train.generator_evaluation import GeneratorEvaluation, evaluate, sample
@@ -26,6 +26,23 @@ def test_its_own_samples_are_near_it(figures: GeneratorEvaluation) -> None:
     assert figures.inversion["w+"]["psnr"] > 20
     assert 0 < figures.closest_pair < figures.variety
     assert figures.variety == pytest.approx(figures.variety_real, rel=0.6)
+
+
+def test_its_own_samples_are_covered(figures: GeneratorEvaluation) -> None:
+    assert figures.precision > 0.5 and figures.recall > 0.5 and figures.kid_faces < 1
+    assert figures.equivariance.keys() == {"eqt_integer", "eqt_fractional", "eqr"}
+    assert figures.equivariance["eqt_integer"] > 30 and not figures.groups  # no encoder fits a random generator
+
+
+def test_groups_are_told_apart_where_an_encoder_fits() -> None:
+    G = load_generator(device="cpu")
+    photos = image_to_uint8(sample(G, range(1000, 1006))).numpy()
+    photos[3:] = np.random.default_rng(0).integers(0, 256, photos[3:].shape, dtype=np.uint8)
+    labels = {"what": np.array(["face"] * 3 + ["noise"] * 3)}
+    found = evaluate(G, unseen=photos[:1], evaluation=photos, steps=2, variety_count=4, labels=labels)
+    assert found.groups.keys() == {"what face", "what noise"}
+    (faces, near), (noise, far) = found.groups.values()
+    assert faces == noise == 3 and near > far + 5
 
 
 def test_noise_is_farther_than_its_own_samples(figures: GeneratorEvaluation) -> None:

@@ -114,3 +114,14 @@ def test_the_kernels_compile_for_hopper(tmp_path: Path) -> None:
     script.write_text(COMPILE)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=500)
     assert done.returncode == 0 and done.stdout == "compiled\n", done.stdout + done.stderr
+
+
+@needs_triton
+def test_kernels_of_a_training_step_are_listed_without_a_gpu(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment.pop("TRITON_INTERPRET", None)
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "gpu_compile.py", "--out", tmp_path, "--what", "starter", "--list"],
+        capture_output=True, text=True, env=environment, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0 and int(done.stdout.split()[0]) >= 10, done.stdout + done.stderr

@@ -195,7 +195,7 @@ def rewritten(path, change, **tensors):
 @pytest.mark.parametrize(
     ("change", "tensors", "error", "words"),
     [
-        ({"schema": 99, "written_by": "9.1.0"}, {}, SchemaError, "schema 99 is newer than 1.*install editkit 9.1.0"),
+        ({"schema": 99, "written_by": "9.1.0"}, {}, SchemaError, "schema 99 is newer than 2.*install editkit 9.1.0"),
         ({"schema": "1"}, {}, SchemaError, "no readable schema"),
         ({"kind": "direction"}, {}, LatentError, "'direction' file where a latent is needed"),
         ({"space": "q"}, {}, LatentError, "unknown latent space 'q'"),

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from blob_generator import BlobGenerator
 from torch import Tensor
 
 from editkit.alignment import AlignedPhoto, align
@@ -22,9 +23,12 @@ from editkit.transform import Transform
 from projector import Optimise, Pivotal, Placement, project
 from projector.losses import Weights
 from projector.placement import transform_of
-from projector.statistics import drawn, sample_statistics
+from projector.pose_search import APART, PoseSearch
+from projector.statistics import sample_statistics
 
 PIXELS = Weights(perceptual=0.0)
+BRIEF = Placement(coarse=1, steps=6)
+"""Where it is right does not matter."""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ def test_the_gradient_is_the_slope(G: NetworkGenerator) -> None:
 
 def test_the_placement_is_apart_from_the_latent(G: NetworkGenerator) -> None:
     image = render(G, G.map(z_from_seeds([5], G.spec.z_dim)), transform=Transform.translate(0.1, 0.0))
-    found = project(G, as_photo(image, G), Optimise(steps=10, weights=PIXELS, placement=Placement()))
+    found = project(G, as_photo(image, G), Optimise(steps=10, weights=PIXELS, placement=BRIEF))
     assert torch.equal(render(G, found.latent, transform=found.transform), found.image)
     mean = sample_statistics(G).mean
     assert torch.allclose(found.latent.tensor[0, 0], mean, atol=1e-6), "row 0 moves the picture too"
@@ -85,23 +89,58 @@ def test_the_placement_is_apart_from_the_latent(G: NetworkGenerator) -> None:
     assert torch.equal(render(G, found.latent, transform=again), found.image)
 
 
-def test_the_coarse_search_comes_near(G: NetworkGenerator) -> None:
-    """Samples, moved within their frame: near enough for the gradient, also for a network that was never trained."""
-    wanted = torch.tensor([[0.1, 0.05, 0.2, 0.3], [0.0, 0.0, 0.0, 0.0]])
-    codes = drawn(G, 32)
-    latent = Latent(space="w", codes=codes[[3, 5], None].expand(-1, G.spec.num_ws, -1), generator=G.spec.id)
-    targets = render(G, latent, transform=transform_of(wanted))
-    placement = Placement()
-    found = placement.start(G, targets, codes)
-    assert bool(((found - wanted).abs() < 0.06).all()), found
-    assert not Placement(coarse=1).start(G, targets, codes).any()
+POSES = [[0.1, 0.05, 20.0, 1.25], [-0.12, 0.08, -24.0, 0.85], [0.0, -0.1, 12.0, 1.0], [0.0, 0.0, 0.0, 1.0]]
+"""Widths, degrees, factor."""
+
+
+def moved(G: BlobGenerator, seed: int, pose: list[float]) -> tuple[Tensor, Tensor]:
+    """A sample at a pose, and that as four numbers; row 0, which places the picture too, is where the search has it."""
+    x, y, degrees, factor = pose
+    placed = torch.tensor([[x, y, math.radians(degrees), math.log(factor)]])
+    codes = G.map(z_from_seeds([seed], G.spec.z_dim)).tensor.clone()
+    codes[:, 0] = sample_statistics(G).mean
+    return render(G, Latent(space="w+", codes=codes, generator=G.spec.id), transform=transform_of(placed)), placed
+
+
+@pytest.mark.parametrize("pose", POSES)
+def test_a_moved_sample_is_recovered(pose: list[float]) -> None:
+    """Within half a pixel, a degree and 2 %, through the whole of ``project``."""
+    G = BlobGenerator()
+    image, _ = moved(G, 5, pose)
+    found = project(G, as_photo(image, G), Optimise(steps=10, weights=PIXELS, placement=Placement(coarse=5, starts=5)))
+    x, y, degrees, factor = told(found.transform)
+    assert math.hypot(x - pose[0], y - pose[1]) * G.spec.resolution < 0.5
+    assert abs(degrees - pose[2]) < 1
+    assert abs(factor / pose[3] - 1) < 0.02
+
+
+def test_starts_are_apart_and_one_is_near() -> None:
+    G = BlobGenerator()
+    placement = Placement(coarse=5, starts=5)
+    search = PoseSearch(G, placement)
+    image, placed = moved(G, 3, [0.1, 0.05, 12.0, 1.3])
+    starts = search.starts(image[0])
+    assert 1 < len(starts) <= 5 and not starts[0].any()
+    for k in range(1, len(starts)):
+        assert bool((((starts[:k] - starts[k]) / torch.tensor(APART)).abs().amax(1) > 1).all())
+    assert float(((starts - placed) / torch.tensor(APART)).abs().amax(1).min()) < 1
+    assert not PoseSearch(G, Placement(coarse=1)).starts(image[0]).any()
+
+
+def test_the_search_stays_within_its_limits() -> None:
+    G = BlobGenerator()
+    image, _ = moved(G, 5, [0.2, 0.0, 0.0, 1.0])
+    small = Placement(shift=0.05, angle=2.0, zoom=1.02, coarse=3, trial=2, steps=8)
+    (placed,), _ = PoseSearch(G, small).find(image)
+    limits = torch.tensor(small.limits)
+    assert bool((placed.abs() <= limits + 1e-6).all()) and float(placed[0]) == pytest.approx(0.05, abs=1e-3)
 
 
 def test_samples_of_a_batch_do_not_interact(G: NetworkGenerator) -> None:
     targets = render(
         G, G.map(z_from_seeds([1, 2], G.spec.z_dim)), transform=Transform.translate([0.1, -0.1], [0.0, 0.1])
     )
-    method = Optimise(steps=6, weights=PIXELS, placement=Placement())
+    method = Optimise(steps=6, weights=PIXELS, placement=BRIEF)
     both = method.find(G, targets, perceptual=best_available("cpu"))
     assert len(both.transform) == 2
     for k in (0, 1):
@@ -111,7 +150,7 @@ def test_samples_of_a_batch_do_not_interact(G: NetworkGenerator) -> None:
 
 def test_pivotal_tuning_keeps_the_placement(G: NetworkGenerator) -> None:
     image = render(G, G.map(z_from_seeds([5], G.spec.z_dim)), transform=Transform.rotate(10))
-    inner = Optimise(steps=5, weights=PIXELS, placement=Placement())
+    inner = Optimise(steps=5, weights=PIXELS, placement=BRIEF)
     found = project(G, as_photo(image, G), Pivotal(inner=inner, steps=8, weights=PIXELS))
     before = project(G, as_photo(image, G), inner)
     assert torch.equal(found.transform.matrix, before.transform.matrix)
@@ -122,6 +161,6 @@ def test_wrong_use() -> None:
     flat = random_generator(kind="stylegan2", resolution=32)
     with pytest.raises(UsageError, match="fixed grid: no placement can be sought"):
         project(flat, as_photo(torch.zeros(1, 3, 32, 32), flat), Optimise(steps=1, placement=Placement()))
-    for options in ({"shift": 0.0}, {"angle": 200.0}, {"zoom": 1.0}, {"coarse": 0}, {"lr": math.inf}):
+    for options in ({"shift": 0.0}, {"angle": 200.0}, {"zoom": 1.0}, {"coarse": 0}, {"starts": 0}, {"steps": 0}):
         with pytest.raises(UsageError):
             Placement(**options)

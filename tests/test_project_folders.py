@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from project_fixtures import G, checkpoint, home, make_photo, photo, pixels, project, rows, warmth
 
-from projector import folder
+from projector import folder, folder_entry
 from projector.cli import time_left
 from projector.sources import Source, photos_in
 
@@ -69,14 +69,14 @@ def test_what_is_done_again(project, photo: Path, tmp_path: Path, change: str, c
 def test_an_unexpected_error_in_one_photo_does_not_end_the_run(project, tmp_path: Path, monkeypatch) -> None:
     for name in "ab":
         make_photo(tmp_path / "photos" / f"{name}.png")
-    work = folder.work
+    work = folder_entry.work
 
     def sometimes(job, photo, *, on_step=None):
         if photo.path.stem == "a":
             raise ZeroDivisionError("division by zero")
         return work(job, photo, on_step=on_step)
 
-    monkeypatch.setattr(folder, "work", sometimes)
+    monkeypatch.setattr(folder_entry, "work", sometimes)
     assert project(tmp_path / "photos") == 1
     found = rows(tmp_path / "out")
     assert found["a.png"]["error"] == "ZeroDivisionError: division by zero" and found["b.png"]["status"] == "done"
@@ -122,14 +122,14 @@ def test_the_page_is_there_while_the_run_goes_on(project, tmp_path: Path, monkey
     for name in "ab":
         make_photo(tmp_path / "photos" / f"{name}.png")
     monkeypatch.setattr(folder, "PAGE_EVERY", 0.0)
-    seen, work = [], folder.work
+    seen, work = [], folder_entry.work
 
     def looking(job, photo, *, on_step=None):
         page = tmp_path / "out" / "report.html"
         seen.append(page.read_text() if page.exists() else "")
         return work(job, photo, on_step=on_step)
 
-    monkeypatch.setattr(folder, "work", looking)
+    monkeypatch.setattr(folder_entry, "work", looking)
     assert project(tmp_path / "photos") == 0
     assert seen[0] == "" and "<p>1 done; mean PSNR" in seen[1]
 

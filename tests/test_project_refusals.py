@@ -18,7 +18,7 @@ from editkit import faces
 from editkit.direction import Direction
 from editkit.errors import OutputError
 from editkit.faces import Face
-from projector import folder
+from projector import folder_entry
 
 # Wrong use
 
@@ -253,7 +253,7 @@ def test_a_full_disk_ends_a_folder_at_once(project, tmp_path: Path, monkeypatch,
     def full(*args, **options):
         raise OutputError("no space left")
 
-    monkeypatch.setattr(folder, "write", full)
+    monkeypatch.setattr(folder_entry, "write", full)
     assert project(tmp_path / "photos") == 1
     assert "no space left" in one_line(capsys)
     assert list(rows(tmp_path / "out")) == ["a.png"]

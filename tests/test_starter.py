@@ -10,15 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from editkit.errors import CheckpointError, SchemaError
+from editkit.errors import CheckpointError, SchemaError, UsageError
 from editkit.generator import load_generator
+from editkit.networks.discriminator import Discriminator
 from editkit.seeds import z_from_seeds
 from train.codes import PrincipalCodes
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
-from train.starter import Batches, DivergedError, StarterConfig, StarterTraining, config_of
-from train.starter_export import export_generator
-from train.starter_loop import run
+from train.starter import DivergedError, StarterTraining
+from train.starter_batches import Batches
+from train.starter_config import StarterConfig, changed, config_of, wide_config
+from train.starter_export import export_discriminator, export_generator
+from train.starter_loop import Measure, run
+from train.starter_measure import fd_faces_measure
 from train.state_file import load_state, load_transport, save_state, save_transport
+from train.transfer import read_networks
 
 TINY = {
     "z_dim": 8,
@@ -80,9 +85,9 @@ def test_resume_equals_going_on(images: np.ndarray, tmp_path: Path) -> None:
 
 def test_reconstruction_learns(images: np.ndarray) -> None:
     training = StarterTraining(replace(CONFIG, reconstruction_images=10**6, lr=1e-2), images)
-    first = training.step()["l1"]
+    first = float(training.step()["l1"])
     for _ in range(200):
-        last = training.step()["l1"]
+        last = float(training.step()["l1"])
     assert last < 0.6 * first
 
 
@@ -102,16 +107,16 @@ def test_transport_copy_is_small_lossy_and_goes_on(images: np.ndarray, tmp_path:
     training = StarterTraining(CONFIG, images)
     training.step()
     save_state(tmp_path / "full", training.state_dict())
-    save_transport(tmp_path / "small", training.state_dict())
+    save_transport(tmp_path / "small", training.transport())
     assert (tmp_path / "small").stat().st_size < 0.5 * (tmp_path / "full").stat().st_size
     state = load_transport(tmp_path / "small")
     assert state["lossy"] is True and "optimizer" not in state
     resumed = StarterTraining(config_of(state), images)
     resumed.load_state_dict(state)
-    weight, exact = resumed.generator.synthesis.input.weight, training.generator.synthesis.input.weight
+    weight, exact = resumed.generator.synthesis.input.weight, training.average.synthesis.input.weight
     assert resumed.seen == 4 and torch.equal(weight, exact)
     z = training.prior(4)
-    torch.testing.assert_close(resumed.generator(z), training.generator(z), atol=0.02, rtol=0)
+    torch.testing.assert_close(resumed.generator(z), training.average(z), atol=0.02, rtol=0)
     resumed.step()
 
 
@@ -130,6 +135,7 @@ def test_divergence_goes_back_to_the_saved_state(images: np.ndarray, monkeypatch
     run(training, until_images=12, save=lambda t: None, save_every=10**6)
     assert calls == [0, 4, 8, 0, 4, 8]
     assert training.rollbacks == 1 and training.config.lr_discriminator == CONFIG.lr_discriminator / 2
+    training.step()
     assert training.optimizer_d.param_groups[0]["lr"] == CONFIG.lr_discriminator / 2
 
 
@@ -138,7 +144,7 @@ def test_a_loss_that_is_not_finite_is_a_divergence(images: np.ndarray) -> None:
     with torch.no_grad():
         training.generator.synthesis.layers()[0].weight.fill_(float("nan"))
     with pytest.raises(DivergedError, match="nan"):
-        training.step()
+        training.check(training.step())
 
 
 def test_ctrl_c_saves(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +171,25 @@ def test_export_loads_and_samples(images: np.ndarray, tmp_path: Path) -> None:
         ws = G.map(z_from_seeds(range(2000), 8)).tensor[:, 0]
     assert (ws.mean(0) - G.w_avg).abs().max() < 0.1 * ws.std()
     assert torch.isfinite(G.synthesize(G.map(z_from_seeds([0], 8)))).all()
+
+
+def test_what_is_exported_can_be_fine_tuned(images: np.ndarray, tmp_path: Path) -> None:
+    training = StarterTraining(CONFIG, images)
+    export_generator(training, tmp_path / "g.safetensors", data="toy.zip")
+    export_discriminator(training, tmp_path / "g.discriminator.safetensors")
+    begun = read_networks(tmp_path / "g.safetensors")
+    assert begun.discriminator is not None and begun.judge == "pixels"
+    again = Discriminator(**begun.discriminator_arguments)
+    again.load_state_dict({name: value.float() for name, value in begun.discriminator.items()})
+    real = training.batches.at(0)
+    with torch.no_grad():
+        torch.testing.assert_close(again(real), training.discriminator(real), atol=0.02, rtol=0.02)
+
+
+def test_the_bundled_networks_can_be_fine_tuned() -> None:
+    begun = read_networks("faces64")
+    assert begun.discriminator is not None and begun.discriminator_arguments["img_resolution"] == 64
+    assert begun.id == load_generator(device="cpu").spec.id
 
 
 def test_state_files_refuse_what_they_are_not(tmp_path: Path) -> None:
@@ -205,3 +230,58 @@ def test_losses_by_hand() -> None:
     assert logits.shape == (3, 1)
     penalty.backward()
     assert linear[1].weight.grad is not None and linear[1].weight.grad.abs().max() > 0
+
+
+def test_settings_are_changed_by_name() -> None:
+    found = changed(CONFIG, ["lr=0.5", "batch=2"])
+    assert found == replace(CONFIG, lr=0.5, batch=2)
+    with pytest.raises(UsageError, match="there are"):
+        changed(CONFIG, ["generator=1"])
+    with pytest.raises(UsageError, match="whole number"):
+        changed(CONFIG, ["batch=1.5"])
+
+
+def test_the_wide_size_is_for_a_gpu_without_half_precision() -> None:
+    found = config_of(None, size="wide")
+    assert found == wide_config() and found.generator["num_fp16_res"] == 0 and found.batch > StarterConfig().batch
+
+
+def test_measured_in_time_and_the_best_is_kept(images: np.ndarray, tmp_path: Path) -> None:
+    training = StarterTraining(CONFIG, images)
+    figures, best = iter([3.0, 5.0, 2.0]), []
+    measure = Measure(
+        name="fd",
+        figure=lambda t: next(figures),
+        best=lambda t: best.append(t.seen),
+        journal=tmp_path / "fd",
+        seconds=0,
+    )
+    run(training, until_images=8, save=lambda t: None, measure=measure)  # after each of two steps, and at the end
+    assert best == [4, 8] and measure.lowest() == 2.0
+    assert (tmp_path / "fd").read_text().splitlines()[1] == '{"images": 8, "fd": 5.0}'
+
+
+def test_fd_faces_falls_as_samples_come_nearer(images: np.ndarray, tmp_path: Path) -> None:
+    training = StarterTraining(CONFIG, images)
+    measure = fd_faces_measure(images, tmp_path / "fd", best=lambda t: None, seconds=1.0, device=torch.device("cpu"))
+    far = measure.figure(training)
+
+    class Copies(torch.nn.Module):
+        z_dim = 8
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return training.batches.read(torch.arange(len(z)), torch.zeros(len(z), dtype=torch.bool))
+
+    training.average = Copies()
+    assert measure.figure(training) < 1e-2 * far
+
+
+def test_what_diverged_unseen_is_not_saved(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU losses are looked at now and then: the last steps before the end are looked at before the save."""
+    training, saved = StarterTraining(CONFIG, images), []
+    step = StarterTraining.step
+    monkeypatch.setattr(StarterTraining, "step", lambda self: step(self) | {"penalty": torch.tensor(99.0)})
+    training.device = torch.device("meta")  # not the CPU
+    training.phases.device = torch.device("cpu")
+    run(training, until_images=8, save=lambda t: saved.append(t.seen))
+    assert saved == [0]

@@ -111,7 +111,7 @@ def test_what_does_not_go_together():
     with pytest.raises(LatentError, match=r"generator=G"):
         apply_edits(w, Edit(in_s, 1.0))
     with pytest.raises(LatentError, match="is in w and cannot be added to a latent in s"):
-        apply_edits(as_styles(w, G), Edit(in_w, 1.0), generator=G)
+        apply_edits(as_styles(w, G), Edit(in_w, 1.0))
     other = random_generator(seed=2, resolution=16)
     with pytest.raises(GeneratorMismatchError):
         apply_edits(w, Edit(in_s, 1.0), generator=other)

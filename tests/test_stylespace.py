@@ -8,7 +8,7 @@ from styled_generator import StyledGenerator
 
 from directions import find, score
 from directions.attributes import Scorer
-from directions.channels import channel_direction, channel_reach
+from directions.channels import channel_direction, channel_reach, in_units
 from directions.labels import Labelled
 from directions.spaces import Where
 from directions.style_gradient import StyleGradient, without
@@ -90,6 +90,23 @@ def test_ranges_end_before_pictures_break():
     weak = Scorer(name="weak", unit="", measure=lambda i: i[:, 0, 0, 2] + 200 * i[:, 0, 0, 1])
     with pytest.raises(DirectionError, match="before pictures break"):
         find(G, StyleGradient(scorer=weak, channels=1, layers=["L2"], samples=16))
+
+
+def test_a_score_that_falls_again_beyond_reach_is_followed_within_it():
+    """Over the range that the layer allows more of the channel is less of the score; within its own it is more."""
+    G = StyledGenerator(resolution=8)
+    G.matrices["L2"][1, 3] = 50.0  # so the layer allows 30 deviations of its other channel
+
+    def measure(images):
+        x = images[:, 0, 0, 2]  # 0.5 a deviation
+        return x - 3 * (x - 2).relu() + 3 * (-x - 2).relu() + 0.2 * images[:, 0, 0, 3]
+
+    scorer = Scorer(name="hill", unit="", measure=measure)
+    against = score.baseline(G, [scorer], samples=500)
+    (found,) = in_units(G, [channel_direction(G, {"L2": {0: 1.0}}, name="hill")], scorer, against=against)
+    assert float(found.vector["L2"][0]) > 0 and 0.1 <= found.strength[1] <= channel_reach(G, found)
+    seen = score.measure(G, found, [scorer], against=against, samples=64)
+    assert seen.effects["hill"] == pytest.approx(1, rel=0.3)  # steeper in the middle of the range
 
 
 def test_a_correlated_channel_that_does_nothing_is_not_taken():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,6 +63,22 @@ def test_embeddings(encoder, registered):
     mean, deviation = (torch.tensor(v)[:, None, None] for v in (text._MEAN, text._DEVIATION))
     expected = encoder.model.encode_image(((by_hand + 1) / 2 - mean) / deviation)
     assert torch.allclose(first, torch.nn.functional.normalize(expected, dim=1), atol=1e-6)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path))
+
+
+def test_scores_are_kept_apart_by_sentence_template_and_weights(encoder, open_clip):
+    torch.manual_seed(4)
+    other = replace(encoder, model=open_clip.CLIP(**SMALL))
+    made = [
+        text.text_scorer(whose, neutral="a", target="b", name="x", templates=templates)
+        for whose, templates in ((encoder, ["{}"]), (encoder, ["a {}"]), (other, ["{}"]), (encoder, ["{}"]))
+    ]
+    ids = [one.identity for one in made]
+    assert len(set(ids)) == 3 and ids[0] == ids[3]
 
 
 def test_the_score_is_the_way_between_the_sentences(encoder):

@@ -25,6 +25,8 @@ does not make photographs. For those, load an official checkpoint.
   resumed several times: the command below repeats the recipe, not these very weights.
 
       editkit train starter --data faces128_train.zip --until-images {images} --export FILE
+- **Discriminator** `{name}.discriminator.safetensors`, of the same training; `editkit train --from {name}`
+  begins with both.
 
 ## Figures
 Repeat them, with the directions and the sheets, by
@@ -42,8 +44,14 @@ PSNR and SSIM on uint8-rounded aligned crops, data range 255.
 | mean | {variety:.3f} | {variety_real:.3f} |
 | closest | {closest_pair:.3f} | {closest_pair_real:.3f} |
 
-`fd_faces` (Frechet distance on the bundled features; not FID) of {fd_count:,} samples and the evaluation split:
-{fd_faces:.1f}.
+{fd_count:,} untruncated samples against the evaluation split, on the bundled features (no FID or KID of anybody else):
+`fd_faces` {fd_faces:.1f}, `kid_faces` {kid_faces:.3g}, precision {precision:.2f}, recall {recall:.2f}.
+
+Equivariance of 100 samples, dB: {equivariance}.
+
+| reconstruction of the evaluation split by the encoder alone | photos | PSNR, dB |
+|---|---|---|
+{groups}
 
 Directions found for it: {directions}.
 
@@ -54,6 +62,9 @@ Directions found for it: {directions}.
   apart.
 - Attribution: FairFace (CC BY 4.0). The weights come under Apache-2.0 like the code.
 """
+
+
+_KINDS = {"eqt_integer": "EQ-T", "eqt_fractional": "EQ-T frac", "eqr": "EQ-R"}
 
 
 def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, directions: Sequence[Direction]) -> str:
@@ -86,6 +97,12 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
         closest_pair_real=figures.closest_pair_real,
         fd_count=figures.fd_count,
         fd_faces=figures.fd_faces,
+        kid_faces=figures.kid_faces,
+        precision=figures.precision,
+        recall=figures.recall,
+        equivariance=", ".join(f"{_KINDS[k]} {v:.1f}" for k, v in figures.equivariance.items()) or "not measured",
+        groups="\n".join(f"| {name} | {count} | {db:.2f} |" for name, (count, db) in figures.groups.items())
+        or "| no encoder fits | | |",
         directions=", ".join(f"`{d.name}`" for d in directions),
     )
 

@@ -77,6 +77,10 @@ def rebuild(
         evaluation=faces.images[faces.is_evaluation],
         spaces=spaces,
         steps=steps,
+        labels={
+            "age": faces.ages[faces.is_evaluation],
+            "gender presentation": faces.genders[faces.is_evaluation],
+        },
         on_progress=say,
     )
     write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, [m.direction for m in made]))

@@ -59,7 +59,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument(
         "--strength", type=float, metavar="P", help="of augmentation: at the start (ada) or always (fixed)"
     )
-    recipe.add_argument("--from", dest="source", type=Path, metavar="FILE", help="begin from a generator's weights")
+    recipe.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="begin from a generator's weights; faces64: the bundled",
+    )
     recipe.add_argument(
         "--freeze-d", type=int, default=0, metavar="N", help="keep the first N layers of the discriminator"
     )

@@ -8,7 +8,7 @@ reconstructions. The generator is a plain StyleGAN3 with nothing bolted on; code
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,106 +16,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from editkit import graphs
 from editkit.networks.discriminator import Discriminator
 from editkit.networks.stylegan3 import StyleGAN3Generator
 from train.codes import PrincipalCodes
-from train.dataset_loader import ShuffledOrder
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
-
-
-def _generator_arguments() -> dict[str, Any]:
-    """64 px, 6 layers, a wider first band than usual: 1.3 GFLOP an image."""
-    return {
-        "z_dim": 64,
-        "c_dim": 0,
-        "w_dim": 256,
-        "img_resolution": 64,
-        "img_channels": 3,
-        "channel_base": 2048,
-        "channel_max": 128,
-        "num_layers": 6,
-        "first_cutoff": 3.0,
-        "first_stopband": 6.5,
-        "margin_size": 4,
-        "conv_clamp": None,
-        "magnitude_ema_beta": 0.5 ** (16 / 20_000),
-        "mapping_kwargs": {"num_layers": 2, "lr_multiplier": 1.0, "w_avg_beta": 0.998},
-    }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StarterConfig:
-    """Settings of the recipe; the defaults are those of the bundled starter."""
-
-    generator: dict[str, Any] = field(default_factory=_generator_arguments)
-    discriminator_base: int = 2048  # channel_base of the discriminator
-    discriminator_max: int = 128  # channel_max of the discriminator
-    batch: int = 8
-    reconstruction_images: int = 12_000  # images seen before the game starts
-    lr: float = 4e-3  # Adam, generator
-    lr_adversarial: float = 2e-3  # the same, once the game has started
-    lr_discriminator: float = 3e-4
-    clip: float = 5.0  # gradient norm, generator
-    clip_discriminator: float = 1.0
-    code_noise: float = 0.1  # standard deviation, on codes of unit variance
-    gamma: float = 1.0  # weight of R1 and R2
-    penalty_every: int = 2  # steps
-    warm_up_images: int = 1_000  # the discriminator alone, before its gradients reach the generator
-    adversarial_weight: float = 0.1
-    matching_weight: float = 0.3
-    ema_images: float = 2_000.0  # half-life of the averaged generator
-    roll_back_above: float = 5.0  # penalty at which the last good state returns
-    seed: int = 0
-
-
-def config_of(state: dict[str, Any] | None) -> StarterConfig:
-    """The settings that a state was trained with; the defaults where there is none."""
-    return StarterConfig() if state is None else StarterConfig(**state["config"])
-
-
-class Batches:
-    """Batches of mirrored photographs by image count: the same order after a resume as without one."""
-
-    def __init__(self, images: np.ndarray, *, batch: int, seed: int) -> None:
-        self.images, self.batch, self.seed = images, batch, seed
-        self.order = ShuffledOrder(len(images), seed=seed)
-
-    def at(self, seen: int) -> Tensor:
-        """The batch that starts at image ``seen``: float32 [batch, 3, R, R] in [-1, 1], channels last."""
-        picked = self.order.at(seen, self.batch)
-        flips = np.random.default_rng([self.seed, 1, seen]).random(self.batch) < 0.5
-        rows = self.images[picked]
-        rows[flips] = rows[flips, :, ::-1]
-        return (torch.from_numpy(rows).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
-            memory_format=torch.channels_last
-        )
+from train.starter_batches import Batches
+from train.starter_config import StarterConfig
 
 
 class StarterTraining:
     """State and step of the recipe. ``state_dict`` holds everything that a bit-exact resume needs."""
 
-    def __init__(self, config: StarterConfig, images: np.ndarray) -> None:
+    def __init__(self, config: StarterConfig, images: np.ndarray, *, device: torch.device | str = "cpu") -> None:
         """``images``: uint8 [N, R, R, 3]."""
         self.config = c = config
+        self.device = torch.device(device)
         torch.manual_seed(c.seed)
-        resolution, z_dim = c.generator["img_resolution"], c.generator["z_dim"]
-        self.generator = StyleGAN3Generator(**c.generator)
-        self.encoder = PrincipalCodes(images, dim=z_dim)
-        self.discriminator = Discriminator(
-            img_resolution=resolution,
+        self.generator, self.discriminator = self.networks(c, self.device)
+        self.encoder = PrincipalCodes(images, dim=c.generator["z_dim"]).to(self.device)
+        self.average = StyleGAN3Generator(**c.generator).requires_grad_(False).to(self.device)
+        self.average.load_state_dict(self.generator.state_dict())
+        recorded = graphs.enabled(self.device)
+        self.optimizer = torch.optim.Adam(
+            self.generator.parameters(), lr=self._rate(c.lr), betas=(0.9, 0.99), capturable=recorded
+        )
+        self.optimizer_d = torch.optim.Adam(
+            self.discriminator.parameters(), lr=self._rate(c.lr_discriminator), betas=(0.0, 0.99), capturable=recorded
+        )
+        self.phases = graphs.Phases(self.device)
+        self.batches = Batches(images, batch=c.batch, seed=c.seed, device=self.device)
+        self.seen = 0  # photographs shown
+        self.rollbacks = 0
+
+    @staticmethod
+    def networks(c: StarterConfig, device: torch.device | str = "cpu") -> tuple[StyleGAN3Generator, Discriminator]:
+        """Both players, channels last."""
+        generator = StyleGAN3Generator(**c.generator)
+        discriminator = Discriminator(
+            img_resolution=c.generator["img_resolution"],
             channel_base=c.discriminator_base,
             channel_max=c.discriminator_max,
             conv_clamp=None,
+            num_fp16_res=0,
         )
-        for module in (self.generator, self.discriminator):
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-        self.average = StyleGAN3Generator(**c.generator).requires_grad_(False)
-        self.average.load_state_dict(self.generator.state_dict())
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=c.lr, betas=(0.9, 0.99))
-        self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), lr=c.lr_discriminator, betas=(0.0, 0.99))
-        self.batches = Batches(images, batch=c.batch, seed=c.seed)
-        self.seen = 0  # photographs shown
-        self.rollbacks = 0
+        for module in (generator, discriminator):
+            module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        return generator, discriminator
+
+    def _rate(self, lr: float) -> Any:
+        """A learning rate as Adam takes it: a recorded step reads it from the device."""
+        return torch.tensor(lr, device=self.device) if graphs.enabled(self.device) else lr
+
+    def set_rates(self, lr: float, lr_discriminator: float) -> None:
+        """Learning rates of generator and discriminator."""
+        for optimizer, rate in ((self.optimizer, lr), (self.optimizer_d, lr_discriminator)):
+            for group in optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
+
+    def transport(self) -> dict[str, Any]:
+        """What a small copy needs: no optimizers, and the average alone, from which the generator goes on."""
+        return {name: value for name, value in self.state_dict().items() if name != "generator"}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, averages, optimizers and counters."""
@@ -133,100 +97,126 @@ class StarterTraining:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes a state up again: exactly, or without optimizers where the state is a lossy transport copy."""
-        self.generator.load_state_dict(state["generator"])
+        self.generator.load_state_dict(state.get("generator", state["average"]))
         self.average.load_state_dict(state["average"])
         self.encoder.load_state_dict(state["encoder"])
         self.discriminator.load_state_dict(state["discriminator"])
         if "optimizer" in state:
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.optimizer_d.load_state_dict(state["optimizer_d"])
+            for optimizer, stored in ((self.optimizer, state["optimizer"]), (self.optimizer_d, state["optimizer_d"])):
+                recorded = graphs.enabled(self.device)
+                groups = [
+                    g | {"lr": self._rate(float(g["lr"])), "capturable": recorded} for g in stored["param_groups"]
+                ]
+                optimizer.load_state_dict(stored | {"param_groups": groups})
+        self.phases.forget()  # the optimizers' memory is another
         self.seen, self.rollbacks = state["seen"], state["rollbacks"]
 
     def prior(self, count: int) -> Tensor:
-        """z of this step, [count, z_dim]."""
+        """z of this step, [count, z_dim], on the CPU."""
         stream = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.seen)
         return torch.randn(count, self.config.generator["z_dim"], generator=stream)
 
-    def _jitter(self, codes: Tensor) -> Tensor:
-        """Noise on the codes: neighbours in z must look alike, or nothing lies between the photographs."""
+    def _noise(self, count: int) -> Tensor:
         stream = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.seen + 1)
-        return codes + self.config.code_noise * torch.randn(codes.shape, generator=stream)
+        return torch.randn(count, self.config.generator["z_dim"], generator=stream)
 
-    def step(self) -> dict[str, float]:
-        """One batch; returns the losses."""
-        real = self.batches.at(self.seen)
-        playing = self.seen >= self.config.reconstruction_images
-        report = self._play(real) if playing else self._reconstruct(real)
-        self.seen += self.config.batch
+    def _jittered(self, codes: Tensor, noise: Tensor) -> Tensor:
+        """Noise on the codes: neighbours in z must look alike, or nothing lies between the photographs."""
+        return codes + self.config.code_noise * noise
+
+    def step(self) -> dict[str, Tensor]:
+        """One batch; returns the losses, scalars on the device, for ``check``. Nothing here waits for a GPU."""
+        c = self.config
+        rows, flips = self.batches.picked(self.seen)
+        draw = {"rows": rows, "flips": flips}
+        if self.seen < c.reconstruction_images:
+            self.set_rates(c.lr * min(1.0, (self.seen + c.batch) / 400), c.lr_discriminator)
+            draw["noise"] = self._noise(c.batch)
+            report = self.phases.run("reconstruct", self._reconstruct, draw)
+        else:
+            into, half = self.seen - c.reconstruction_images, c.batch // 2
+            ramp = min(1.0, max(0.0, (into - c.warm_up_images) / c.ramp_images))
+            self.set_rates(c.lr_adversarial, c.lr_discriminator)
+            draw |= {"noise": self._noise(half), "prior": self.prior(half), "ramp": torch.tensor(ramp)}
+            penalise = (into // c.batch) % c.penalty_every == 0
+            name, play = ("play, penalised", self._play_penalised) if penalise else ("play", self._play)
+            report = self.phases.run(name, play, draw)
+        self.seen += c.batch
         self._average()
         return report
+
+    def check(self, report: dict[str, Tensor]) -> dict[str, float]:
+        """The losses as numbers. Raises DivergedError where one is not finite or the penalty is out of its range."""
+        values = dict(zip(report, torch.stack([v.float() for v in report.values()]).tolist(), strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} became {value} at {self.seen} images")
+        if values.get("penalty", 0.0) > self.config.roll_back_above:
+            raise DivergedError(f"penalty {values['penalty']:.1f} at {self.seen} images")
+        return values
 
     def _ws(self, z: Tensor) -> Tensor:
         return self.generator.mapping(z, update_emas=True)
 
-    def _reconstruct(self, real: Tensor) -> dict[str, float]:
-        ws = self._ws(self._jitter(self.encoder(real)))
+    def _reconstruct(self, draw: dict[str, Tensor]) -> dict[str, Tensor]:
+        real = self.batches.read(draw["rows"], draw["flips"])
+        ws = self._ws(self._jittered(self.encoder(real), draw["noise"]))
         image = self.generator.synthesis(ws, update_emas=True)
         loss = multiscale_l1(image, real)
-        self._update(loss, self.config.lr * min(1.0, (self.seen + self.config.batch) / 400))
-        return {"l1": loss.item(), "psnr": _psnr(image, real)}
+        self._update(loss)
+        return {"l1": loss.detach(), "psnr": _psnr(image, real)}
 
-    def _play(self, real: Tensor) -> dict[str, float]:
+    def _play_penalised(self, draw: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self._play(draw, penalise=True)
+
+    def _play(self, draw: dict[str, Tensor], penalise: bool = False) -> dict[str, Tensor]:
         c = self.config
         half = c.batch // 2
-        into = self.seen - c.reconstruction_images
+        real = self.batches.read(draw["rows"], draw["flips"])
         # half reconstructions (of the first half of the batch), half samples from the prior
-        codes = torch.cat([self._jitter(self.encoder(real)[:half]), self.prior(half)])
+        codes = torch.cat([self._jittered(self.encoder(real)[:half], draw["noise"]), draw["prior"]])
         fake = self.generator.synthesis(self._ws(codes), update_emas=True)
-        report = self._judge(real, fake.detach(), penalise=(into // c.batch) % c.penalty_every == 0)
-        if report.get("penalty", 0.0) > c.roll_back_above:
-            raise DivergedError(f"penalty {report['penalty']:.1f} at {self.seen} images")
+        self.discriminator.requires_grad_(True)
+        report = self._judge(real, fake.detach(), penalise=penalise)
         self.discriminator.requires_grad_(False)
         with torch.no_grad():
             real_maps = self.discriminator.features(real)
             real_logits = self.discriminator.b4(real_maps[-1])
         fake_maps = self.discriminator.features(fake)
         fake_logits = self.discriminator.b4(fake_maps[-1])
-        weight = c.adversarial_weight * min(1.0, max(0.0, (into - c.warm_up_images) / 2_000))
         game = relativistic_loss(fake_logits, real_logits)
         matching = torch.stack(
             [F.l1_loss(f[:half], r[:half]) / r[:half].abs().mean() for f, r in zip(fake_maps, real_maps, strict=True)]
         ).mean()
         l1 = multiscale_l1(fake[:half], real[:half])
-        self._update(
-            l1 + weight * game + weight / c.adversarial_weight * c.matching_weight * matching, c.lr_adversarial
-        )
-        self.discriminator.requires_grad_(True)
+        self._update(l1 + draw["ramp"] * (c.adversarial_weight * game + c.matching_weight * matching))
         return report | {
-            "l1": l1.item(),
-            "game": game.item(),
-            "matching": matching.item(),
+            "l1": l1.detach(),
+            "game": game.detach(),
+            "matching": matching.detach(),
             "psnr": _psnr(fake[:half], real[:half]),
         }
 
-    def _judge(self, real: Tensor, fake: Tensor, *, penalise: bool) -> dict[str, float]:
+    def _judge(self, real: Tensor, fake: Tensor, *, penalise: bool) -> dict[str, Tensor]:
         c = self.config
-        report: dict[str, float] = {}
+        report: dict[str, Tensor] = {}
         if penalise:
             r1, real_logits = gradient_penalty(self.discriminator, real)
             r2, fake_logits = gradient_penalty(self.discriminator, fake)
             penalty = (r1 + r2) * (c.gamma / 2)
-            report["penalty"] = penalty.item()
+            report["penalty"] = penalty.detach()
         else:
             real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
             penalty = real_logits.new_zeros([])
         loss = relativistic_loss(real_logits, fake_logits)
-        report["judge"] = loss.item()
+        report["judge"] = loss.detach()
         self.optimizer_d.zero_grad(set_to_none=True)
         (loss + penalty * c.penalty_every).backward()
         nn.utils.clip_grad_norm_(self.discriminator.parameters(), c.clip_discriminator)
         self.optimizer_d.step()
         return report
 
-    def _update(self, loss: Tensor, lr: float) -> None:
-        if not math.isfinite(loss.item()):
-            raise DivergedError(f"the loss became {loss.item()} at {self.seen} images")
-        self.optimizer.param_groups[0]["lr"] = lr
+    def _update(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.generator.parameters(), self.config.clip)
@@ -235,16 +225,14 @@ class StarterTraining:
     def _average(self) -> None:
         beta = 0.5 ** (self.config.batch / min(self.config.ema_images, max(self.seen * 0.1, 1.0)))
         with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-                mean.lerp_(now, 1 - beta)
-            for kept, current in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-                kept.copy_(current)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
+            torch._foreach_copy_(list(self.average.buffers()), list(self.generator.buffers()))
 
 
 class DivergedError(RuntimeError):
     """The losses left their range; the caller goes back to the last good state."""
 
 
-def _psnr(image: Tensor, target: Tensor) -> float:
-    mse = F.mse_loss(image.detach().clamp(-1, 1), target).item()
-    return 10 * math.log10(4 / max(mse, 1e-12))
+def _psnr(image: Tensor, target: Tensor) -> Tensor:
+    mse = F.mse_loss(image.detach().clamp(-1, 1), target)
+    return 10 * torch.log10(4 / mse.clamp_min(1e-12))

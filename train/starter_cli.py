@@ -1,4 +1,4 @@
-"""``editkit train starter``: the compact generator of the package, by the CPU recipe."""
+"""``editkit train starter``: the generator of the package, on a CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from editkit.command import Output, add_command
 
 EXAMPLES = (
+    ("editkit train starter --data faces128_train.zip --size wide --device cuda", "the wide network on a GPU"),
     ("editkit train starter --data faces128_train.zip --minutes 30", "train, or go on, for half an hour"),
     (
         "editkit train starter --data faces128_train.zip --from .training/starter.safetensors --minutes 30",
@@ -26,18 +27,40 @@ EXAMPLES = (
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = add_command(
-        subparsers, "starter", "train the bundled generator on a CPU; goes on where it stopped", examples=EXAMPLES
+        subparsers, "starter", "train the bundled generator; goes on where it stopped", examples=EXAMPLES
     )
     parser.add_argument("--data", type=Path, required=True, metavar="ZIP", help="aligned faces with labels.csv")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/starter"), metavar="DIR", help="snapshots (default: %(default)s)"
     )
     parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="a half-precision copy to go on from")
+    parser.add_argument(
+        "--size",
+        choices=("compact", "wide"),
+        default="compact",
+        help="of a new run: compact (default, for a CPU), wide",
+    )
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the recipe, a number"
+    )
+    parser.add_argument(
+        "--measure-every",
+        type=float,
+        default=10.0,
+        metavar="M",
+        help="minutes between fd_faces (10); 0: never",
+    )
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after this long")
     parser.add_argument("--until-images", type=int, metavar="N", help="stop after N photographs (default: 1,000,000)")
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: all cores)")
     parser.add_argument("--transport", type=Path, metavar="FILE", help="at the end, write a half-precision copy here")
-    parser.add_argument("--export", type=Path, metavar="FILE", help="at the end, write the averaged generator here")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="FILE",
+        help="at the end, write the averaged generator here, and the discriminator beside it",
+    )
     parser.set_defaults(run=run)
 
 
@@ -49,37 +72,53 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
+    from editkit.device import resolve_device
     from editkit.files import ensure_folder
     from train.faces import load_faces
-    from train.starter import StarterTraining, config_of
-    from train.starter_export import export_generator
+    from train.starter import StarterTraining
+    from train.starter_config import changed, config_of
+    from train.starter_export import export_discriminator, export_generator
     from train.starter_loop import run as train
+    from train.starter_measure import fd_faces_measure
     from train.state_file import load_state, load_transport, save_state, save_transport
 
     if args.threads:
         torch.set_num_threads(args.threads)
     with Output(args) as output:
+        device = resolve_device(args.device)
+        torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes stay the same
         snapshot = ensure_folder(args.out) / "state.safetensors"
         state = load_state(snapshot) if snapshot.is_file() else load_transport(args.source) if args.source else None
-        config = config_of(state)
+        config = changed(config_of(state, size=args.size), args.set)
         faces = load_faces(args.data, resolution=config.generator["img_resolution"])
-        training = StarterTraining(config, faces.images[~faces.is_evaluation])
+        training = StarterTraining(config, faces.images[~faces.is_evaluation], device=device)
         if state is not None:
             training.load_state_dict(state)
             output.say(f"going on from {training.seen} images")
+        best = args.out / "best.safetensors"
         if args.minutes is None or args.minutes > 0:
+            measure = fd_faces_measure(
+                faces.images[faces.is_evaluation],
+                args.out / "fd_faces.jsonl",
+                best=lambda t: save_transport(best, t.transport()),
+                seconds=60 * args.measure_every,
+                device=device,
+            )
             train(
                 training,
                 until_images=args.until_images or 1_000_000,
                 save=lambda t: save_state(snapshot, t.state_dict()),
                 deadline=None if args.minutes is None else time.monotonic() + 60 * args.minutes,
+                measure=measure if args.measure_every > 0 else None,
             )
         output.put("images", training.seen)
         output.say(f"{training.seen} images seen; snapshot in {snapshot}")
         if args.transport:
-            save_transport(args.transport, training.state_dict())
+            save_transport(args.transport, training.transport())
             output.say(f"half-precision copy, without optimizers: {args.transport}")
         if args.export:
             export_generator(training, args.export, data=args.data.name)
-            output.say(f"averaged generator: {args.export}")
+            beside = args.export.with_suffix(".discriminator.safetensors")
+            export_discriminator(training, beside)
+            output.say(f"averaged generator: {args.export}, its discriminator: {beside}")
     return 0

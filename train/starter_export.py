@@ -11,6 +11,7 @@ from editkit.checkpoints.native import halve, write_checkpoint
 from train.starter import StarterTraining
 
 W_SAMPLES = 50_000
+LICENCE = "Apache-2.0; trained on FairFace (Karkkainen & Joo, WACV 2021), CC BY 4.0"
 
 
 def export_generator(training: StarterTraining, path: str | os.PathLike[str], *, data: str) -> None:
@@ -30,7 +31,26 @@ def export_generator(training: StarterTraining, path: str | os.PathLike[str], *,
         "name": "faces64",
         "domain": "faces",
         "alignment": "faces128",
-        "licence": "Apache-2.0; trained on FairFace (Karkkainen & Joo, WACV 2021), CC BY 4.0",
+        "licence": LICENCE,
         "training": {"recipe": "train.starter", "data": data, "images": training.seen, "config": config},
     }
     write_checkpoint(path, halve(network.state_dict()), header)
+
+
+def export_discriminator(training: StarterTraining, path: str | os.PathLike[str]) -> None:
+    """Writes the discriminator in half precision, for ``editkit train --from`` onto other pictures."""
+    c = training.config
+    header = {
+        "kind": "discriminator",
+        "arguments": {
+            "img_resolution": c.generator["img_resolution"],
+            "channel_base": c.discriminator_base,
+            "channel_max": c.discriminator_max,
+            "conv_clamp": None,
+            "num_fp16_res": 0,
+        },
+        "name": "faces64-discriminator",
+        "licence": LICENCE,
+        "training": {"recipe": "train.starter", "images": training.seen},
+    }
+    write_checkpoint(path, halve(training.discriminator.state_dict()), header)

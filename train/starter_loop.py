@@ -1,14 +1,50 @@
-"""The loop around ``StarterTraining``: log, save, go back after a divergence, stop in time."""
+"""The loop around ``StarterTraining``: log, measure, save, go back after a divergence, stop in time."""
 
 import copy
+import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
 
 from train.starter import DivergedError, StarterTraining
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """How good the averaged generator is, taken every ``seconds``: lower is better.
+
+    Attributes:
+        name: of the figure; figure: takes it.
+        best: called whenever the figure is the lowest so far; journal: JSON lines, one a figure.
+    """
+
+    name: str
+    figure: Callable[[StarterTraining], float]
+    best: Callable[[StarterTraining], None]
+    journal: Path
+    seconds: float = 600.0
+
+    def lowest(self) -> float:
+        """Of the journal; infinite where there is none."""
+        if not self.journal.is_file():
+            return float("inf")
+        rows = [json.loads(line) for line in self.journal.read_text().splitlines()]
+        return min((row[self.name] for row in rows), default=float("inf"))
+
+    def take(self, training: StarterTraining) -> None:
+        """One figure, into the journal."""
+        lowest, value = self.lowest(), self.figure(training)
+        log.info("%d images: %s %.2f", training.seen, self.name, value)
+        with self.journal.open("a") as journal:
+            journal.write(json.dumps({"images": training.seen, self.name: round(value, 3)}) + "\n")
+        if value < lowest:
+            self.best(training)
 
 
 def run(
@@ -16,44 +52,63 @@ def run(
     *,
     until_images: int,
     save: Callable[[StarterTraining], None],
-    save_every: float = 120.0,
+    save_every: float = 60.0,
     report_every: int = 50,
     deadline: float | None = None,
+    measure: Measure | None = None,
 ) -> None:
     """Steps until ``until_images`` photographs were shown, or ``deadline`` (``time.monotonic``) has passed.
 
     ``save`` is called every ``save_every`` seconds and at the end, also on Ctrl-C. A divergence goes back to the last
-    saved state, with other samples and half the discriminator's learning rate.
+    saved state, with other samples and half the discriminator's learning rate. On a GPU losses are looked at every
+    ``report_every`` steps, so that the launches do not wait.
     """
     good = copy.deepcopy(training.state_dict())
     started, first = time.monotonic(), training.seen
-    last_save = started
+    last_save = last_measure = started
     sums: dict[str, list[float]] = {}
+    waiting: list[dict[str, Tensor]] = []
+    look_every = 1 if training.device.type == "cpu" else report_every
     steps = 0
     try:
         while training.seen < until_images and (deadline is None or time.monotonic() < deadline):
             try:
-                report = training.step()
+                waiting.append(training.step())
+                steps += 1
+                if steps % look_every:
+                    continue
+                for values in map(training.check, waiting):
+                    for name, value in values.items():
+                        sums.setdefault(name, []).append(value)
+                waiting = []
             except DivergedError as error:
                 log.warning("%s: back to the last saved state", error)
+                waiting = []
                 rollbacks = training.rollbacks + 1
                 training.load_state_dict(good)
                 training.rollbacks = rollbacks
                 c = training.config
                 training.config = replace(c, seed=c.seed + 1, lr_discriminator=c.lr_discriminator * 0.5)
-                for group in training.optimizer_d.param_groups:
-                    group["lr"] = training.config.lr_discriminator
                 continue
-            steps += 1
-            for name, value in report.items():
-                sums.setdefault(name, []).append(value)
+            now = time.monotonic()
             if steps % report_every == 0:
-                rate = (training.seen - first) / (time.monotonic() - started)
+                rate = (training.seen - first) / (now - started)
                 text = " ".join(f"{name} {sum(v) / len(v):.3f}" for name, v in sums.items())
                 log.info("%d images, %.1f images/s: %s", training.seen, rate, text)
                 sums = {}
-            if time.monotonic() - last_save > save_every:
+            if measure and now - last_measure > measure.seconds:
+                measure.take(training)
+                last_measure = time.monotonic()
+            if now - last_save > save_every:
                 save(training)
                 good, last_save = copy.deepcopy(training.state_dict()), time.monotonic()
+        if measure:
+            measure.take(training)
     finally:
+        try:
+            for report in waiting:
+                training.check(report)
+        except DivergedError as error:
+            log.warning("%s: the last saved state is kept", error)
+            training.load_state_dict(good)
         save(training)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from editkit.checkpoints.native import read_checkpoint, weights_id
 from editkit.errors import CheckpointError
+from editkit.generator import DEFAULT, MODELS
 from editkit.networks import GENERATOR_KINDS
 from train.stages import load_stem
 from train.training import Training
@@ -34,11 +35,16 @@ class Begun:
 
 
 def read_networks(path: str | os.PathLike[str]) -> Begun:
-    """A native generator (with ``discriminator.safetensors`` beside it, if there is one) or an official .pkl.
+    """A native generator (with its discriminator beside it, if there is one), an official .pkl, or "faces64", the
+    bundled ones.
+
+    The discriminator of ``NAME.safetensors`` is ``NAME.discriminator.safetensors`` or ``discriminator.safetensors``.
 
     Raises CheckpointError: missing, damaged, or without a generator.
     """
     path = Path(path)
+    if str(path) == DEFAULT and not path.exists():
+        path = MODELS / f"{DEFAULT}.safetensors"
     if path.suffix == ".pkl":
         from editkit.checkpoints.official import import_official
 
@@ -57,8 +63,8 @@ def read_networks(path: str | os.PathLike[str]) -> Begun:
             f"{path} is of kind {checkpoint.header['kind']}; begin from a generator ({', '.join(GENERATOR_KINDS)}), "
             "and leave its discriminator beside that file"
         )
-    beside = path.with_name("discriminator.safetensors")
-    judge = read_checkpoint(beside) if beside.is_file() else None
+    names = (path.with_suffix(".discriminator.safetensors"), path.with_name("discriminator.safetensors"))
+    judge = next((read_checkpoint(beside) for beside in names if beside.is_file()), None)
     return Begun(
         kind=checkpoint.header["kind"],
         id=checkpoint.header["id"],

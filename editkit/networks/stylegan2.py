@@ -94,13 +94,29 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"ws must be [N, {self.num_ws}, {self.w_dim}], got {tuple(ws.shape)}")
         return {name: self.get_submodule(name).affine(ws[:, row]) for name, row in self.rows.items()}  # type: ignore[operator]
 
-    def from_styles(self, styles: Mapping[str, Tensor], *, noise_mode: str = "const", fused: bool = False) -> Tensor:
+    def noise_maps(self) -> dict[str, Tensor]:
+        """The stored noise maps [r, r] of the layers that have one, by name."""
+        return {
+            name: self.get_submodule(name).noise_const  # type: ignore[misc]
+            for name in self.rows
+            if getattr(self.get_submodule(name), "use_noise", False)
+        }
+
+    def from_styles(
+        self,
+        styles: Mapping[str, Tensor],
+        *,
+        noise_mode: str = "const",
+        fused: bool = False,
+        noise: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """StyleSpace codes, as ``styles`` gives them, to images [N, img_channels, R, R].
 
         Args:
             noise_mode: "const" takes the stored noise maps, "random" draws others for every sample from torch's
                 stream, "none" leaves noise out.
             fused: see ``modulated_conv2d_resample``; the same picture up to rounding.
+            noise: layer -> [N, r, r], maps instead of the stored ones where the mode is "const".
         """
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"unknown noise_mode {noise_mode!r}; known: {', '.join(NOISE_MODES)}")
@@ -108,26 +124,39 @@ class SynthesisNetwork(nn.Module):
         for resolution in self.block_resolutions:
             prefix = f"b{resolution}."
             own = {name.removeprefix(prefix): s for name, s in styles.items() if name.startswith(prefix)}
-            x, image = getattr(self, f"b{resolution}")(x, image, own, noise_mode=noise_mode, fused=fused)
+            options: dict[str, Any] = {"noise_mode": noise_mode, "fused": fused, "noise": _of_block(noise, prefix)}
+            x, image = getattr(self, f"b{resolution}")(x, image, own, **options)
         return image  # type: ignore[return-value]  # the last block always has ToRGB
 
     def feature_rows(self) -> list[int]:
         """For each block, how many rows of ws its features depend on: ToRGB takes no part."""
         return [2 * index + 1 for index in range(len(self.block_resolutions))]
 
-    def features(self, ws: Tensor, layer: int) -> tuple[Tensor, float]:
-        """What block ``layer`` (0 for the first) makes of ``ws``: [N, C, r, r], and r; stored noise maps."""
+    def features(self, ws: Tensor, layer: int, *, noise: Mapping[str, Tensor] | None = None) -> tuple[Tensor, float]:
+        """What block ``layer`` (0 for the first) makes of ``ws``: [N, C, r, r], and r; ``noise`` as ``from_styles``."""
         styles, x = self.styles(ws), None
         for resolution in self.block_resolutions[: layer + 1]:
             prefix = f"b{resolution}."
             own = {name.removeprefix(prefix): styles[name] for name in self.rows if name.startswith(prefix)}
             own.pop("torgb", None)
-            x, _ = getattr(self, f"b{resolution}")(x, None, own, noise_mode="const", fused=False)
+            maps = _of_block(noise, prefix)
+            x, _ = getattr(self, f"b{resolution}")(x, None, own, noise_mode="const", fused=False, noise=maps)
         return x, float(self.block_resolutions[layer])  # type: ignore[return-value]  # there is a first block
 
-    def forward(self, ws: Tensor, *, noise_mode: str = "const", fused: bool = False) -> Tensor:
+    def forward(
+        self,
+        ws: Tensor,
+        *,
+        noise_mode: str = "const",
+        fused: bool = False,
+        noise: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """``ws`` [N, num_ws, w_dim] to images [N, img_channels, R, R]; options as in ``from_styles``."""
-        return self.from_styles(self.styles(ws), noise_mode=noise_mode, fused=fused)
+        return self.from_styles(self.styles(ws), noise_mode=noise_mode, fused=fused, noise=noise)
+
+
+def _of_block(noise: Mapping[str, Tensor] | None, prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): maps for name, maps in (noise or {}).items() if name.startswith(prefix)}
 
 
 class StyleGAN2Generator(nn.Module):

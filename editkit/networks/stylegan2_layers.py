@@ -51,10 +51,24 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
-    def forward(self, x: Tensor, styles: Tensor, *, noise_mode: str, fused: bool, gain: float = 1.0) -> Tensor:
-        """``x`` [N, I, R / up, R / up] and ``styles`` [N, I] to [N, O, R, R]; ``gain`` multiplies the output."""
+    def forward(
+        self,
+        x: Tensor,
+        styles: Tensor,
+        *,
+        noise_mode: str,
+        fused: bool,
+        gain: float = 1.0,
+        maps: Tensor | None = None,
+    ) -> Tensor:
+        """``x`` [N, I, R / up, R / up] and ``styles`` [N, I] to [N, O, R, R]; ``gain`` multiplies the output.
+
+        maps: [N, R, R], instead of the stored noise map.
+        """
         noise = None
-        if self.use_noise and noise_mode == "const":
+        if self.use_noise and noise_mode == "const" and maps is not None:
+            noise = maps[:, None] * self.noise_strength
+        elif self.use_noise and noise_mode == "const":
             noise = self.noise_const * self.noise_strength
         elif self.use_noise and noise_mode == "random":
             shape = (x.shape[0], 1, self.resolution, self.resolution)
@@ -142,23 +156,34 @@ class SynthesisBlock(nn.Module):
             )
 
     def forward(
-        self, x: Tensor | None, image: Tensor | None, styles: Mapping[str, Tensor], *, noise_mode: str, fused: bool
+        self,
+        x: Tensor | None,
+        image: Tensor | None,
+        styles: Mapping[str, Tensor],
+        *,
+        noise_mode: str,
+        fused: bool,
+        noise: Mapping[str, Tensor],
     ) -> tuple[Tensor, Tensor | None]:
-        """Features [N, I, R / 2, R / 2], the image so far and ``styles`` by layer to those of resolution R."""
+        """Features [N, I, R / 2, R / 2], the image so far and ``styles`` by layer to those of resolution R.
+
+        ``noise``: layer -> [N, R, R], instead of stored maps.
+        """
         first = styles["conv1"]
         half = self.use_fp16 and first.device.type == "cuda" and first.dtype != torch.float64
         dtype = torch.float16 if half else first.dtype
-        options = {"noise_mode": noise_mode, "fused": fused}
+        options: dict[str, Any] = {"noise_mode": noise_mode, "fused": fused, "maps": noise.get("conv1")}
+        before = options | {"maps": noise.get("conv0")}
         if x is None:
             x = self.const.to(dtype).expand(first.shape[0], -1, -1, -1)
             x = self.conv1(x, first, **options)
         elif self.architecture == "resnet":  # equal variances: each branch counts half
             x = x.to(dtype)
             skip = self.skip(x, gain=0.5**0.5)
-            x = self.conv0(x, styles["conv0"], **options)
+            x = self.conv0(x, styles["conv0"], **before)
             x = skip + self.conv1(x, first, gain=0.5**0.5, **options)
         else:
-            x = self.conv1(self.conv0(x.to(dtype), styles["conv0"], **options), first, **options)
+            x = self.conv1(self.conv0(x.to(dtype), styles["conv0"], **before), first, **options)
         if image is not None:
             image = upsample2d(image, self.resample_filter)
         if "torgb" in styles:

@@ -14,6 +14,7 @@ _TITLES = {
     "auto": AUTO,
     "w": "Search in W (nearer to the model)",
     "w+": "Search in W+ (nearer to the photo)",
+    "s": "Search in W+, then in S (nearer still, edits weaker)",
     "encode": "At once",
     "encode+optimise": "At once, then search",
     "pivotal": "Search, then tune the generator (closest, slowest)",
