@@ -160,7 +160,7 @@ def draw(means: dict[str, Any], floor: dict[str, float], path: Path) -> None:
     for name, row in means.items():
         x, y = at(row["leakage"], row["psnr"])
         pen.ellipse([x - 4, y - 4, x + 4, y + 4], fill="#aa5533" if name.startswith("spread") else "#444444")
-        pen.text((x + 7, y - 16), name, fill="black", font=font)
+        pen.text((x - 60, y + 4) if name.startswith("prior") else (x + 7, y - 16), name, fill="black", font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, optimize=True)
 

@@ -23,9 +23,9 @@ COARSE = 16
 """Pixels a side at which a photo is compared."""
 SAMPLES, COMPONENTS = 64, 24
 """Samples that it is compared with, and how many principal components of them."""
-NOISE = 0.1
-"""Standard deviation of what those leave unexplained, of pictures in [-1, 1]; 0.10 on samples of the bundled network
-that were not among them, against 0.2, with which cut pictures looked better at wrong poses than at their own."""
+NOISE, SMOOTH = 0.1, 0.2
+"""Standard deviation of what those leave unexplained, of pictures in [-1, 1]: to compare poses, with which fewer wrong
+ones look better than the right one, and to move them, since twice as much has wider basins."""
 CHUNK = 64
 """Poses compared at a time."""
 
@@ -52,12 +52,12 @@ class Likeness:
         basis = (axes[:kept] * spread[:kept, None]).to(pictures).unflatten(1, pictures.shape[1:])
         self.layers = torch.cat([mean, basis, torch.ones_like(mean)]).flatten(0, 1)[None]  # [1, (2 + K) 3, S, S]
 
-    def unlike(self, placed: Tensor, target: Tensor) -> Tensor:
+    def unlike(self, placed: Tensor, target: Tensor, *, noise: float = NOISE) -> Tensor:
         """[P]: how unlikely ``target`` [3, R, R] is at each of ``placed`` [P, 4]: -2 log p, constants aside."""
         goal = F.interpolate(target[None], size=(COARSE, COARSE), mode="area").flatten()
-        return torch.cat([self._some(part, goal) for part in placed.split(CHUNK)])
+        return torch.cat([self._some(part, goal, noise) for part in placed.split(CHUNK)])
 
-    def _some(self, placed: Tensor, goal: Tensor) -> Tensor:
+    def _some(self, placed: Tensor, goal: Tensor, noise: float) -> Tensor:
         from projector.placement import transform_of
 
         back = transform_of(placed).inverse().matrix  # the content of output pixel p is that of p under the inverse
@@ -68,12 +68,12 @@ class Likeness:
         moved = moved.reshape(len(placed), -1, goal.numel())  # [P, 2 + K, 3 S S]
         inside = moved[:, -1] > 0.5  # elsewhere nothing is known but how the target's pixels are spread
         off = (goal - moved[:, 0]) * inside
-        basis = moved[:, 1:-1] * inside[:, None] / NOISE
+        basis = moved[:, 1:-1] * inside[:, None] / noise
         inner = basis @ basis.mT + torch.eye(basis.shape[1]).to(basis)  # [P, K, K]
         factor = torch.linalg.cholesky(inner)
-        seen = basis @ (off / NOISE)[:, :, None]  # [P, K, 1]
+        seen = basis @ (off / noise)[:, :, None]  # [P, K, 1]
         explained = (seen * torch.cholesky_solve(seen, factor)).sum([1, 2])
         deviation = goal.std().clamp(min=1e-3)
-        outside = ((goal - goal.mean()) / deviation).square() + 2 * (deviation / NOISE).log()
-        unexplained = (off / NOISE).square().sum(1) - explained + (outside * ~inside).sum(1)
+        outside = ((goal - goal.mean()) / deviation).square() + 2 * (deviation / noise).log()
+        unexplained = (off / noise).square().sum(1) - explained + (outside * ~inside).sum(1)
         return unexplained + 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)

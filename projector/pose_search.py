@@ -17,7 +17,7 @@ from torch import Tensor
 from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.search_memory import fitting_batch
-from projector.likeness import SAMPLES, Likeness
+from projector.likeness import SAMPLES, SMOOTH, Likeness
 from projector.losses import multiscale_mse
 from projector.placement import Placement, transform_of
 from projector.quasi_newton import QuasiNewton
@@ -32,7 +32,7 @@ PIXEL, PRIOR, SCALES = 10.0, 0.001, 4
 """Weights of the picture's squared error and of the code's length, and halvings of the picture that are compared."""
 CANVASES = (1.0, 1.3, 1.6)
 """Widths of the canvases that starts are looked for on: for enlarged pictures, and for shrunk ones."""
-POLISHED, POLISHING = 64, 20
+POLISHED, POLISHING = 96, 20
 """How many of the grid's poses are moved to where a photo is likelier on a canvas, and in how many steps."""
 APART = (0.06, 0.06, 0.12, 0.12)
 """Two starts differ by more than this in one of their numbers; from nearer ones a search ends at the same place."""
@@ -78,15 +78,16 @@ class PoseSearch:
     def _polished(self, likeness: Likeness, grid: Tensor, target: Tensor) -> Tensor:
         """[K, 4]: the likeliest of ``grid``, moved to where they are likelier still, the likeliest first."""
         unit = target.new_tensor(UNIT)
-        order = likeness.unlike(grid, target).argsort()[:POLISHED]
+        order = likeness.unlike(grid, target, noise=SMOOTH).argsort()[:POLISHED]
         search = QuasiNewton(grid[order] / unit, memory=8, first=0.5, longest=3.0)
         for _ in range(POLISHING):
             with torch.enable_grad():
                 point = search.propose().requires_grad_()
-                unlike = likeness.unlike(self.placement.clamp(point * unit), target)
+                unlike = likeness.unlike(self.placement.clamp(point * unit), target, noise=SMOOTH)
                 (gradient,) = torch.autograd.grad(unlike.sum(), point)
             search.tell(unlike, gradient)
-        return self.placement.clamp(search.point * unit)[search.value.argsort()]
+        placed = self.placement.clamp(search.point * unit)
+        return placed[likeness.unlike(placed, target).argsort()]
 
     def _find(self, target: Tensor) -> tuple[Tensor, Tensor]:
         starts = self.starts(target)

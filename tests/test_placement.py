@@ -20,7 +20,7 @@ from editkit.photo import Photo
 from editkit.rendering import render
 from editkit.seeds import z_from_seeds
 from editkit.transform import Transform
-from projector import Optimise, Pivotal, Placement, project
+from projector import Optimise, Pivotal, Placement, pose_search, project
 from projector.losses import Weights
 from projector.placement import transform_of
 from projector.pose_search import APART, PoseSearch
@@ -29,6 +29,12 @@ from projector.statistics import sample_statistics
 PIXELS = Weights(perceptual=0.0)
 BRIEF = Placement(coarse=1, steps=6)
 """Where it is right does not matter."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Discs on a plane need few starts."""
+    monkeypatch.setattr(pose_search, "POLISHED", 16)
 
 
 @pytest.fixture(scope="module")
