@@ -7,12 +7,13 @@ do, whatever its layers are called.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from editkit.direction import PLACEMENT_LAYER
+from editkit.direction import PLACEMENT_LAYER, Direction
 from editkit.edits import as_styles
 from editkit.errors import DirectionError, LatentError
 from editkit.latent import Latent
@@ -20,6 +21,9 @@ from editkit.layers import checked_rows
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
+
+
+_EXACT = 1e-4  # share of a step in s that may be missing
 
 
 def style_matrices(G: Generator) -> dict[str, Tensor]:
@@ -61,3 +65,25 @@ def content_rows(G: Generator, rows: Sequence[int] | None) -> list[int]:
     if not found:
         raise DirectionError("no layers were chosen; leave them out for all")
     return found
+
+
+def in_rows(G: Generator, direction: Direction) -> Direction | None:
+    """A direction in s as the one in w+ that changes styles in the same way; None where no step of w+ does so exactly.
+
+    A row of W+ reaches every style of the layers it drives as long as these have no more channels, taken together, than
+    w has dimensions; of those steps the shortest is taken (pseudo-inverse). Edits and pictures are the same, and a
+    latent in w+ stays there.
+
+    Raises DirectionError: a generator without StyleSpace.
+    """
+    matrices, rows = style_matrices(G), style_rows(G)
+    steps = {name.removeprefix("s."): part.detach().double().cpu() for name, part in direction.named_tensors().items()}
+    vector = torch.zeros(G.spec.num_ws, G.spec.w_dim, dtype=torch.float64)
+    for row in sorted({rows[name] for name in steps}):
+        driven = [name for name, by in rows.items() if by == row]
+        matrix = torch.cat([matrices[name] for name in driven])  # [sum C, w_dim]
+        wanted = torch.cat([steps.get(name, torch.zeros(len(matrices[name]), dtype=torch.float64)) for name in driven])
+        vector[row] = torch.linalg.lstsq(matrix, wanted[:, None], driver="gelsd").solution[:, 0]
+        if float((matrix @ vector[row] - wanted).norm()) > _EXACT * float(wanted.norm()):
+            return None
+    return replace(direction, vector=vector.float(), space="w+")

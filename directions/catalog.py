@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING
 from directions.bars import failures
 from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
-from editkit.errors import DirectionError, GeneratorMismatchError
+from editkit.errors import DirectionError, EditkitError, GeneratorMismatchError
 from editkit.files import ensure_folder, user_folder
 
 if TYPE_CHECKING:
     from editkit.generator import Generator, GeneratorSpec
+
+log = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
 
@@ -30,8 +33,32 @@ def names(G: Generator) -> tuple[str, ...]:
 
 
 def offered(G: Generator) -> tuple[str, ...]:
-    """Names of those that pass the bars (``directions.bars``), by the figures in their files: what a page offers."""
-    return tuple(name for name, path in sorted(find_files(G.spec).items()) if not failures(Direction.load(path)))
+    """Names of those that pass the bars (``directions.bars``), by the figures in their files: what a page offers.
+
+    Files that are damaged, or of a newer editkit, are passed over with a warning.
+    """
+    return tuple(name for name, one in readable(G).items() if not failures(one))
+
+
+def readable(G: Generator) -> dict[str, Direction]:
+    """Name -> direction of everything at hand for ``G``, sorted; what cannot be read is left out with a warning."""
+    found = {}
+    for name, path in sorted(find_files(G.spec).items()):
+        try:
+            found[name] = Direction.load(path).check(G.spec)
+        except EditkitError as problem:
+            log.warning("a direction is left out: %s", problem)
+    return found
+
+
+def origin(G: Generator, name: str) -> str:
+    """Where the direction ``name`` comes from: "bundled", "imported" (third-party) or "user"; "" for none."""
+    path = find_files(G.spec).get(name)
+    if path is None:
+        return ""
+    if bundled_directions() in path.parents:
+        return "bundled"
+    return "imported" if Direction.load(path).method.startswith("imported") else "user"
 
 
 def load(G: Generator, name: str) -> Direction:

@@ -161,18 +161,31 @@ def in_units(
 def channel_reach(G: Generator, direction: Direction, *, samples: int = 512, classes: Classes | None = None) -> float:
     """The strength at which ``direction`` in s leaves what holds up, in its units.
 
-    Samples lie sqrt(D) from their mean in deviations of D independent channels; s has no more of those than w has
-    dimensions. On the bundled generator single channels and groups of twenty held up to 0.8 of that and broke at 1.6.
+    See ``channel_limit``.
     """
-    codes = styles(G, sample_w(G, range(samples), classes=classes)).styles
+    found = style_deviations(G, samples=samples, classes=classes)
     steps = 0.0
     for name, part in direction.named_tensors().items():
-        deviations = codes[name.removeprefix("s.")].detach().double().cpu().std(0)
+        deviations = found[name.removeprefix("s.")]
         steps += float(
             (part.double().cpu() / deviations.clamp(min=1e-9 * float(deviations.max()) or 1e-9)).square().sum()
         )
-    dimensions = min(G.spec.w_dim, sum(part.shape[1] for part in codes.values()))
-    return max(3.0, _SHARE * dimensions**0.5) / max(steps**0.5, 1e-300)
+    return channel_limit(G) / max(steps**0.5, 1e-300)
+
+
+def channel_limit(G: Generator) -> float:
+    """How far an edit in s may go, in deviations of its channels: square root over the sum of squares.
+
+    Samples lie sqrt(D) from their mean in deviations of D independent channels; s has no more of those than w has
+    dimensions. On the bundled generator single channels and groups of twenty held up to 0.8 of that and broke at 1.6.
+    """
+    return max(3.0, _SHARE * min(G.spec.w_dim, sum(style_widths(G).values())) ** 0.5)
+
+
+def style_deviations(G: Generator, *, samples: int = 512, classes: Classes | None = None) -> dict[str, Tensor]:
+    """Layer of s -> standard deviation of each channel over samples [C], float64 on the CPU."""
+    codes = styles(G, sample_w(G, range(samples), classes=classes)).styles
+    return {name: part.detach().double().cpu().std(0) for name, part in codes.items()}
 
 
 def _shortened(

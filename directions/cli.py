@@ -112,24 +112,29 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     build.add_argument(
         "--components", type=int, default=0, metavar="N", help="of W, combined with the boundaries (default: 0)"
     )
+    build.add_argument(
+        "--wanted", type=positive, default=12, metavar="N", help="fill up to so many, where they pass (default: 12)"
+    )
     build.add_argument("--sheet", type=Path, metavar="DIR", help="write a strip of each direction there")
 
 
 def run_list(args: argparse.Namespace) -> int:
-    """Names with range and unit, and which miss the bars."""
+    """Names with range, unit and origin, and which miss the bars."""
     from directions import bars, catalog
-    from editkit.direction import Direction
 
     G = load_asked(args)
     with Output(args) as output:
         output.put("generator", {"id": G.spec.id, "name": G.spec.name})
-        rows = [Direction.load(path) for _, path in sorted(catalog.find_files(G.spec).items())]
-        missed = [bars.failures(row) for row in rows]
-        output.put("directions", [{**r.header(), "offered": not m} for r, m in zip(rows, missed, strict=True)])
+        found = catalog.readable(G)
+        rows = list(found.values())
+        missed, origins = [bars.failures(row) for row in rows], [catalog.origin(G, name) for name in found]
+        told = zip(rows, missed, origins, strict=True)
+        output.put("directions", [{**r.header(), "offered": not m, "origin": o} for r, m, o in told])
         if not rows:
             output.say(f"none for {G.spec.name}; make some with `editkit directions find`")
-        for row, failures in zip(rows, missed, strict=True):
-            line = f"{row.name:<22} {row.strength[0]:+.1f} to {row.strength[1]:+.1f}  {row.space:<2}  {row.unit}"
+        for row, failures, origin in zip(rows, missed, origins, strict=True):
+            reach = f"{row.strength[0]:+.1f} to {row.strength[1]:+.1f}"
+            line = f"{row.name:<22} {reach}  {row.space:<2}  {origin:<8}  {row.unit}"
             output.say(f"{line}{'' if not failures else f' (not offered: {failures[0]})'}")
     return 0
 
@@ -171,17 +176,15 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_build(args: argparse.Namespace) -> int:
     """Rebuild the bundled directions."""
-    from directions import bundle, score
+    from directions import bundle
     from directions.catalog import bundled_directions, folder_of
     from editkit.files import ensure_folder
 
     G = load_asked(args)
     with Output(args) as output:
-        scorers = score.default_scorers(faces=_shows_faces(G))
-        bars, report = bundle.Bars(leakage=args.leakage), output.counter("rendering")
-        made = bundle.build(
-            G, scorers=scorers, bars=bars, labels=args.labels, count=args.components, root=args.out, on_progress=report
-        )
+        options = {"bars": bundle.Bars(leakage=args.leakage), "root": args.out}
+        sizes = {"labels": args.labels, "count": args.components, "wanted": args.wanted}
+        made = bundle.build(G, **options, **sizes, say=output.say, on_progress=output.counter("labelling"))
         for one in made:
             name = one.direction.name
             output.say(f"{name:<22} to {one.direction.strength[1]:+.1f}  {find_cli.summary(one.judgement)}")
@@ -215,10 +218,6 @@ def load_asked(args: argparse.Namespace) -> Generator:
     from editkit.generator import load_generator
 
     return load_generator(args.generator, device=args.device)
-
-
-def _shows_faces(G: Generator) -> bool:
-    return "face" in (G.spec.domain or "")
 
 
 def write_strip(

@@ -1,9 +1,10 @@
 """Combinations of directions that move one score and leave the others: by measured effects, corrected by measurement.
 
-Candidates are directions in w+ with measured effects E [scores, candidates], in standard deviations a unit. In the
-linear approximation the combination c with E c = e_target moves one score only; |c| is how far it goes from a sample:
-minimise |E c - e_target|^2 + ridge c^T Q c, where Q is the candidates' Gram matrix in standard deviations of W.
-What is measured of the combination is then fed back: c + (E^T E + ridge Q)^-1 E^T (e_target - measured).
+Candidates are directions in w+, or in s (``directions.candidates``), with measured effects E [scores, candidates], in
+standard deviations a unit. In the linear approximation the combination c with E c = e_target moves one score only; |c|
+is how far it goes from a sample: minimise |E c - e_target|^2 + ridge c^T Q c, where Q is the candidates' Gram matrix in
+standard deviations of W. What is measured of the combination is then fed back:
+c + (E^T E + ridge Q)^-1 E^T (e_target - measured).
 """
 
 from __future__ import annotations
@@ -11,23 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from directions.attributes import Scorer
-from directions.bank import SampleBank
 from directions.bars import Bars
-from directions.boundary import LinearSVM, fit
-from directions.ganspace import Components, direction
-from directions.labels import Labelled
-from directions.spaces import Where, assembled, features
 from editkit.direction import Direction
-from editkit.errors import DirectionError
-
-if TYPE_CHECKING:
-    from editkit.generator import Generator
 
 _RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01)
 _CORRECTIONS = 6
@@ -96,60 +86,38 @@ def corrected(found: Combination, effects: Tensor, gram: Tensor, target: int, me
     return Combination(weights=weights, length=float((weights @ gram @ weights).clamp(min=0).sqrt()), ridge=found.ridge)
 
 
-def gram_matrix(G: Generator, candidates: Sequence[Direction], deviation: float) -> Tensor:
-    """Q [candidates, candidates]: inner products over the edited rows' number times the squared deviation of w."""
-    stacked = stack(candidates).double()  # [candidates, rows, w_dim]
-    edited = max(1, int((stacked != 0).any(2).any(0).sum()))
-    flat = stacked.flatten(1) / deviation
-    return flat @ flat.T / edited
-
-
-def stack(candidates: Sequence[Direction]) -> Tensor:
-    """Vectors of directions in w+ [candidates, num_ws, w_dim]."""
-    return torch.stack([candidate.named_tensors()["w+"] for candidate in candidates])
-
-
-def row_ranges(G: Generator) -> list[list[int]]:
-    """Early, middle and late rows. Row 0, which drives the learned placement, stays out where there are others."""
-    rows = torch.arange(min(1, G.spec.num_ws - 1), G.spec.num_ws)
-    return [part.tolist() for part in rows.tensor_split(3) if len(part)]
-
-
-def component_candidates(G: Generator, found: Components) -> list[Direction]:
-    """Every principal component along which w varies, on each range of rows."""
-    usable = [index for index in range(len(found)) if float(found.deviations[index] / found.deviations[0]) > 1e-6]
-    return [direction(G, found, index, layers=layers) for index in usable for layers in row_ranges(G)]
-
-
-def boundary_candidates(G: Generator, bank: SampleBank, scorers: Sequence[Scorer]) -> list[Direction]:
-    """The boundary of every score that varies in the bank, on each range of rows."""
-    where = Where(space="w")
-    x = features(G, bank.latents(G), where)
-    made: list[Direction] = []
-    for scorer in scorers:
-        try:
-            labels = Labelled.from_bank(G, bank, scorer.name)
-            fitted = fit(x, labels, LinearSVM(labels=labels))
-        except DirectionError:  # a score that is constant, or has nothing to do with w
-            continue
-        whole = assembled(G, fitted.vector, where, name=scorer.name, method="linear svm")
-        made += [whole.on_layers(layers, num_ws=G.spec.num_ws) for layers in row_ranges(G)]
-    return made
-
-
 def assemble(candidates: Sequence[Direction], found: Combination, *, name: str, bars: Bars, most: float) -> Direction:
-    """The combination as a direction whose range is what is within reach, at most ``most`` units."""
+    """The combination as a direction whose range is what is within reach, at most ``most`` units.
+
+    Candidates are all in w+ or all in s.
+    """
     high = max(0.1, min(most, int(10 * bars.reach / max(found.length, 1e-9)) / 10))
+    styled = candidates[0].space == "s"
     return replace(
         candidates[0],
         name=name,
-        vector=torch.einsum("c,crd->rd", found.weights.float(), stack(candidates)),
+        vector=_summed_styles(candidates, found.weights) if styled else _summed_rows(candidates, found.weights),
         strength=(-high, high),
         unit=f"one standard deviation of {name} over the generator's samples",
         method=f"{' and '.join(sorted({one.method for one in candidates}, reverse=True))}, combined by measured effect",
-        reference="Shen et al. 2020, section 2.2; combined: directions/combining.py",
+        reference=f"{'Wu et al. 2021, section 4' if styled else 'Shen et al. 2020, section 2.2'}; combined: "
+        "directions/combining.py",
         scores={},
     )
+
+
+def _summed_rows(candidates: Sequence[Direction], weights: Tensor) -> Tensor:
+    stacked = torch.stack([one.named_tensors()["w+"] for one in candidates])
+    return torch.einsum("c,crd->rd", weights.float(), stacked)
+
+
+def _summed_styles(candidates: Sequence[Direction], weights: Tensor) -> dict[str, Tensor]:
+    total: dict[str, Tensor] = {}
+    for one, weight in zip(candidates, weights.tolist(), strict=True):
+        for name, part in one.named_tensors().items():
+            layer = name.removeprefix("s.")
+            total[layer] = total.get(layer, torch.zeros_like(part)) + weight * part
+    return total
 
 
 def _leakage(seen: Tensor, target: int) -> float:

@@ -75,6 +75,8 @@ def run_disentangle(args: argparse.Namespace) -> int:
     from directions.calibration import known_baseline
     from directions.channels import in_units
     from directions.disentangle import leakage_matrix, narrowed, orthogonalised
+    from directions.find_cli import summary
+    from directions.judging import judge
 
     G = _generator(args)
     scorers = _scorers(G)
@@ -90,9 +92,9 @@ def run_disentangle(args: argparse.Namespace) -> int:
         made = []
         for one, target in zip(after, targets, strict=True):
             if args.search:
-                found = narrowed(G, one, scorers, target=target, **options, on_progress=output.counter(one.name))
-                output.say(f"{one.name}: layers {', '.join(map(str, found.layers))}")
-                one = found.direction
+                narrow = narrowed(G, one, scorers, target=target, **options, on_progress=output.counter(one.name))
+                output.say(f"{one.name}: layers {', '.join(map(str, narrow.layers))}")
+                one = narrow.direction
             else:
                 own = replace(
                     against, mean={target: against.mean[target]}, deviation={target: against.deviation[target]}
@@ -103,11 +105,10 @@ def run_disentangle(args: argparse.Namespace) -> int:
         second = leakage_matrix(G, made, scorers, **options, targets=told, on_progress=output.counter("after"))
         output.say(f"leakage after: {second.worst:.2f} at most\n{second.table()}")
         kept = []
-        for row, one in enumerate(made):
-            effects = dict(zip(second.scores, second.effects[row].tolist(), strict=True))
-            scores = {**one.scores, **{f"effect:{name}": round(value, 4) for name, value in effects.items()}}
-            kept.append(catalog.save(G, replace(one, scores=scores), folder=args.out))
-            output.say(f"{one.name:<22} {kept[-1]}")
+        for one in made:
+            found = judge(G, one, scorers=scorers, target=told[one.name], **options)
+            kept.append(catalog.save(G, found.applied(one), folder=args.out))
+            output.say(f"{one.name:<22} {summary(found)}\n{'':<22} {kept[-1]}")
         output.put("before", {"scores": first.scores, "leakage": first.leakage.tolist(), "worst": first.worst})
         output.put("after", {"scores": second.scores, "leakage": second.leakage.tolist(), "worst": second.worst})
         output.put("kept", kept)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from editkit.generator import Generator
 
 ATTRIBUTES = (
-    *("brightness", "contrast", "warmth", "saturation", "detail", "sharpness", "background"),
+    *("brightness", "contrast", "warmth", "tint", "saturation", "detail", "sharpness", "background"),
     *("age", "gender_presentation", "yaw", "roll", "smile_width", "mouth_drop", "face_length", "face_size"),
 )
 """Names of the built-in scorers, written out: a help page imports no torch."""
@@ -96,7 +96,8 @@ def run_find(args: argparse.Namespace) -> int:
         kept = []
         for method, what in METHODS[args.method](args, G):
             for direction in find(G, method, on_progress=output.counter(what)):
-                found = judge(G, direction, classes=args.label, on_progress=output.counter("judging"))
+                target = _target(method)
+                found = judge(G, direction, target=target, classes=args.label, on_progress=output.counter("judging"))
                 measured = found.applied(direction)
                 path = catalog.save(G, measured, folder=args.out)
                 kept.append({**measured.header(), "file": path, "does": found.target, "failures": found.failures})
@@ -106,6 +107,14 @@ def run_find(args: argparse.Namespace) -> int:
                 output.say(f"{'':<22} {path}")
         output.put("directions", kept)
     return 0
+
+
+def _target(method: Method) -> str | None:
+    """The built-in score that was looked for; None where there was none: then the direction's own name decides."""
+    from directions import attributes, image_statistics
+
+    name = getattr(getattr(method, "scorer", None), "name", None)
+    return name if name in {**attributes.BUILT_IN, **image_statistics.BUILT_IN} else None
 
 
 def layer_list(text: str) -> tuple[int, ...] | tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Scorers that need no network: brightness, contrast, warmth, saturation, detail, sharpness and background.
+"""Scorers that need no network: brightness, contrast, warmth, tint, saturation, detail, sharpness and background.
 
 Convention: images are float32 [N, 3, R, R] in [-1, 1]; scores are in the same range's units unless said otherwise.
 """
@@ -31,6 +31,15 @@ def warmth() -> Scorer:
     return _scorer("warmth", lambda images: (images[:, 0] - images[:, 2]).mean((1, 2)), "Red minus blue.")
 
 
+def tint() -> Scorer:
+    """Mean of red and blue, less green: with warmth, the two axes of a white balance."""
+    return _scorer(
+        "tint",
+        lambda images: (0.5 * (images[:, 0] + images[:, 2]) - images[:, 1]).mean((1, 2)),
+        "Red and blue minus green: positive magenta, negative green.",
+    )
+
+
 def saturation() -> Scorer:
     """Mean over pixels of the largest minus the smallest channel."""
     return _scorer(
@@ -61,6 +70,7 @@ BUILT_IN: dict[str, Callable[[], Scorer]] = {
     "brightness": brightness,
     "contrast": contrast,
     "warmth": warmth,
+    "tint": tint,
     "saturation": saturation,
     "detail": detail,
     "sharpness": sharpness,

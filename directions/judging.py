@@ -61,17 +61,6 @@ class Judgement:
             found["separability"] = round(self.separability, 4)
         return found
 
-    def scaled(self, factor: float, bars: Bars | None = None) -> Judgement:
-        """The judgement of ``factor`` times the vector over the range divided by ``factor``: the same pictures."""
-        seen = self.measurement
-        measurement = replace(
-            seen,
-            effects={name: factor * effect for name, effect in seen.effects.items()},
-            strengths=tuple(strength / factor for strength in seen.strengths),
-        )
-        failures = (bars or Bars()).failures(measurement.as_scores(self.target), self.target)
-        return replace(self, measurement=measurement, failures=failures)
-
     def applied(self, direction: Direction) -> Direction:
         """``direction`` with these figures among its scores."""
         old = {name: value for name, value in direction.scores.items() if not name.startswith("effect:")}
@@ -89,17 +78,20 @@ def judge(
     samples: int = SAMPLES,
     seed: int = SEED,
     classes: Classes | None = None,
+    measured: Measurement | None = None,
     on_progress: Progress | None = None,
 ) -> Judgement:
     """Edit samples that no search has seen, over the direction's range, and score them.
 
     Args:
-        scorers: ``default_scorers()`` by default, for a generator of faces those of faces too.
+        scorers: ``default_scorers()`` by default, for a generator of faces those of faces too, and the built-in one of
+            the direction's name.
         against: deviations of these scores; from the sample bank by default, which is labelled where it lacks them.
         target: the score that it should move; that of its name by default, or the one that it moves most.
         bars: what to hold it against.
         samples, seed: of the seeds ``seed`` and up.
         classes: of a conditional generator, see ``editkit.labels``.
+        measured: by these scorers on these samples already.
         on_progress: called with (done, total) strengths.
 
     Raises:
@@ -108,11 +100,16 @@ def judge(
     """
     direction.check(G.spec)
     if scorers is None:
-        scorers = score.default_scorers(faces="face" in (G.spec.domain or ""))
+        faces = "face" in (G.spec.domain or "")
+        scorers = score.default_scorers(faces=faces)
+        others = {one.name: one for one in score.all_scorers(faces=faces)}
+        named = others.get(target or direction.name)
+        if named is not None and named.name not in {one.name for one in scorers}:
+            scorers = (*scorers, named)
     if target is not None and target not in {each.name for each in scorers}:
         raise DirectionError(f"no score {target!r} is measured; there are {', '.join(s.name for s in scorers)}")
     against = against or known_baseline(G, scorers, classes=classes)
-    seen = measure(
+    seen = measured or measure(
         G,
         direction,
         scorers,

@@ -95,8 +95,9 @@ def renamed(directions: Iterable[Direction], proposed: Iterable[Proposal]) -> tu
         name = proposal.name if held[proposal.name] == 1 else f"{proposal.name}-{held[proposal.name]}"
         scores = {f"correlation:{score}": round(value, 4) for score, value in proposal.correlations.items()}
         low, high = one.strength
-        vector = one.vector
+        vector, measured = one.vector, dict(one.scores)
         if proposal.sign < 0:
+            measured = {key: -v if key.startswith("effect:") else v for key, v in measured.items()}
             vector = {k: -v for k, v in vector.items()} if isinstance(vector, Mapping) else -vector
             low, high = -high, -low
         reference = one.reference if name == one.name else f"{one.name}; {one.reference}"
@@ -107,7 +108,7 @@ def renamed(directions: Iterable[Direction], proposed: Iterable[Proposal]) -> tu
                 vector=vector,
                 strength=(low, high),
                 reference=reference,
-                scores={**one.scores, **scores},
+                scores={**measured, **scores},
             )
         )
     return tuple(made)

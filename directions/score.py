@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,6 +69,11 @@ class Measurement:
         """The score that it moves most: what to name it for."""
         return max(self.effects, key=lambda name: abs(self.effects[name]))
 
+    def scaled(self, factor: float) -> Measurement:
+        """What ``factor`` times the vector does over the range divided by ``factor``: the same pictures."""
+        effects = {name: factor * effect for name, effect in self.effects.items()}
+        return replace(self, effects=effects, strengths=tuple(strength / factor for strength in self.strengths))
+
     def leakage(self, target: str | None = None) -> dict[str, float]:
         """Effect on every other score, as a share of the effect on ``target`` (by default, the strongest)."""
         target = self.target if target is None else target
@@ -100,7 +105,7 @@ def default_scorers(*, faces: bool = True) -> tuple[Scorer, ...]:
     Where the feature network's weights are not at hand, the statistics alone.
     """
     statistics = (image_statistics.brightness, image_statistics.contrast, image_statistics.sharpness)
-    colours = (image_statistics.warmth, image_statistics.saturation, image_statistics.background)
+    colours = (image_statistics.warmth, image_statistics.tint, image_statistics.saturation, image_statistics.background)
     face = (attributes.age, attributes.gender_presentation, attributes.yaw, attributes.smile_width)
     return tuple(make() for make in (*statistics, *colours, *(face if _read_faces(faces) else ())))
 

@@ -27,7 +27,8 @@ def add_options(score: argparse.ArgumentParser) -> None:
         "--target",
         metavar="SCORE",
         help="the score that it should move (default: that of its name, or the one it moves most): brightness, "
-        "contrast, sharpness, warmth, saturation, background; of faces age, gender_presentation, yaw, smile_width",
+        "contrast, sharpness, warmth, tint, saturation, background; of faces also age, gender_presentation, yaw and "
+        "smile_width",
     )
     score.add_argument("--samples", type=positive, default=48, metavar="N", help="to edit (default: 48)")
     score.add_argument("--seed", type=int, default=100_000, help="of the first (default: 100000)")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from editkit.easing import Easing, eased, linear
+from editkit.edits import as_styles
 from editkit.errors import LatentError, UsageError
 from editkit.latent import Latent, concatenate
 from editkit.motion import Motion, transform_curve
@@ -83,7 +84,8 @@ def render_path(
     """Frames on the way through keyframes; every keyframe is one of them, exactly.
 
     Args:
-        latents: keyframes in one space (w with w+ gives w+; z is mapped frame by frame); every sample is a keyframe.
+        latents: keyframes in one space (w with w+ gives w+, either with s gives s; z is mapped frame by frame); every
+            sample is a keyframe.
         frames: how many, at least one a keyframe.
         transforms: placements of the keyframes: one a keyframe (None: in place), or one for all. One latent with
             several transforms stays what it is and moves.
@@ -107,7 +109,8 @@ def render_path(
     if not isinstance(latents, Latent) and not latents:
         raise UsageError("a path needs keyframes; give at least one latent")
     check_cutoff(G, truncation_cutoff)
-    codes = (latents if isinstance(latents, Latent) else concatenate(latents)).detach().check(G.spec).check_finite()
+    joined = latents if isinstance(latents, Latent) else concatenate(_one_space(G, latents))
+    codes = joined.detach().check(G.spec).check_finite()
     placed = _placements(transforms)
     keyframes = max(len(codes), 1 if placed is None else len(placed))
     for what, count in (("latents", len(codes)), ("transforms", 1 if placed is None else len(placed))):
@@ -149,6 +152,13 @@ def render_path(
 
     moved(0, 0.0, 0)  # a motion that does not go with a loop is refused here, not at the first frame
     return RenderedPath(G, frames, latent_of, transform_of, batch, on_progress)
+
+
+def _one_space(G: Generator, latents: Sequence[Latent]) -> list[Latent]:
+    """All in s where one is: an edit along a direction in s leads there from w+."""
+    if not any(one.space == "s" for one in latents):
+        return list(latents)
+    return [as_styles(one, G) for one in latents]
 
 
 def _placements(transforms: Transform | Sequence[Transform | None] | None) -> Transform | None:

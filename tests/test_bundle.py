@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from linear_generator import LinearGenerator
+from styled_generator import StyledGenerator
 
-from directions import bank, bars, bundle, catalog
+from directions import bank, bars, bundle, catalog, filling, remembered
 from directions.attributes import Scorer
 from directions.bank import SampleBank
 from directions.bars import Bars
-from directions.combining import Combination, boundary_candidates, combine, corrected, gram_matrix, row_ranges, search
+from directions.candidates import boundary_candidates, gram_matrix, row_ranges
+from directions.combining import Combination, combine, corrected, search
 from directions.judging import judge
 from editkit.direction import Direction
 from editkit.errors import DirectionError
@@ -66,6 +68,106 @@ def test_a_bundle_separates_what_boundaries_and_components_mix(tmp_path):
     assert len(kept) == 600 and set(kept.scores) == {"first", "second", "third"}
     again = bundle.build(G, **options)
     assert all(torch.equal(a.direction.vector, b.direction.vector) for a, b in zip(made, again, strict=True))
+
+
+def test_what_w_cannot_separate_is_looked_for_in_s(tmp_path):
+    """Both channels of a layer follow the same w: no row moves one score alone, a channel does."""
+    G = StyledGenerator(resolution=8)
+    G.matrices["L1"][1, 0], G.matrices["L1"][1, 1] = 2.0, 0.0
+    said = []
+    made = bundle.build(
+        G, scorers=(pixel("one", 0), pixel("two", 1)), labels=300, wanted=1, root=tmp_path / "made", say=said.append
+    )
+    assert [one.direction.name for one in made] == ["one", "two"] and {one.direction.space for one in made} == {"s"}
+    for one, channel in zip(made, (0, 1), strict=True):
+        vector = one.direction.vector["L1"]
+        assert abs(float(vector[1 - channel])) < 0.05 * float(vector[channel]) and not one.direction.touches_placement
+        assert one.judgement.measurement.worst_leakage(one.direction.name) < 0.05
+    assert [line.split(":")[0] for line in said] == ["one", "two", "one", "two"] and "not in w+" in said[0]
+
+
+def test_a_range_is_shortened_until_its_ends_keep_the_bars(tmp_path):
+    """The score falls again far out: the whole range is not monotone on enough samples, its middle is."""
+    G, said = Painter(num_ws=4), []
+
+    def measure(images):
+        x = images[:, 0, 0, 0]
+        return x - 2 * (x.abs() - 9).relu() * x.sign()
+
+    scorers = (Scorer(name="bent", unit="", measure=measure), *SCORERS[1:])
+    options = {"labels": 400, "count": 4, "samples": 500, "wanted": 1, "root": tmp_path / "made"}
+    bent, *others = (one.direction for one in bundle.build(G, scorers=scorers, **options, say=said.append))
+    assert bent.name == "bent" and bent.scores["monotonicity"] >= 0.9
+    assert 1 <= bent.strength[1] < 2.2 and all(one.strength[1] > 2.9 for one in others)
+
+
+def test_components_and_factors_fill_up_by_what_they_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "_supervised", lambda *_: [])
+    G, said = StyledGenerator(resolution=8), []
+    scorers = (pixel("first", 0), pixel("third", 2))
+    options = {"scorers": scorers, "labels": 300, "root": tmp_path / "made"}
+    made = bundle.build(G, **options, say=said.append)
+    names = [one.direction.name for one in made]
+    assert sorted(names) == ["first-factor", "third-factor"]  # their channels make the same pictures
+    for one in made:
+        assert bars.target_of(one.direction) == one.judgement.target == one.direction.name.split("-")[0]
+        assert one.judgement.measurement.effects[one.judgement.target] == pytest.approx(1, abs=0.01)
+    assert any("makes the pictures of another" in line for line in said)
+    (single,) = bundle.build(G, **options, wanted=1)
+    assert single.direction.name == names[0]
+
+
+def test_further_scores_fill_up_last(tmp_path, monkeypatch):
+    """A score of the bank that directions are not judged by gets one that leaks onto none of those that they are."""
+    usual, further = pixel("first", 0), pixel("third", 2)
+    monkeypatch.setattr(bundle, "default_scorers", lambda *, faces: (usual,))
+    monkeypatch.setattr(bundle, "all_scorers", lambda *, faces: (usual, further))
+    monkeypatch.setattr(bundle, "_filled", lambda *_: [])
+    G = StyledGenerator(resolution=8)
+    made = bundle.build(G, labels=300, wanted=2, root=tmp_path / "made")
+    assert [one.direction.name for one in made] == ["first", "third"]
+    assert made[1].judgement.measurement.leakage("third") == {"first": pytest.approx(0, abs=0.05)}
+    assert len(bundle.build(G, labels=300, wanted=1, root=tmp_path / "made")) == 1
+
+
+def test_a_stopped_build_goes_on(tmp_path, monkeypatch):
+    G, options = Painter(num_ws=4), {"scorers": SCORERS, "labels": 300, "wanted": 1}
+    calls, measure = [], remembered.measure
+
+    def counted(*arguments, **keywords):
+        calls.append(1)
+        return measure(*arguments, **keywords)
+
+    monkeypatch.setattr(remembered, "measure", counted)
+    whole = bundle.build(G, **options, root=tmp_path / "whole")
+    needed = len(calls)
+    said = []
+
+    def stop(line):
+        said.append(line)
+        if len(said) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bundle.build(G, **options, root=tmp_path / "cut", say=stop)
+    assert not (tmp_path / "cut").exists()
+    calls.clear()
+    rest = bundle.build(G, **options, root=tmp_path / "cut")
+    assert 0 < len(calls) < needed / 2
+    for a, b in zip(whole, rest, strict=True):
+        assert torch.equal(a.direction.vector, b.direction.vector) and a.direction.scores == b.direction.scores
+    assert not remembered.scratch(G.spec.id).exists()
+
+
+def test_changes_that_are_the_same_and_those_that_are_not():
+    G = Painter()
+    pushes = [
+        Direction(name="x", vector=torch.tensor(vector), space="w", generator=G.spec.id)
+        for vector in ([1.0, 0, 0, 0], [-3.0, 0, 0, 0], [0, 1.0, 0, 0])
+    ]
+    first, turned, other = (filling.change(G, one) for one in pushes)
+    assert filling.alike(first, [turned]) and not filling.alike(first, [other]) and not filling.alike(first, [])
+    assert filling.free_name("a", ["a", "a-2"]) == "a-3" and filling.free_name("b", ["a"]) == "b"
 
 
 def test_nothing_to_bundle():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_list_and_show(G, capsys, tmp_path):
     for action in (["list"], []):
         code, printed = run(capsys, *action)
         assert code == 0 and printed.out.split() == [
-            *("warmth", "-3.0", "to", "+3.0", "w", "one", "sd"),
+            *("warmth", "-3.0", "to", "+3.0", "w", "user", "one", "sd"),
             *("(not", "offered:", "it", "was", "never", "judged)"),
         ]
     code, printed = run(capsys, "show", "warmth", "--image", tmp_path / "w.png", "--samples", 2)
@@ -59,6 +60,29 @@ def test_list_and_show(G, capsys, tmp_path):
     assert code == 1 and "there are: warmth" in printed.err
     code, printed = run(capsys, "list", "--json")
     assert json.loads(printed.out)["directions"][0]["name"] == "warmth"
+
+
+def test_the_list_says_where_they_come_from_and_passes_over_damaged_ones(G, capsys, tmp_path, caplog):
+    judged = {"effect:warmth": 1.0, "leakage": 0.1, "monotonicity": 1.0}
+    one = Direction(name="warmth", vector=torch.ones(4), space="w", generator=G.spec.id, scores=judged)
+    catalog.save(G, one, folder=tmp_path / "bundled")
+    catalog.save(G, replace(one, name="tone"))
+    catalog.save(G, replace(one, name="bought", method="imported"))
+    (catalog.folder_of(G.spec.id, catalog.user_directions()) / "broken.safetensors").write_bytes(b"no")
+    code, printed = run(capsys, "list", "--json")
+    assert code == 0
+    found = {row["name"]: row["origin"] for row in json.loads(printed.out)["directions"]}
+    assert found == {"bought": "imported", "tone": "user", "warmth": "bundled"} and "broken" in caplog.text
+    assert catalog.offered(G) == ("bought", "tone", "warmth") and catalog.origin(G, "none") == ""
+
+
+def test_what_was_looked_for_is_what_it_is_judged_by(G, capsys):
+    """Detail is not among the usual scores, and the direction is called something else."""
+    options = ("--method", "svm", "--attribute", "detail", "--name", "crisp", "--samples", 300, "--layers", "1-2")
+    code, printed = run(capsys, "find", *options, "--json")
+    assert code == 0, printed.err
+    (found,) = json.loads(printed.out)["directions"]
+    assert found["does"] == "detail" and "effect:detail" in found["scores"]
 
 
 def test_find_by_pca(G, capsys, tmp_path):

@@ -152,7 +152,7 @@ def bank(samples=200):
 
 def test_names_by_correlation():
     group = [
-        make("pca-0", [-2.0, 0, 0, 0], strength=(-1, 2)),
+        make("pca-0", [-2.0, 0, 0, 0], strength=(-1, 2), scores={"effect:first": -2.0, "kept": 0.5}),
         make("pca-1", [0, 1.0, 0, 0]),
         make("pca-2", [1.0, 0, 0, 0]),
     ]
@@ -170,6 +170,7 @@ def test_names_by_correlation():
     named = naming.renamed(group, found)
     assert [one.name for one in named] == ["first", "pca-1", "first-2", "first-3", "first-4"]
     assert torch.equal(named[0].vector, torch.tensor([2.0, 0, 0, 0])) and named[0].strength == (-2.0, 1.0)
+    assert named[0].scores["effect:first"] == 2.0 and named[0].scores["kept"] == 0.5  # turned with the vector
     assert named[0].scores["correlation:first"] == pytest.approx(-1) and named[0].reference.startswith("pca-0")
 
 

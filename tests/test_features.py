@@ -159,6 +159,10 @@ def test_image_statistics_mean_what_they_say() -> None:
     grey = torch.zeros(1, 3, 8, 8)
     assert float(image_statistics.warmth()(red)) == 2.0 and float(image_statistics.warmth()(grey)) == 0.0
     assert float(image_statistics.saturation()(red)) == 2.0
+    green, violet = grey.clone(), grey.clone()
+    green[:, 1], violet[:, [0, 2]] = 0.5, 0.5
+    tint = image_statistics.tint()
+    assert [float(tint(one)) for one in (green, violet, grey)] == [-0.5, 0.5, 0.0]
     assert float(image_statistics.brightness()(grey + 0.5)) == pytest.approx(0.5)
     stripes = grey.clone()
     stripes[..., ::2] = 1.0

@@ -164,6 +164,7 @@ def test_default_scorers_without_weights(monkeypatch, tmp_path):
         "contrast",
         "sharpness",
         "warmth",
+        "tint",
         "saturation",
         "background",
     ]

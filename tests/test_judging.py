@@ -7,7 +7,7 @@ import torch
 from linear_generator import LinearGenerator
 
 import directions
-from directions import catalog, judging
+from directions import catalog, judging, score
 from directions.attributes import Scorer
 from directions.bars import Bars, failures, target_of
 from directions.judging import judge
@@ -74,11 +74,14 @@ def test_a_direction_that_goes_up_and_down_is_not_monotone():
 def test_half_the_vector_over_twice_the_range_is_the_same():
     G = Painter()
     against = baseline(G, SCORERS, samples=400)
-    found = judge(G, push(strength=(-2.0, 2.0)), scorers=SCORERS, against=against, samples=8).scaled(0.5)
-    again = judge(G, push(vector=(0.5, 0, 0, 0), strength=(-4.0, 4.0)), scorers=SCORERS, against=against, samples=8)
-    assert found.measurement.effects["first"] == pytest.approx(again.measurement.effects["first"], rel=1e-4)
-    assert found.measurement.strengths == again.measurement.strengths
-    assert [words[:20] for words in found.failures] == [words[:20] for words in again.failures] != []
+    half = push(vector=(0.5, 0, 0, 0), strength=(-4.0, 4.0))
+    seen = judge(G, push(strength=(-2.0, 2.0)), scorers=SCORERS, against=against, samples=8).measurement.scaled(0.5)
+    again = judge(G, half, scorers=SCORERS, against=against, samples=8)
+    assert seen.effects["first"] == pytest.approx(again.measurement.effects["first"], rel=1e-4)
+    assert seen.strengths == again.measurement.strengths
+    told = judge(G, half, scorers=SCORERS, against=against, measured=seen)  # nothing is measured again
+    assert told.measurement is seen
+    assert [words[:20] for words in told.failures] == [words[:20] for words in again.failures] != []
 
 
 def test_what_is_kept():
@@ -133,6 +136,15 @@ def test_wrong_use():
     broken = Scorer(name="broken", unit="", measure=lambda images: images[:, 0, 0, 0] * float("nan"))
     with pytest.raises(DirectionError, match="'broken' gives NaN"):
         judge(G, push(), scorers=[broken], samples=4)
+
+
+def test_a_direction_is_judged_by_the_built_in_score_of_its_name(monkeypatch):
+    extra = Scorer(name="extra", unit="", measure=lambda images: images[:, 0, 0, 1])
+    monkeypatch.setattr(score, "default_scorers", lambda *, faces=True: SCORERS)
+    monkeypatch.setattr(score, "all_scorers", lambda *, faces=True: (*SCORERS, extra))
+    named = judge(Painter(), push("extra"), samples=4)
+    assert named.target == "extra" and "extra" in named.measurement.effects
+    assert "extra" not in judge(Painter(), push("first"), samples=4).measurement.effects
 
 
 def test_faces_are_judged_by_what_the_network_reads():

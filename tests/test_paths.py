@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from editkit.latent import Latent
 from editkit.motion import Motion
 from editkit.paths import Linear, Slerp, Spline, timing
 from editkit.rendered_path import render_path
+from editkit.rendering import render
 from editkit.sampling import sample_w, sample_z
 from editkit.transform import Transform
 
@@ -157,6 +159,21 @@ def test_styles_take_the_path_too():
     assert path.latent(1).space == "s"
     name = next(iter(styles.styles))
     assert torch.allclose(path.latent(1).styles[name][0], styles.styles[name].mean(0), atol=1e-5)
+
+
+def test_a_latent_and_its_edit_in_styles_go_in_styles():
+    stylegan3 = random_generator(resolution=16)
+    w = sample_w(stylegan3, [0])
+    styles = stylegan3.styles(w)
+    name = list(styles.styles)[-1]
+    edited = replace(styles, codes={**styles.styles, name: styles.styles[name] + 1})
+    for pair in ([w, edited], [w.as_w_plus(), edited]):
+        path = render_path(stylegan3, pair, frames=3)
+        assert [path.latent(frame).space for frame in range(3)] == ["s"] * 3
+        assert torch.allclose(path.latent(1).styles[name], styles.styles[name] + 0.5, atol=1e-5)
+        assert torch.allclose(next(iter(path)), render(stylegan3, styles)[0], atol=1e-6)
+    with pytest.raises(LatentError):
+        render_path(stylegan3, [sample_z(stylegan3, [0]), edited], frames=3)
 
 
 def test_labels_go_with_z():

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import directions
 from editkit import cli
 from editkit.direction import Direction
-from editkit.errors import EditkitError
-from editkit.generator import random_generator
+from editkit.errors import EditkitError, UsageError
+from editkit.generator import load_generator, random_generator
 from train import rebuild
+from train.direction_table import BEGIN, END, direction_table, update_page
 from train.rebuild import show_main_job
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,3 +70,41 @@ def test_strips_of_directions_are_those_that_there_are(tmp_path: Path) -> None:
     one = Direction(name="tone", vector=torch.ones(G.spec.w_dim), space="w", generator=G.spec.id)
     rebuild.show_directions(G, [one], tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.png", "direction_tone.png"]
+
+
+def test_the_table_of_directions_is_written_between_its_marks(tmp_path: Path) -> None:
+    scores = {"effect:tone": 1.0, "effect:hue": -0.2, "effect:grain": 0.1}
+    judged = {**scores, "leakage": 0.2, "monotonicity": 0.95, "kept": 0.9, "separability": 1.25}
+    made = [
+        Direction(name=name, vector=torch.ones(4), space="w", generator="g", strength=(-2, 2), scores=figures)
+        for name, figures in (("tone", judged), ("hue", {"effect:hue": 1.0}))
+    ]
+    page = tmp_path / "directions.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    for _ in range(2):  # a second time changes nothing
+        update_page(page, direction_table(made, samples=48, pictures="images"))
+    lines = page.read_text().splitlines()
+    assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines and "2 pass" in lines[3]
+    rows = [line for line in lines if line.startswith("| `")]
+    assert rows[0] == "| `hue` | w | -2.00 to +2.00 | 1.00 |  |  |  |  |"
+    assert rows[1] == "| `tone` | w | -2.00 to +2.00 | 1.00 | 0.20 (hue) | 95% | 90% | 1.25 |"
+    assert "![tone](images/direction_tone.png)" in lines
+    page.write_text("no marks")
+    with pytest.raises(UsageError, match="has no lines"):
+        update_page(page, "")
+
+
+def test_the_documentation_has_the_marks_and_shows_what_is_bundled(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path))
+    text = (ROOT / "docs" / "directions.md").read_text(encoding="utf-8")
+    table = text[text.index(BEGIN) : text.index(END)]
+    for name in directions.names(load_generator()):
+        assert f"| `{name}` |" in table and (ROOT / "docs" / "images" / f"direction_{name}.png").is_file()
+
+
+def test_labelling_says_a_line_each_thousand_samples() -> None:
+    said: list[str] = []
+    report = rebuild.labelling(said.append)
+    for done in (32, 64, 992, 1024, 1056, 2016, 2500):
+        report(done, 2500)
+    assert [int(line.split()[1]) for line in said] == [32, 1024, 2016, 2500]

@@ -8,8 +8,9 @@ from linear_generator import LinearGenerator
 from styled_generator import StyledGenerator
 
 from directions import find
-from directions.affine import content_rows, style_matrices, style_rows
+from directions.affine import content_rows, in_rows, style_matrices, style_rows
 from directions.sefa import SeFa, factorise
+from editkit.direction import Direction
 from editkit.edits import Edit, apply_edits, as_styles
 from editkit.errors import DirectionError
 from editkit.generator import random_generator
@@ -34,6 +35,31 @@ def test_style_matrices_are_the_affine_maps(kind):
     for name, matrix in matrices.items():
         expected = step[:, rows[name]].double() @ matrix.T
         assert torch.allclose((after[name] - before[name]).double(), expected, atol=1e-4), name
+
+
+def test_a_direction_in_s_is_the_same_one_in_rows_of_w_plus():
+    G = random_generator(seed=1, resolution=16)
+    widths = {name: len(matrix) for name, matrix in style_matrices(G).items()}
+    chosen = [name for name in widths if name != "input"][1:3]
+    vector = {name: 0.3 * normal(7, (1, widths[name]))[0] for name in chosen}
+    one = Direction(name="x", vector=vector, space="s", generator=G.spec.id, strength=(-1, 2))
+    rows = in_rows(G, one)
+    assert rows.space == "w+" and rows.strength == one.strength and not rows.touches_placement
+    assert rows.vector.abs().amax(1).nonzero()[:, 0].tolist() == [style_rows(G)[name] for name in chosen]
+    w = sample_w(G, [0, 1])
+    there, here = (render(G, apply_edits(w, Edit(way, 2.0), generator=G)) for way in (one, rows))
+    assert torch.allclose(there, here, atol=1e-4) and not torch.allclose(there, render(G, w), atol=1e-2)
+
+
+def test_a_direction_in_s_that_no_row_makes_stays_there():
+    G = StyledGenerator()
+    G.matrices["L1"][1, 0], G.matrices["L1"][1, 1] = 2.0, 0.0  # both channels follow w[0]
+    for vector, there in (({"L1": [3.0, 2.0]}, True), ({"L1": [1.0, 0.0]}, False), ({"L2": [1.0, 0.0]}, True)):
+        steps = {name: torch.tensor(part) for name, part in vector.items()}
+        one = Direction(name="x", vector=steps, space="s", generator=G.spec.id)
+        assert (in_rows(G, one) is not None) == there
+    with pytest.raises(DirectionError, match="StyleSpace"):
+        in_rows(LinearGenerator(), one)
 
 
 @pytest.mark.parametrize("kind", KINDS)

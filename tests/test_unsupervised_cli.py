@@ -160,6 +160,7 @@ def test_disentangle(G, capsys):
     assert told["before"]["worst"] > 0.35
     alone = catalog.load(G, "third-alone")  # at right angles to what "first" was
     assert float(alone.vector @ torch.tensor([2.0, 0, 0.2, 0])) == pytest.approx(0, abs=1e-5)
+    assert {"monotonicity", "leakage"} <= set(alone.scores)  # judged, so that it can be offered
     assert alone.scores["effect:third"] == pytest.approx(1, rel=0.1) and "one standard deviation of third" in alone.unit
     code, printed = run(capsys, "disentangle", "third", "--search")
     assert code == 0, printed.err

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from directions.bank import BUNDLED_SUFFIX, bundled_bank
 from directions.bundle import build
 from directions.catalog import bundled_directions, folder_of
+from directions.judging import SAMPLES
 from directions.score import sample_latents
 from directions.strips import strip
 from editkit import cli
@@ -22,6 +24,7 @@ from editkit.generator import DEFAULT, MODELS, Generator, load_generator
 from editkit.photo import write_image
 from editkit.rendering import image_grid
 from projector.encoder import fitting_encoder, load_encoder
+from train.direction_table import direction_table, update_page
 from train.encoder_card import encoder_card
 from train.faces import load_faces
 from train.generator_card import generator_card
@@ -46,7 +49,7 @@ def rebuild(
 
     Args:
         data: the training zip, for its evaluation split; unseen: a zip of photos to invert.
-        sheets: folder for the pictures of the documentation.
+        sheets: folder for the pictures of the documentation; a ``directions.md`` beside it gets its table anew.
         spaces, steps: of the inversions.
         encoder_minutes: for training an encoder, where the bundled one is of another generator; 0 trains none.
 
@@ -61,10 +64,16 @@ def rebuild(
     for psi, name in ((1.0, "samples"), (0.7, "samples_psi07")):
         write_image(sheets / f"{DEFAULT}_{name}.png", image_grid(sample(G, range(64), truncation_psi=psi), columns=8))
     say(f"{DEFAULT}: sheets of samples in {sheets}")
-    made = build(G)
-    say("directions: " + ", ".join(item.direction.name for item in made))
+    begun = time.process_time()
+    made = build(G, say=say, on_progress=labelling(say))
+    minutes = (time.process_time() - begun) / 60
+    say(f"directions: {', '.join(item.direction.name for item in made)}; {minutes:.1f} minutes of processor time")
     remove_former(G.spec.id, say)
-    show_directions(G, [item.direction for item in made], sheets)
+    directions = [item.direction for item in made]
+    show_directions(G, directions, sheets)
+    if (page := sheets.parent / "directions.md").is_file():
+        update_page(page, direction_table(directions, samples=SAMPLES, pictures=sheets.name))
+        say(f"directions: {page}")
     if encoder_minutes > 0:
         rebuild_encoder(G, data, minutes=encoder_minutes, say=say)
     show_main_job(sheets / "compare.png")
@@ -85,6 +94,19 @@ def rebuild(
     )
     write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, [m.direction for m in made]))
     say(f"card: {MODELS / DEFAULT}.md")
+
+
+def labelling(say: Progress) -> Callable[[int, int], None]:
+    """A progress function that says a line each thousand samples, and at the end."""
+    said = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal said
+        if done // 1000 > said or done == total:
+            said = done // 1000
+            say(f"directions: {done} of {total} samples labelled")
+
+    return report
 
 
 def remove_former(generator: str, say: Progress) -> None:

@@ -1,0 +1,104 @@
+"""Measurements that are kept on disk, so that a long search goes on where it was stopped.
+
+A measurement is known by everything that decides it: generator, vector, scorers, deviations, samples and strengths. The
+file is JSON; it is a scratch file of one search on one machine, and goes when that search is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from directions.attributes import Scorer
+from directions.score import Baseline, Measurement, measure
+from editkit.direction import Direction
+from editkit.files import ensure_folder, user_folder, write_text
+
+if TYPE_CHECKING:
+    from editkit.generator import Generator
+
+_KEEP_EVERY = 8  # measurements between two writes
+
+
+class Remembered:
+    """``measure`` with a memory. ``asked`` and ``known`` count the measurements, and those that were in the file."""
+
+    def __init__(self, path: Path | None) -> None:
+        """``path``: the file, read if it is there and readable; None keeps nothing."""
+        self.path = path
+        self.asked = self.known = self._unsaved = 0
+        self._kept: dict[str, dict[str, Any]] = _read(path)
+
+    def measure(
+        self,
+        G: Generator,
+        direction: Direction,
+        scorers: Sequence[Scorer],
+        *,
+        against: Baseline,
+        samples: int,
+        seed: int,
+        strengths: Sequence[float] | None = None,
+    ) -> Measurement:
+        """As ``directions.score.measure``."""
+        key = _key(G, direction, scorers, against, (samples, seed, strengths and list(strengths)))
+        self.asked += 1
+        if key in self._kept:
+            self.known += 1
+        else:
+            options: dict[str, Any] = {"against": against, "samples": samples, "seed": seed, "strengths": strengths}
+            seen = measure(G, direction, scorers, **options)
+            self._kept[key] = {
+                "effects": dict(seen.effects),
+                "monotonicity": dict(seen.monotonicity),
+                "strengths": list(seen.strengths),
+                "samples": seen.samples,
+            }
+            self._unsaved += 1
+            if self._unsaved >= _KEEP_EVERY:
+                self.keep()
+        one = self._kept[key]
+        return Measurement(**{**one, "strengths": tuple(one["strengths"])})
+
+    def keep(self) -> None:
+        """Write what is not written yet. Raises OutputError."""
+        if self.path is not None and self._unsaved:
+            ensure_folder(self.path.parent)
+            write_text(self.path, json.dumps(self._kept))
+        self._unsaved = 0
+
+    def forget(self) -> None:
+        """Remove the file: the search is done."""
+        self._unsaved = 0
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def scratch(generator: str) -> Path:
+    """Where the measurements of an unfinished rebuild of a generator's directions are kept."""
+    return user_folder() / "rebuilds" / f"{generator[:12]}.json"
+
+
+def _read(path: Path | None) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+    except (OSError, ValueError):  # not there, or of a disk that was full: everything is measured again
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _key(
+    G: Generator, direction: Direction, scorers: Sequence[Scorer], against: Baseline, rest: tuple[object, ...]
+) -> str:
+    digest = hashlib.sha256()
+    said = [G.spec.id, direction.space, direction.strength, [one.identity for one in scorers], rest]
+    digest.update(json.dumps([*said, sorted(against.deviation.items())]).encode())
+    for name, part in direction.named_tensors().items():
+        digest.update(name.encode())
+        digest.update(part.detach().cpu().to(torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
