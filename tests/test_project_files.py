@@ -15,10 +15,10 @@ from project_fixtures import ROOT, G, checkpoint, home, photo, pixels, project, 
 from editkit.direction import Direction
 from editkit.edits import Recipe
 from editkit.latent_file import read_latent
+from editkit.option_types import seconds
 from editkit.photo import image_to_uint8
 from editkit.rendering import render
 from projector import Stop
-from projector import cli as project_cli
 from projector.job import FILES
 
 
@@ -130,9 +130,9 @@ def test_the_budget_governs(project, photo: Path, tmp_path: Path) -> None:
     assert told["stop"] == "budget" and told["method"]["steps"] > 10_000 and 0.5 <= told["seconds"]["search"] < 10
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("2m", 120), ("90", 90), ("1.5h", 5400), ("0.5 min", 30)])
-def test_times(text: str, seconds: float) -> None:
-    assert project_cli._seconds(text) == seconds
+@pytest.mark.parametrize(("text", "wanted"), [("60s", 60), ("2m", 120), ("90", 90), ("1.5h", 5400), ("0.5 min", 30)])
+def test_times(text: str, wanted: float) -> None:
+    assert seconds(text) == wanted
 
 
 def test_quiet_prints_nothing(project, photo: Path, capsys) -> None:
