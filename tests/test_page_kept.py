@@ -215,3 +215,14 @@ def test_no_event_makes_the_browser_copy_the_page(studio: Studio) -> None:
     page = build(studio)
     told = [one["outputs"] for one in page.config["dependencies"] if one["show_progress_on"] != []]
     assert [len(outputs) for outputs in told] == [1, 1, 2, 0], "the examples, two for programs, and the leaving"
+
+
+def test_only_generators_are_offered_as_models() -> None:
+    """Encoders, discriminators and scorers lie in the same folder."""
+    from editkit.generator import MODELS, load_generator
+    from editkit.page.models_tab import choices
+
+    bundled = [name for name in choices() if (MODELS / f"{name}.safetensors").is_file()]
+    assert bundled
+    for name in bundled:
+        assert load_generator(name, device="cpu").spec.name == name

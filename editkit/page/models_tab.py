@@ -91,7 +91,8 @@ class ModelsTab:
 
 def choices() -> list[str]:
     """Names of the models that can be chosen without a download."""
-    bundled = sorted({path.stem for path in MODELS.glob("*.safetensors")} - NOT_GENERATORS)
+    there = {path.stem for path in MODELS.glob("*.safetensors")} - NOT_GENERATORS
+    bundled = sorted(name for name in there if "." not in name and not name.startswith("encoder"))
     return bundled + [network.name for network in catalogue.published() if network.at_hand]
 
 
