@@ -16,7 +16,8 @@ from editkit.ops.backends import use_backend
 
 NAMES = ("sg2_64", "sg2_64_resnet", "sg2_32_orig", "sg2ada_64")
 IMAGE = 2e-5  # relative to the largest magnitude
-GRADIENT = {"sg2ada_64": 1e-3}  # 1e-4 elsewhere
+# 1e-4 elsewhere. Of "orig" one activation lies 2e-8 from zero, and on some processors falls on the other side.
+GRADIENT = {"sg2ada_64": 1e-3, "sg2_32_orig": 1e-3}
 LAYERED = NAMES[:3]  # the older network's fixture has inputs, images and gradients along ws only
 every_network = pytest.mark.parametrize("name", NAMES)
 every_layered = pytest.mark.parametrize("name", LAYERED)
@@ -84,6 +85,15 @@ def test_gradients_along_ws(name: str, fused: bool) -> None:
             wanted = fixture.tensor(key)[: len(found)].double()
             assert relative_error(found, wanted) <= GRADIENT.get(name, 1e-4)
             assert torch.nn.functional.cosine_similarity(found.flatten(), wanted.flatten(), dim=0) > 1 - 1e-6
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_gradients_in_double_precision_leave_no_doubt(fused: bool) -> None:
+    fixture, model = network_fixture("sg2_32_orig"), network("sg2_32_orig").double()
+    ws, r = fixture.tensor("ws_psi1").double().requires_grad_(), fixture.tensor("grad_r").double()
+    (found,) = torch.autograd.grad((model.synthesis(ws, fused=fused)[: len(r)] * r).sum(), ws)
+    wanted = next(fixture.tensor(key) for key in ("grad_ws_f64", "grad_ws") if key in fixture.io)[: len(r)].double()
+    assert relative_error(found[: len(wanted)], wanted) <= (1e-12 if "grad_ws_f64" in fixture.io else 1e-5)
 
 
 @every_layered
