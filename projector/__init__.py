@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from projector.dragging import Drag, drag
     from projector.encode_then_optimise import EncodeThenOptimise
     from projector.encoder import Encode
+    from projector.losses import Weights
     from projector.many import project_many
     from projector.noise_maps import NoiseMaps
     from projector.optimise import Optimise
@@ -45,6 +46,7 @@ __all__ = [
     "Refine",
     "Step",
     "Stop",
+    "Weights",
     "drag",
     "project",
     "project_many",
@@ -70,6 +72,7 @@ _HOMES = {
     "Refine": "projector.refine",
     "Step": "projector.result",
     "Stop": "projector.result",
+    "Weights": "projector.losses",
     "project": "projector.search",
     "project_many": "projector.many",
     "project_video": "projector.clip",

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 INTERRUPTED = 130
 EXAMPLES_OF_CHOICE = ("yaw", "smile_width", "warmth", "brightness")
 """The edit of a photo for which none was asked: the first of these at hand. Nobody is made older unasked."""
-DEFAULT_STRENGTH = 0.7
-"""Of the range in which a direction looks right: plain to see, and not at its end."""
+DEFAULT_STRENGTH = 0.35
+"""Of the range of a direction, which holds for samples of the generator: the code of a photo falls apart sooner."""
 LOG_EVERY = 50
 """Steps from one line of --verbose to the next."""
 

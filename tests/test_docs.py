@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from editkit.checkpoints.header import read_header
+from editkit.generator import DEFAULT, MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -51,6 +55,22 @@ def test_the_documentation_builds_without_warnings(tmp_path: Path) -> None:
     pages = {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")}
     built = {path.parent.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("index.html")}
     assert {page for page in pages if page.name != "index"} <= built
+
+
+def test_links_and_names_of_python_lead_somewhere() -> None:
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#\s]+)", text):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+        for module, name in re.findall(r"`(editkit|projector|directions)\.([A-Z]\w+)", text):
+            assert hasattr(importlib.import_module(module), name), f"{page.name}: {module}.{name}"
+
+
+def test_the_card_is_of_the_bundled_generator() -> None:
+    header = read_header(MODELS / f"{DEFAULT}.safetensors")
+    card = (MODELS / f"{DEFAULT}.md").read_text(encoding="utf-8")
+    assert header["id"] in card
+    assert f"{header['training']['images']:,} images seen" in card
 
 
 @pytest.mark.slow

@@ -148,7 +148,8 @@ def train_stage(
     output.put("folder", stage.out)
     if world.leads:
         measured = "" if ended.metric is None else f"; {ended.metric_name} {ended.metric:.4g}"
-        output.say(f"{ended.why} at {ended.seen:,} images{measured}; everything is in {stage.out}")
+        why = "the time was up" if ended.why == "time" else ended.why
+        output.say(f"{why} at {ended.seen:,} images{measured}; everything is in {stage.out}")
     return training, ended
 
 

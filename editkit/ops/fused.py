@@ -126,7 +126,7 @@ def available() -> bool:
     except Exception as error:  # whatever is wrong with a compiler, plain torch still works
         log.warning("numba is not usable (%s): operations run on the slower polyphase backend", error)
         return False
-    log.info("operations on the processor run on kernels compiled by numba (backend cpu)")
+    log.info("operations on the processor run on kernels compiled by numba (backend cpu), at first use: a wait, once")
     return True
 
 

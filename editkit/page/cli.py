@@ -46,10 +46,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from editkit.page.server import serve
-
     options = options_of(args)
     with Output(args) as output:
+        output.say("loading; the address follows, and Ctrl-C ends it")
+        from editkit.page.server import serve
+
         if options.share:
             log.warning(
                 "--share: anyone who has the address can use this machine through Gradio's servers, and photos pass "
