@@ -61,6 +61,12 @@ def origin(G: Generator, name: str) -> str:
     return "imported" if Direction.load(path).method.startswith("imported") else "user"
 
 
+def bundled(G: Generator) -> tuple[str, ...]:
+    """Names of those that come with the package for ``G``, hidden by the user's of the same names or not, sorted."""
+    places = [folder_of(identity, bundled_directions()) for identity in (G.spec.id, G.spec.parent_id) if identity]
+    return tuple(sorted({path.name.removesuffix(_SUFFIX) for place in places for path in place.glob(f"*{_SUFFIX}")}))
+
+
 def load(G: Generator, name: str) -> Direction:
     """The direction ``name`` of ``G``.
 

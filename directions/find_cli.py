@@ -99,12 +99,15 @@ def run_find(args: argparse.Namespace) -> int:
                 target = _target(method)
                 found = judge(G, direction, target=target, classes=args.label, on_progress=output.counter("judging"))
                 measured = found.applied(direction)
+                hides = args.out is None and direction.name in catalog.bundled(G)
                 path = catalog.save(G, measured, folder=args.out)
                 kept.append({**measured.header(), "file": path, "does": found.target, "failures": found.failures})
                 output.say(f"{direction.name:<22} {summary(found)}")
                 if "accuracy" in direction.scores:
                     output.say(f"{'':<22} {accuracy(direction)}")
                 output.say(f"{'':<22} {path}")
+                if hides:
+                    output.say(f"{'':<22} it hides the bundled {direction.name!r} until this file is removed")
         output.put("directions", kept)
     return 0
 

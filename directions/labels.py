@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ from editkit.sampling import sample_w
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
+
+Sample = TypeVar("Sample", int, Path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -86,7 +88,7 @@ class Labelled:
         may hold the id (or its first digits) of the generator whose pictures were labelled: it is checked.
 
         Raises:
-            DirectionError: no such table or column, something that is not a number, or a seed labelled in two ways.
+            DirectionError: no such table or column, something that is not a number, or a sample labelled in two ways.
             GeneratorMismatchError, LatentError: labels or a latent of another generator, or damaged.
             UsageError: a seed out of range.
         """
@@ -108,21 +110,26 @@ class Labelled:
         for number, row in kept:
             _check_generator(G, row.get("generator"), table, number)
         if by == "seed":
-            seeds = [_seed(row[by], table, number) for number, row in kept]
-            _check_agreement(seeds, scores, table)
-            latents = sample_w(G, seeds, classes=classes)
+            seeds = _each_once([_seed(row[by], table, number) for number, row in kept], scores, table)
+            latents, told = sample_w(G, list(seeds), classes=classes), list(seeds.values())
         else:
-            latents = _read(G, [table.parent / (row[by] or "") for _, row in kept], single=True)
-        return cls(name=column, latents=latents, scores=torch.tensor(scores), source=f"{table.name}, {len(kept)} rows")
+            files = _each_once([_file(row[by], table, number) for number, row in kept], scores, table)
+            latents, told = _read(G, files, single=True), list(files.values())
+        return cls(name=column, latents=latents, scores=torch.tensor(told), source=f"{table.name}, {len(told)} rows")
 
     @classmethod
     def from_folders(cls, G: Generator, with_it: str | Path, without: str | Path, *, name: str) -> Labelled:
         """Latents of two folders: label 1 for those in ``with_it``, 0 for those in ``without``, sub-folders included.
 
         Where `editkit project` wrote a folder its ``latent.safetensors`` count, else every .safetensors there is.
-        Raises DirectionError where a folder holds no latents; GeneratorMismatchError for those of another generator.
+        Raises DirectionError where a folder holds no latents, or a file is in both; GeneratorMismatchError for latents
+        of another generator.
         """
-        sides = [_read(G, _latent_files(Path(folder))) for folder in (with_it, without)]
+        files = [_latent_files(Path(folder)) for folder in (with_it, without)]
+        sides = [_read(G, paths) for paths in files]
+        both = {path.resolve() for path in files[0]} & {path.resolve() for path in files[1]}
+        if both:
+            raise DirectionError(f"{min(both)} is on both sides, with and without {name}; give two folders apart")
         scores = torch.cat([torch.ones(len(sides[0])), torch.zeros(len(sides[1]))])
         source = f"{len(sides[0])} latents of {Path(with_it).name}, {len(sides[1])} of {Path(without).name}"
         return cls(name=name, latents=concatenate(sides), scores=scores, source=source)
@@ -131,11 +138,14 @@ class Labelled:
 def _table(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+            rows = list(csv.DictReader(stream, skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise DirectionError(f"cannot read the labels {path}: {problem}; give a CSV file in UTF-8") from problem
     if not rows:
         raise DirectionError(f"{path} holds no labels; its first line names the columns, such as seed,smile")
+    for number, row in enumerate(rows, start=2):
+        if None in row:  # where csv puts what no column is named for
+            raise DirectionError(f"{path}, line {number}: more cells than the first line names columns")
     return rows
 
 
@@ -153,11 +163,21 @@ def _seed(text: str | None, path: Path, line: int) -> int:
         raise DirectionError(f"{path}, line {line}: a seed is an integer, got {text!r}") from None
 
 
-def _check_agreement(seeds: list[int], scores: list[float], path: Path) -> None:
-    first: dict[int, float] = {}
-    for seed, score in zip(seeds, scores, strict=True):
-        if first.setdefault(seed, score) != score and not math.isnan(score):  # NaN is refused for what it is
-            raise DirectionError(f"{path}: seed {seed} is labelled {first[seed]:g} and {score:g}; keep one of them")
+def _file(text: str | None, path: Path, line: int) -> Path:
+    name = (text or "").strip()
+    if not name:
+        raise DirectionError(f"{path}, line {line}: no file in column 'latent'")
+    return path.parent / name
+
+
+def _each_once(samples: list[Sample], scores: list[float], path: Path) -> dict[Sample, float]:
+    """Sample -> label: one that is told twice counts once, else it would be fitted on and held out at once."""
+    first: dict[Sample, float] = {}
+    for sample, score in zip(samples, scores, strict=True):
+        if first.setdefault(sample, score) != score and not math.isnan(score):  # NaN is refused for what it is
+            what = f"seed {sample}" if isinstance(sample, int) else str(sample)
+            raise DirectionError(f"{path}: {what} is labelled {first[sample]:g} and {score:g}; keep one of them")
+    return first
 
 
 def _check_generator(G: Generator, text: str | None, path: Path, line: int) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from directions.bank import SampleBank
+from directions.bars import target_of
 from directions.spaces import styles
 from directions.stylespace import correlations
 from editkit.direction import Direction
@@ -100,6 +101,8 @@ def renamed(directions: Iterable[Direction], proposed: Iterable[Proposal]) -> tu
             measured = {key: -v if key.startswith("effect:") else v for key, v in measured.items()}
             vector = {k: -v for k, v in vector.items()} if isinstance(vector, Mapping) else -vector
             low, high = -high, -low
+        if f"effect:{name}" in measured and target_of(one) != name:  # leakage and so on are those of another score
+            measured = {key: v for key, v in measured.items() if key not in ("leakage", "monotonicity", "separability")}
         reference = one.reference if name == one.name else f"{one.name}; {one.reference}"
         made.append(
             replace(

@@ -34,6 +34,20 @@ def test_a_table_of_seeds(tmp_path):
     assert torch.equal(found.latents.tensor, sample_w(G, [3, 4]).tensor)
 
 
+def test_a_sample_that_is_told_twice_counts_once(tmp_path):
+    found = Labelled.from_csv(G, table(tmp_path, "seed, smile\n3, 1\n4, 0\n3, 1\n"))
+    assert found.name == "smile" and found.scores.tolist() == [1, 0] and "2 rows" in found.source
+    with pytest.raises(DirectionError, match="at least 8 of each"):
+        text = "seed,smile\n" + "".join(f"{n % 4},{n % 2}\n" for n in range(60))
+        LinearSVM(labels=Labelled.from_csv(G, table(tmp_path, text))).find(G)
+
+
+def test_a_latent_on_both_sides(tmp_path):
+    sample_w(G, [0]).save(tmp_path / "latent.safetensors")
+    with pytest.raises(DirectionError, match="on both sides, with and without hat"):
+        Labelled.from_folders(G, tmp_path, tmp_path, name="hat")
+
+
 def test_a_table_of_latents_beside_it(tmp_path):
     (tmp_path / "found").mkdir()
     for index in range(2):
@@ -85,6 +99,9 @@ def test_latents_with_rows_of_their_own_are_not_looked_at_in_w():
         ("seed,smile\n1,nan\n1,nan\n2,1\n", "NaN or infinite"),
         ("seed,smile\n1,inf\n2,1\n", "NaN or infinite"),
         (b"seed,smile\n1,\xff\xfe\n", "cannot read the labels"),
+        ("seed,smile\n1,1\n2,0,5\n", "line 3: more cells"),
+        ("latent,smile\n,1\n", "line 2: no file in column 'latent'"),
+        ("latent,smile\na.safetensors,1\na.safetensors,0\n", "a.safetensors is labelled 1 and 0"),
     ],
 )
 def test_wrong_tables(tmp_path, text, words):

@@ -85,6 +85,18 @@ def test_what_was_looked_for_is_what_it_is_judged_by(G, capsys):
     assert found["does"] == "detail" and "effect:detail" in found["scores"]
 
 
+def test_hiding_a_bundled_one_is_said(G, capsys, tmp_path):
+    options = ("find", "--method", "svm", "--attribute", "brightness", "--samples", 300, "--layers", "1-2")
+    one = Direction(name="brightness", vector=G.w_avg + 1, space="w", generator=G.spec.id)
+    catalog.save(G, one, folder=tmp_path / "bundled")
+    code, printed = run(capsys, *options, "--out", tmp_path / "mine")
+    assert code == 0 and "hides" not in printed.out
+    code, printed = run(capsys, *options)
+    assert code == 0 and "it hides the bundled 'brightness' until this file is removed" in printed.out
+    code, printed = run(capsys, *options)
+    assert code == 0 and "hides" in printed.out
+
+
 def test_find_by_pca(G, capsys, tmp_path):
     code, printed = run(
         capsys, "find", "--count", 2, "--samples", 300, "--layers", "1-2", "--out", tmp_path / "mine", "--json"

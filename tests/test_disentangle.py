@@ -9,6 +9,7 @@ from styled_generator import StyledGenerator
 from directions import disentangle, naming, score
 from directions.attributes import Scorer
 from directions.bank import labelled
+from directions.bars import failures
 from directions.channels import channel_reach
 from editkit.direction import Direction
 from editkit.errors import DirectionError, GeneratorMismatchError
@@ -180,3 +181,12 @@ def test_names_need_a_bank_of_this_generator():
         naming.proposals(G, group, bank(samples=2))
     with pytest.raises(GeneratorMismatchError):
         naming.proposals(StyledGenerator(name="other"), group, bank())
+
+
+def test_a_name_of_another_score_needs_another_judgement():
+    scores = {"effect:warmth": 4.0, "effect:yaw": 1.1, "leakage": 0.28, "monotonicity": 1.0}
+    one = Direction(name="pca-0", vector=torch.ones(4), space="w", generator="x", scores=scores)
+    for name, missed in (("yaw", ("it was never judged",)), ("warmth", ())):
+        proposal = naming.Proposal(direction="pca-0", name=name, fits=True, sign=1, correlations={name: 0.5})
+        (new,) = naming.renamed([one], [proposal])
+        assert new.name == name and failures(new) == missed
