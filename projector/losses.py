@@ -34,6 +34,10 @@ class Weights:
     scales: int = 3
 
 
+EDITABLE = Weights(spread=5.0, prior=0.005)
+"""Of "auto": a code nearer to the samples of the generator, so that edits hold further; 2 dB farther from the photo."""
+
+
 class PictureLoss:
     """Terms between rendered pictures and their targets."""
 

@@ -63,8 +63,9 @@ def method_named(
 ) -> Method:
     """A method of ``NAMES`` for ``G``.
 
-    "auto" is the best there is within the budget that leaves edits room: a search in W+ from the encoder's code where
-    an encoder fits the generator, from the mean of W elsewhere and where a class or a placement is asked for.
+    "auto" is the best there is within the budget that leaves edits room (``EDITABLE``): a search in W+ from the
+    encoder's code where an encoder fits the generator, from the mean of W elsewhere and where a class or a placement is
+    asked for. The others come as near to the photo as they can.
 
     Args:
         steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there is
@@ -80,6 +81,7 @@ def method_named(
     """
     from projector.encode_then_optimise import EncodeThenOptimise
     from projector.encoder import Encode, fitting_encoder
+    from projector.losses import EDITABLE, Weights
     from projector.noise_maps import NoiseMaps, map_sizes
     from projector.optimise import Optimise
     from projector.pivotal import Pivotal
@@ -98,6 +100,7 @@ def method_named(
         extras |= {"encoder": encoder, "classes": classes, "placement": placement}
         inner = method_named("auto", G, steps=steps, budget=half, **extras)
         return Pivotal(inner=inner, steps=Pivotal().steps if searched is None else searched, budget=half)
+    weights = EDITABLE if name == "auto" else Weights()
     if name == "auto":
         fits = (
             classes is None
@@ -115,6 +118,7 @@ def method_named(
             space=name,  # type: ignore[arg-type]  # checked above
             steps=length,
             budget=budget,
+            weights=weights,
             placement=Placement() if placement else None,
             noise_maps=NoiseMaps() if noise_maps else None,
             mixed_precision=mixed_precision,
@@ -130,4 +134,6 @@ def method_named(
             )
         return Encode(encoder=encoder)
     length = EncodeThenOptimise().steps if searched is None else searched
-    return EncodeThenOptimise(steps=length, budget=budget, encoder=encoder, mixed_precision=mixed_precision)
+    return EncodeThenOptimise(
+        steps=length, budget=budget, encoder=encoder, weights=weights, mixed_precision=mixed_precision
+    )
