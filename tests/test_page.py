@@ -19,7 +19,7 @@ from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
 from editkit.errors import PhotoError, SchemaError, UsageError
 from editkit.generator import NetworkGenerator
-from editkit.page import grouping, live, methods, toasts
+from editkit.page import grouping, live, methods, parts, toasts
 from editkit.page.desk import IDLE, LEFT, MOST, PLACES, Desk, Desks
 from editkit.page.library import Library
 from editkit.page.options import Options, read_auth, steps_at_first
@@ -135,6 +135,38 @@ def test_desks_are_apart_and_cleared(tmp_path: Path) -> None:
         desks.of(f"many {number}")
     assert len(desks) <= MOST + 1
     assert len(list(tmp_path.iterdir())) == len(desks)
+
+
+def test_a_desk_is_cleared_though_nobody_comes_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Timer] = []
+    monkeypatch.setattr(threading.Timer, "start", lambda timer: started.append(timer))
+    clock = Clock()
+    desks = Desks(tmp_path, clock=clock)
+    first, second = desks.of("a"), desks.of("b")
+    desks.leave("a")
+    clock.now += LEFT / 2
+    desks.leave("b")
+    (timer,) = started
+    clock.now += LEFT / 2 + 1
+    timer.function()
+    assert not first.folder.exists() and second.folder.exists() and len(started) == 2
+    clock.now += LEFT + 1
+    started[1].function()
+    assert not second.folder.exists() and len(started) == 2, "no timer without a closed page"
+
+
+def test_a_batch_keeps_the_limit_of_pixels(photo: Path) -> None:
+    from editkit.page.batch_tab import Upload
+
+    with pytest.raises(PhotoError, match="pixels"):
+        Upload(path=photo, name="x", max_pixels=10).of_face(1, 2).read()
+
+
+def test_a_click_on_what_the_server_knows_no_more_says_what_to_do() -> None:
+    assert parts.clicked(["a", "b"], 1) == "b"
+    for shown in (None, [], ["a"]):
+        with pytest.raises(UsageError, match="load the page again"):
+            parts.clicked(shown, 1)
 
 
 def test_old_files_of_a_desk_are_removed(tmp_path: Path) -> None:

@@ -88,11 +88,13 @@ def test_a_photo_is_edited_from_beginning_to_end(
     watched.changed(seen)
     assert "Recipe" in page.inner_text("#ek-status")
 
+    page.get_by_role("tab", name="Whole photo").click()
     page.click("#ek-another")  # and the latent is enough to go on from, on another day
     page.get_by_role("button", name="Go on from a latent").click()
     page.set_input_files("#ek-resume input[type=file]", str(next(tmp_path.glob("*.safetensors"))))
     page.wait_for_function("document.querySelector('#ek-status')?.innerText.startsWith('Latent')")
     watched.found()
+    assert page.locator("#ek-stage").is_visible(), "not the whole photo, which this one has not"
 
 
 def test_a_search_is_stopped_midway_and_the_best_is_kept(visit: Callable[..., Watched], page_files: Path) -> None:

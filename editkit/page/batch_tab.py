@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from editkit.page.grouping import first_of
 from editkit.page.live import News, live
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted
+from editkit.photo import Photo, read_photo
 from projector import folder
 from projector.job import Job
 from projector.result import Step
@@ -28,6 +30,18 @@ from projector.sources import Source
 
 MOST = 200
 FROM_EDIT, FROM_FILE, FROM_CHOICE = "What is set on the Edit tab", "A recipe", "One direction"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload(Source):
+    """A photo that a visitor sent, under the page's own limit of pixels."""
+
+    path: Path
+    max_pixels: int
+
+    def read(self) -> Photo:
+        """Decode it. Raises PhotoError."""
+        return read_photo(self.path, max_pixels=self.max_pixels)
 
 
 class BatchTab:
@@ -109,7 +123,11 @@ class BatchTab:
             raise UsageError(f"choose 1 to {MOST} pictures (JPEG, PNG, WebP, TIFF or HEIC); there are {len(paths)}")
         recipe = self._recipe(desk, what, which, strength, recipe_file)
         out, cancel = desk.path("editkit-batch", lasting=True), desk.start()
-        sources = [Source(path=path, name=f"{number:03d}-{path.name}") for number, path in enumerate(paths, start=1)]
+        most = self.studio.options.max_pixels
+        sources = [
+            Upload(path=path, name=f"{number:03d}-{path.name}", max_pixels=most)
+            for number, path in enumerate(paths, start=1)
+        ]
         rows: list[dict[str, Any]] = []
 
         def work(tell: Any) -> Path:

@@ -109,12 +109,14 @@ class Desk:
 
 
 class Desks:
-    """The desks of all pages, by the page's session. Old ones are cleared when a new one is asked for."""
+    """The desks of all pages, by the page's session. Old ones are cleared when one is asked for, and a while after
+    a page was closed."""
 
     def __init__(self, root: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._root, self._clock = root, clock
         self._desks: dict[str, Desk] = {}
         self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
 
     def of(self, session: str, user: str | None = None) -> Desk:
         """The desk of a session, a new one where there is none, or where it belongs to someone else."""
@@ -139,6 +141,7 @@ class Desks:
                 desk.cancel.set()
                 desk.closed, desk.used = True, self._clock()
             self._sweep()
+            self._sweep_later()
 
     def __len__(self) -> int:
         return len(self._desks)
@@ -150,6 +153,19 @@ class Desks:
                 self._clear(session)
         for session, _ in sorted(self._desks.items(), key=lambda entry: entry[1].used)[: len(self._desks) - MOST]:
             self._clear(session)
+
+    def _sweep_later(self) -> None:
+        """Sweep also where nobody comes any more, as long as a closed page's desk is there."""
+        if self._timer is None and any(desk.closed for desk in self._desks.values()):
+            self._timer = threading.Timer(LEFT + 1, self._swept)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _swept(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._sweep()
+            self._sweep_later()
 
     def _clear(self, session: str) -> None:
         desk = self._desks.pop(session)

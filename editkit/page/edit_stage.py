@@ -24,7 +24,7 @@ class Stage:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        with gr.Tabs(elem_id="ek-views"):
+        with gr.Tabs(elem_id="ek-views") as self.views:
             with gr.Tab("Face", id="face") as self.face_view:
                 self.stage = gr.ImageSlider(
                     show_label=False, interactive=False, elem_id="ek-stage", max_height=760, buttons=["fullscreen"],
@@ -146,6 +146,11 @@ class Stage:
         found = against == AGAINST_FOUND
         before, after = editing.whole(desk, editing.picture(self.studio, desk), paste, found=found)
         return pictures.show(desk, before), pictures.show(desk, after)
+
+    def back_to_face(self, desk: Desk) -> dict[Any, Any]:
+        """Updates that turn to the face, for when the whole photo is not, or not yet, this one's."""
+        desk.bag.pop("looking at the whole", None)
+        return {self.views: gr.Tabs(selected="face"), self.whole: None}
 
     def on_face_view(self, request: gr.Request) -> None:
         """The face is looked at."""

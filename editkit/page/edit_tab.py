@@ -86,7 +86,7 @@ class EditTab:
             self.view.stage,
             self.view.against,
         ]
-        laid = [*views, self.view.whole, *self.controls.outputs, self.drop]
+        laid = [*views, self.view.views, self.view.whole, *self.controls.outputs, self.drop]
         self.laid = laid
         self.drop.change(toasted(self.on_photo), [self.drop, *search], laid, **parts.SEARCH)
         self.faces.select(toasted(self.on_face), search, laid, **parts.SEARCH)
@@ -122,6 +122,7 @@ class EditTab:
             crops = [(pictures.show(desk, face.image), f"Face {number}") for number, face in enumerate(faces, 1)]
             yield {
                 **here,
+                **self.view.back_to_face(desk),
                 self.panel: gr.update(visible=False),
                 self.view.stage: (shown, shown),
                 self.faces: gr.update(value=crops, visible=True, selected_index=None),
@@ -154,6 +155,7 @@ class EditTab:
             return
         crop = pictures.show(desk, finding.cropped(self.studio, desk, face, search.crop).image, lasting=True)
         yield {
+            **self.view.back_to_face(desk),
             self.panel: gr.update(visible=False),
             self.stop: gr.update(visible=True),
             self.view.stage: (crop, crop),
@@ -171,6 +173,7 @@ class EditTab:
     def show_piece(self, desk: Desk, piece: Piece) -> dict[Any, Any]:
         """Updates that lay a piece on the bench."""
         desk.put(piece)
+        whole = {self.view.whole: self.view.whole_again(desk)} if piece.face else self.view.back_to_face(desk)
         return {
             self.start: gr.update(visible=False),
             self.bench: gr.update(visible=True),
@@ -178,7 +181,7 @@ class EditTab:
             self.stop: gr.update(visible=False),
             self.status: parts.line(f"{piece.name}: {piece.told}" if piece.told else piece.name),
             self.view.stage: self.view.pair(desk, AGAINST_PHOTO),
-            self.view.whole: self.view.whole_again(desk),
+            **whole,
             self.view.against: gr.update(value=AGAINST_PHOTO, visible=piece.face is not None),
             **self.controls.shown(desk),
         }
@@ -200,7 +203,7 @@ class EditTab:
             self.faces: gr.update(visible=False),
             self.drop: None,
             self.view.stage: None,
-            self.view.whole: None,
+            **self.view.back_to_face(desk),
             self.recent: self.recent_update(desk),
         }
 
@@ -215,7 +218,7 @@ class EditTab:
     def on_recent(self, request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
         """An entry of the library opens at once."""
         desk = self.studio.desk(request)
-        return self.open_kept(desk, desk.bag["recent"][int(event.index)])
+        return self.open_kept(desk, parts.clicked(desk.bag.get("recent"), event.index))
 
     def open_kept(self, desk: Desk, kept: Any) -> dict[Any, Any]:
         """The same for any entry."""
@@ -240,7 +243,7 @@ class EditTab:
             **shown,
             **self.controls.shown(desk),
             self.view.stage: self.view.pair(desk, AGAINST_PHOTO),
-            self.view.whole: self.view.whole_again(desk),
+            **({self.view.whole: self.view.whole_again(desk)} if piece.face else {}),
             self.status: parts.line(text),
             self.resume_first: None,
             self.resume: None,

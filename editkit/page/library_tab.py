@@ -80,7 +80,7 @@ class LibraryTab:
     def on_pick(self, request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
         """One was clicked."""
         desk = self.studio.desk(request)
-        kept: Kept = desk.bag["listed"][int(event.index)]
+        kept: Kept = parts.clicked(desk.bag.get("listed"), event.index)
         desk.bag["picked"] = kept
         near = "" if kept.psnr is None else f", {kept.psnr:.1f} dB"
         on = gr.update(interactive=True)

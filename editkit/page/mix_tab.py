@@ -150,7 +150,7 @@ class MixTab:
     def on_pick(self, request: gr.Request, event: gr.SelectData) -> None:
         """One of the shelf was clicked."""
         desk = self.studio.desk(request)
-        desk.bag["on shelf"] = list(desk.shelf)[int(event.index)]
+        desk.bag["on shelf"] = parts.clicked(list(desk.shelf), event.index)
 
     def _picked(self, desk: Desk) -> str:
         name = desk.bag.get("on shelf")

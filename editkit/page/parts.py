@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
+from editkit.errors import UsageError
+
+T = TypeVar("T")
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress_on": []}
 """For every handler. Gradio's browser side would tell every output that was ever used how it goes, at each event
 anew, and copy all that is in it to do so (0.1 s a slider's move); our own progress bars say it.
@@ -58,3 +61,10 @@ def heading(text: str, about: str = "") -> gr.HTML:
     return gr.HTML(
         f'<h3 class="ek-h">{escape(text)}</h3>' + (f'<p class="ek-about">{escape(about)}</p>' if about else "")
     )
+
+
+def clicked(shown: Sequence[T] | None, index: Any) -> T:
+    """What was clicked of what is shown. Raises UsageError where the server knows it no more (it was restarted)."""
+    if shown is None or not 0 <= int(index) < len(shown):
+        raise UsageError("this window is older than the server; load the page again")
+    return shown[int(index)]
