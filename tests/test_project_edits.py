@@ -20,7 +20,7 @@ from editkit.generator import load_generator, random_generator
 def test_the_default_edit_is_the_first_at_hand(project, photo: Path, warmth: Direction, tmp_path: Path) -> None:
     assert project(photo) == 0
     told = json.loads((tmp_path / "out" / "me" / "report.json").read_text())
-    assert [(edit["direction"], edit["strength"]) for edit in told["edits"]] == [("warmth", pytest.approx(0.7 * 3))]
+    assert [(edit["direction"], edit["strength"]) for edit in told["edits"]] == [("warmth", pytest.approx(0.35 * 3))]
     assert "no --edit was given" in told["edit_note"]
 
 
