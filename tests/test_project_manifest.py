@@ -121,7 +121,7 @@ def test_the_page_asks_nothing_of_any_network(project, photo: Path, warmth: Dire
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "://" not in page and "src=" not in page.partition("<script>")[2] and "@import" not in page
     assert page.count('class="sort') == 7 and "fetch" not in page and "import(" not in page
-    assert "prefers-color-scheme: dark" in page and 'src="me/aligned.png"' in page and "warmth +2.1" in page
+    assert "prefers-color-scheme: dark" in page and 'src="me/aligned.png"' in page and "warmth +1.05" in page
     assert Stop.MAX_STEPS.advice in page
 
 
