@@ -34,7 +34,7 @@ import directions
 import editkit
 from directions import score
 from editkit.direction import Direction
-from editkit.files import write_text
+from editkit.files import write_between, write_text
 from editkit.generator import Generator
 from editkit.latent import Latent
 from editkit.perceptual import best_available
@@ -205,8 +205,7 @@ def main() -> None:
     text, means = table(results, floor)
     print(text)
     if args.doc:
-        before, rest = args.doc.read_text().split(START)
-        write_text(args.doc, before + START + "\n" + text + "\n" + END + rest.split(END)[1])
+        write_between(args.doc, START, END, text)
         draw(means, floor, args.doc.parent / "images" / PICTURE)
 
 

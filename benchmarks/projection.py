@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 import editkit
-from editkit.files import write_text
+from editkit.files import write_between, write_text
 from editkit.generator import Generator
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance, best_available
@@ -207,8 +207,7 @@ def main() -> None:
     text = table(results)
     print(text)
     if args.table:
-        before, rest = args.table.read_text().split(START)
-        write_text(args.table, before + START + "\n" + text + "\n" + END + rest.split(END)[1])
+        write_between(args.table, START, END, text)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from editkit.errors import OutputError
+from editkit.errors import OutputError, UsageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -67,6 +67,15 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8, line ends as given, through ``atomic_path``. Raises OutputError."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_between(path: str | os.PathLike[str], begin: str, end: str, text: str) -> None:
+    """Puts ``text``, on lines of its own, between two marks of a text file. Raises UsageError where it has no marks, or
+    OutputError."""
+    old = Path(path).read_text(encoding="utf-8")
+    if not 0 <= old.find(begin) < old.find(end):
+        raise UsageError(f"{path} has no lines {begin!r} and {end!r}; put them where the text goes")
+    write_text(path, f"{old[: old.index(begin)]}{begin}\n{text}\n{old[old.index(end) :]}")
 
 
 def ensure_folder(path: str | os.PathLike[str]) -> Path:

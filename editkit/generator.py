@@ -205,6 +205,12 @@ def random_generator(
     return from_tensors(tensors, header | {"alignment": alignment}, device=torch.device("cpu"))
 
 
+def bundled_generators() -> set[str]:
+    """Names of the generators in the package; beside them lie other networks, and ``NAME.discriminator`` of one."""
+    others = {"landmarks", "features", "encoder64"}
+    return {path.stem for path in MODELS.glob("*.safetensors") if "." not in path.stem} - others
+
+
 def _find(source: str | os.PathLike[str] | None) -> Path:
     name = DEFAULT if source is None else os.fspath(source)
     bundled = MODELS / f"{name}.safetensors"
@@ -213,8 +219,7 @@ def _find(source: str | os.PathLike[str] | None) -> Path:
     path = Path(name)
     if path.suffix in (".safetensors", ".pkl"):
         return path
-    others = {"landmarks", "features", "encoder64"}
-    return catalogue.resolve(name, bundled={p.stem for p in MODELS.glob("*.safetensors") if "." not in p.stem} - others)
+    return catalogue.resolve(name, bundled=bundled_generators())
 
 
 def _from_pickle(path: Path, device: torch.device) -> NetworkGenerator:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from editkit.graphs import differentiable
 from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
@@ -26,6 +25,7 @@ from projector.losses import PictureLoss
 from projector.placement import transform_of
 from projector.pose_search import PoseSearch
 from projector.precision import mixed
+from projector.recorded import RecordedSynthesis
 from projector.variables import Variables
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class AdamSearch:
         self.last_gain: list[int] = []
         self.lowest: list[float] = []
         self.refining: list[bool] = []
-        self._rendered: tuple[int, Callable[[Tensor], Tensor]] | None = None
+        self.synthesize = RecordedSynthesis(G)
 
     def enter(self, targets: Tensor) -> None:
         """New lanes for ``targets`` [K, 3, R, R], after those there are."""
@@ -195,14 +195,7 @@ class AdamSearch:
         if self.method.placement is not None or self.method.space == "s" or "noise" in values:
             # a transform is checked as it is made, which no graph can record
             return self.G.synthesize(self.made.latent(values), transform=self._transform(values))
-        ws = self.made.ws(values)
-        if self._rendered is None or self._rendered[0] != len(ws):
-            self._rendered = (len(ws), differentiable(self._synthesize, ws))
-        return self._rendered[1](ws)
-
-    def _synthesize(self, ws: Tensor) -> Tensor:
-        spec = self.G.spec
-        return self.G.synthesize(Latent(space="w+", codes=ws, generator=spec.id, parent=spec.parent_id))
+        return self.synthesize(self.made.ws(values))
 
     def _transform(self, values: dict[str, Tensor]) -> Transform | None:
         return transform_of(values["placed"]) if "placed" in values else None

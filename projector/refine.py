@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from editkit.errors import UsageError
-from editkit.graphs import differentiable
 from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
@@ -25,6 +24,7 @@ from projector.lanes import Together
 from projector.losses import PictureLoss, Weights
 from projector.precision import check_precision, mixed
 from projector.quasi_newton import QuasiNewton
+from projector.recorded import RecordedSynthesis
 from projector.statistics import sample_statistics
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class RefineSearch:
         self.failures: list[int] = []
         self.last_gain: list[int] = []
         self.lowest: list[float] = []
-        self._rendered: tuple[int, Callable[[Tensor], Tensor]] | None = None
+        self.synthesize = RecordedSynthesis(G)
 
     def enter(self, targets: Tensor) -> None:
         """New lanes for ``targets`` [K, 3, R, R], from the codes that ``starting(targets)`` gives, or the mean of W."""
@@ -194,15 +194,6 @@ class RefineSearch:
         rows = self.statistics.mean + codes @ self.statistics.axes
         return rows.expand(-1, self.G.spec.num_ws, -1)
 
-    def _synthesize(self, ws: Tensor) -> Tensor:
-        spec = self.G.spec
-        return self.G.synthesize(Latent(space="w+", codes=ws, generator=spec.id, parent=spec.parent_id))
-
-    def _render(self, ws: Tensor) -> Tensor:
-        if self._rendered is None or self._rendered[0] != len(ws):
-            self._rendered = (len(ws), differentiable(self._synthesize, ws))
-        return self._rendered[1](ws)
-
     def advance(self, progress: Sequence[float]) -> dict[str, Tensor]:
         """Looks where the curvature says, and moves there or shortens the way; terms and their sum "loss", [N]."""
         weights = self.method.weights
@@ -211,7 +202,7 @@ class RefineSearch:
             codes = self._codes(point)
             shared = codes.mean(1, keepdim=True)
             with mixed(self.G.device, self.method.mixed_precision):
-                terms = self.loss(self._render(self._ws(codes)))
+                terms = self.loss(self.synthesize(self._ws(codes)))
             if weights.prior:
                 terms["prior"] = weights.prior * shared.square().mean([1, 2])
             if weights.spread and self.method.space == "w+":

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from directions.bars import target_of
 from editkit.direction import Direction
-from editkit.errors import UsageError
-from editkit.files import write_text
+from editkit.files import write_between
 
 BEGIN, END = "<!-- bundled directions: begin -->", "<!-- bundled directions: end -->"
 
@@ -30,11 +29,7 @@ def direction_table(made: Sequence[Direction], *, samples: int, pictures: str) -
 
 def update_page(page: Path, table: str) -> None:
     """Puts ``table`` between the two marks of ``page``. Raises UsageError where it has no marks, or OutputError."""
-    text = page.read_text(encoding="utf-8")
-    if not 0 <= text.find(BEGIN) < text.find(END):
-        raise UsageError(f"{page} has no lines {BEGIN!r} and {END!r}; put them where the table goes")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    write_text(page, f"{before}{BEGIN}\n\n{table}\n\n{after}")
+    write_between(page, BEGIN, END, f"\n{table}\n")
 
 
 def _row(one: Direction) -> str:

@@ -9,6 +9,7 @@ reconstructions. The generator is a plain StyleGAN3 with nothing bolted on; code
 
 import math
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,11 +114,13 @@ class StarterTraining:
 
     def prior(self, count: int) -> Tensor:
         """z of this step, [count, z_dim], on the CPU."""
-        stream = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.seen)
-        return torch.randn(count, self.config.generator["z_dim"], generator=stream)
+        return self._normal(count, 0)
 
     def _noise(self, count: int) -> Tensor:
-        stream = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.seen + 1)
+        return self._normal(count, 1)
+
+    def _normal(self, count: int, stream_of_step: int) -> Tensor:
+        stream = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.seen + stream_of_step)
         return torch.randn(count, self.config.generator["z_dim"], generator=stream)
 
     def _jittered(self, codes: Tensor, noise: Tensor) -> Tensor:
@@ -139,8 +142,8 @@ class StarterTraining:
             self.set_rates(c.lr_adversarial, c.lr_discriminator)
             draw |= {"noise": self._noise(half), "prior": self.prior(half), "ramp": torch.tensor(ramp)}
             penalise = (into // c.batch) % c.penalty_every == 0
-            name, play = ("play, penalised", self._play_penalised) if penalise else ("play", self._play)
-            report = self.phases.run(name, play, draw)
+            name = "play, penalised" if penalise else "play"
+            report = self.phases.run(name, partial(self._play, penalise=penalise), draw)
         self.seen += c.batch
         self._average()
         return report
@@ -166,10 +169,7 @@ class StarterTraining:
         self._update(loss)
         return {"l1": loss.detach(), "psnr": _psnr(image, real)}
 
-    def _play_penalised(self, draw: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self._play(draw, penalise=True)
-
-    def _play(self, draw: dict[str, Tensor], penalise: bool = False) -> dict[str, Tensor]:
+    def _play(self, draw: dict[str, Tensor], *, penalise: bool) -> dict[str, Tensor]:
         c = self.config
         half = c.batch // 2
         real = self.batches.read(draw["rows"], draw["flips"])

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from editkit.perceptual import Bundled
 from editkit.photo import image_from_uint8
-from train.metrics.frechet import Bundled, face_statistics, frechet_distance
+from train.metrics.frechet import face_statistics, frechet_distance
 from train.starter import StarterTraining
 from train.starter_loop import Measure
 

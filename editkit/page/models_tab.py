@@ -10,14 +10,12 @@ import gradio as gr
 
 from editkit.checkpoints import catalogue
 from editkit.errors import UsageError
-from editkit.generator import MODELS
+from editkit.generator import MODELS, bundled_generators
 from editkit.page import parts
 from editkit.page.desk import Desk
 from editkit.page.edit_tab import EditTab
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
-
-NOT_GENERATORS = {"landmarks", "features"}
 
 
 class ModelsTab:
@@ -91,9 +89,7 @@ class ModelsTab:
 
 def choices() -> list[str]:
     """Names of the models that can be chosen without a download."""
-    there = {path.stem for path in MODELS.glob("*.safetensors")} - NOT_GENERATORS
-    bundled = sorted(name for name in there if "." not in name and not name.startswith("encoder"))
-    return bundled + [network.name for network in catalogue.published() if network.at_hand]
+    return sorted(bundled_generators()) + [network.name for network in catalogue.published() if network.at_hand]
 
 
 def card(studio: Studio) -> str:
