@@ -88,7 +88,15 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (1)")
     parser.add_argument("--json", type=Path, help="a file for the results")
-    for name, kind in (("steps", int), ("lr", float), ("layer", int), ("rows", int)):
+    for name, kind in (
+        ("steps", int),
+        ("lr", float),
+        ("layer", int),
+        ("rows", int),
+        ("hold", float),
+        ("near", float),
+        ("pace", float),
+    ):
         parser.add_argument(f"--{name}", type=kind, help="of projector.Drag")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from editkit.errors import MemoryBudgetError, UsageError
+from editkit.ops import arena
 
 if TYPE_CHECKING:
     from editkit.networks.stylegan3_layers import LayerGeometry
@@ -31,7 +32,7 @@ def free_memory(device: torch.device | str = "cpu") -> int:
         except (OSError, ValueError):  # no such controller, or "max"
             continue
         free = min(free, max(room + _statistic(statistics, cache), 0))
-    return free
+    return free + arena.idle()  # what our own kernels hold and take again
 
 
 def _statistic(path: str, name: str) -> int:

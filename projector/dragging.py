@@ -1,10 +1,12 @@
 """``drag``: pull points of a generated picture to where they should be.
 
-Source: Pan et al. 2023, "Drag Your GAN: Interactive Point-based Manipulation on the Generative Image Manifold"; motion
-supervision: equation 1, point tracking: equation 2. Departures: positions have fractions of a pixel, in the search of
-the tracker too; a step supervises at most the distance that is left; a handle's features are those of a patch
-round it, not of one place, and of the last layer, since those of the layer that leads run ahead of the picture;
-features are read at their own sampling rate, not resized to the picture.
+In the manner of Pan et al. 2023, "Drag Your GAN: Interactive Point-based Manipulation on the Generative Image
+Manifold": handles are led in small moves on the features of the generator, and looked for there (its equation 2). What
+leads them differs. DragGAN pushes what is at the handle's last place a step further (its equation 1), so that one
+step's fault is carried on by the next: on the bundled generator 10 of 18 short moves arrived. Here the features round
+the handle in the first picture are a pattern that every step wants at a place on the way, as Ling et al. 2023,
+"FreeDrag: Feature Dragging for Reliable Point-based Image Editing", anchor theirs. The code is bound to where it was,
+and so is the rest of the picture at low frequency, or all outside a mask.
 
 Convention: points are (x, y) in pixels of the picture, the origin at the top-left corner of the top-left pixel.
 """
@@ -20,53 +22,59 @@ import torch
 from torch import Tensor
 
 from editkit.errors import LatentError, UsageError
+from projector.drag_places import Point, blurred, disc, outside, pairs_of, surroundings
 from projector.drag_result import DragResult, DragStep, DragStop
 from projector.interruption import finished
+from projector.statistics import sample_statistics
 
 if TYPE_CHECKING:
     from editkit.feature_map import FeatureMap
     from editkit.latent import Latent
     from editkit.network_generator import NetworkGenerator
 
-Point = tuple[float, float]
 OnDragStep = Callable[[DragStep], object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drag:
-    """How to drag; lengths in pixels of the picture.
+    """How to drag; lengths in pixels of the picture, None: so many at 64 pixels, and in proportion.
 
     Attributes:
         steps: at most.
-        lr: of Adam, in units of w.
-        layer: whose features lead, see ``NetworkGenerator.features``; None: the one in the middle.
+        lr: of Adam, in standard deviations of W.
+        layer: whose features lead, see ``NetworkGenerator.features``; None: the last.
         rows: how many rows of W+ move, from the first; None: all that the features depend on.
-        radius: r1, of the patch round a handle that is pushed; None: 3 at 64 pixels, and in proportion.
-        search: r2, how far round its last position a handle is looked for; None: 3 at 64 pixels, and in proportion.
+        radius: of the patch round a handle that is led; None: 5.
+        search: how far round its last position a handle is looked for; None: 3.
+        pace: how far the patch is led a step, unless the way is too long for half of the steps; None: 1/8.
         tolerance: a handle this near to its target has arrived.
-        hold: lambda, the weight of what the mask keeps.
+        near: weight of the code's distance to where it was; ten times as much where rows go different ways.
+        hold: weight of what stays: outside the mask, or, without one, far from the handles' ways at low frequency.
         patience: steps without coming nearer, after which it ends; 0: never.
     """
 
     steps: int = 120
-    lr: float = 0.03
+    lr: float = 0.1
     layer: int | None = None
     rows: int | None = None
     radius: float | None = None
     search: float | None = None
+    pace: float | None = None
     tolerance: float = 0.5
-    hold: float = 20.0
+    near: float = 0.3
+    hold: float = 1.0
     patience: int = 40
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.patience < 0:
             raise UsageError(f"steps is at least 1, patience at least 0, got {self.steps} and {self.patience}")
-        for name in ("lr", "tolerance", "radius", "search"):
+        for name in ("lr", "tolerance", "radius", "search", "pace"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} is a number above 0, got {value!r}")
-        if not (math.isfinite(self.hold) and self.hold >= 0):
-            raise UsageError(f"hold is a number from 0 on, got {self.hold!r}")
+        for name in ("near", "hold"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UsageError(f"{name} is a number from 0 on, got {getattr(self, name)!r}")
 
 
 def drag(
@@ -136,7 +144,10 @@ def drag(
 
 
 class _Dragging:
-    """Variables and one step. ``handles`` and ``targets`` [1, P, 2]."""
+    """Variables and one step.
+
+    ``handles``, where they are seen, ``anchors``, where they are led, and ``targets`` are [1, P, 2].
+    """
 
     def __init__(
         self,
@@ -149,21 +160,28 @@ class _Dragging:
         self.G, self.options = G, options
         self.start = _checked(G, latent).to(G.device).detach()
         self.layer, rows = _depth(G, options)
-        self.last = len(G.feature_rows) - 1
-        pairs = _pairs(points, G.spec.resolution).to(G.device)  # [P, 2, 2]
+        pairs = pairs_of(points, G.spec.resolution).to(G.device)  # [P, 2, 2]
         self.handles, self.targets = pairs[None, :, 0], pairs[None, :, 1]
-        codes = self.start.tensor
-        self.first = codes[:, :rows].clone().requires_grad_()
-        self.rest = codes[:, rows:]
-        self.optimizer = torch.optim.Adam([self.first], lr=options.lr)
+        self.anchors = self.handles
         unit = G.spec.resolution / 64
-        self.patch = _disc(options.radius or 3 * unit, unit).to(G.device)  # [K, 2]
-        self.window = _disc(options.search or 3 * unit, unit / 2).to(G.device)  # [M, 2]
-        self.mark = _disc(3 * unit, unit).to(G.device)  # [J, 2]
+        self.pace = max(options.pace or unit / 8, float(self.distances.max()) / math.ceil(options.steps / 2))
+        self.axes = sample_statistics(G).axes
+        self.offset = torch.zeros(1, rows, G.spec.w_dim, device=G.device, requires_grad=True)  # deviations of W
+        self.optimizer = torch.optim.Adam([self.offset], lr=options.lr)
+        self.patch = disc(options.radius or 5 * unit, unit).to(G.device)  # [K, 2]
+        self.window = disc(options.search or 3 * unit, unit / 2).to(G.device)  # [M, 2]
+        self.mark = disc(3 * unit, unit).to(G.device)  # [J, 2]
         with torch.no_grad():
-            self.before = G.features(self.start, self.layer)
-            self.wanted = self._marks(G.features(self.start, self.last), self.handles[:, :, None])  # [1, P, 1, J * C]
-        self.held = _outside(mask, G.spec.resolution, self.before)
+            before = G.features(self.start, self.layer)
+            self.scale = before.values.std([0, 2, 3], keepdim=True).clamp(min=1e-8)
+            before = replace(before, values=before.values / self.scale)
+            self.blur = 2 * unit * before.rate / G.spec.resolution  # sigma, in samples
+            places = self.handles[:, :, None] + self.patch
+            self.patterns = [view.at(places) for view in self._views(before)]  # [1, P, K, C]
+            self.wanted = self._marks(before, self.handles[:, :, None])  # [1, P, 1, J * C]
+        free = surroundings(pairs, G.spec.resolution) if mask is None else mask
+        self.held, self.held_view = outside(free, G.spec.resolution, before), 1 if mask is None else 0
+        self.before = self._views(before)[self.held_view]
         self.index = self.best_index = 0
         self.positions = [self.handles[0]]
         self.best, self.best_distances = self.start, self.distances
@@ -175,8 +193,8 @@ class _Dragging:
 
     @property
     def arrived(self) -> bool:
-        """Whether every handle has."""
-        return bool((self.distances <= self.options.tolerance).all())
+        """Whether every handle has, in the best that was found."""
+        return bool((self.best_distances <= self.options.tolerance).all())
 
     def told(self) -> DragStep:
         """The step just made."""
@@ -189,16 +207,21 @@ class _Dragging:
         )
 
     def step(self) -> bool:
-        """Pushes, then looks where the handles are now; False where the loss is not finite."""
-        current = self.G.features(self._latent(grad=True), self.layer)
-        away = self.targets - self.handles  # [1, P, 2]
+        """Leads the patterns on, then looks where the handles are now; False where the loss is not finite."""
+        away = self.targets - self.anchors
         length = away.norm(dim=2, keepdim=True)
-        push = away / length.clamp(min=1e-6) * length.clamp(max=self.G.spec.resolution / 64)
-        patch = self.handles[:, :, None] + self.patch  # [1, P, K, 2]
-        there = current.at(patch + push[:, :, None])
-        loss = (there - current.at(patch).detach()).abs().mean([2, 3]).sum()  # equation 1
-        if self.held is not None:
-            loss = loss + self.options.hold * ((current.values - self.before.values).abs() * self.held).mean()
+        self.anchors = self.anchors + away / length.clamp(min=1e-6) * length.clamp(max=self.pace)
+        views = self._views(self._features(self._latent(grad=True)))
+        places = self.anchors[:, :, None] + self.patch
+        loss = self.offset.new_zeros(())
+        for view, pattern in zip(views, self.patterns, strict=True):
+            # In the pattern's own variance: a smooth cheek leads as firmly as an eye.
+            spread = (pattern - pattern.mean(2, keepdim=True)).square().mean([2, 3]).clamp(min=1e-6)
+            loss = loss + ((view.at(places) - pattern).square().mean([2, 3]) / spread).sum()
+        shared = self.offset.mean(1, keepdim=True)
+        near = shared.square().mean() + 10 * (self.offset - shared).square().mean()
+        changed = (views[self.held_view].values - self.before.values).square() * self.held
+        loss = loss + self.options.near * near + self.options.hold * changed.mean()
         if not bool(torch.isfinite(loss)):
             return False
         self.optimizer.zero_grad(set_to_none=True)
@@ -206,14 +229,22 @@ class _Dragging:
         self.optimizer.step()
         self.index += 1
         with torch.no_grad():
-            self._track(self.G.features(self._latent(), self.last))
+            self._track(self._features(self._latent()))
         self.positions.append(self.handles[0])
         if self.distances.max() < self.best_distances.max():
             self.best, self.best_distances, self.best_index = self._latent(), self.distances, self.index
         return True
 
+    def _features(self, latent: Latent) -> FeatureMap:
+        found = self.G.features(latent, self.layer)
+        return replace(found, values=found.values / self.scale)
+
+    def _views(self, features: FeatureMap) -> list[FeatureMap]:
+        """As they are, and blurred: wide slopes to lead along."""
+        return [features, replace(features, values=blurred(features.values, self.blur))]
+
     def _track(self, current: FeatureMap) -> None:
-        """Equation 2: the place in the window whose features are nearest to the handle's first."""
+        """DragGAN's equation 2: the place in the window whose features are nearest to the handle's first."""
         places = self.handles[:, :, None] + self.window  # [1, P, M, 2]
         apart = (self._marks(current, places) - self.wanted).abs().mean(3)  # [1, P, M]
         nearest = apart.argmin(2)[:, :, None, None].expand(-1, -1, 1, 2)
@@ -224,8 +255,9 @@ class _Dragging:
         return current.at(places[..., None, :] + self.mark).flatten(3)
 
     def _latent(self, *, grad: bool = False) -> Latent:
-        first = self.first if grad else self.first.detach().clone()
-        return replace(self.start, codes=torch.cat([first, self.rest], 1))
+        offset = self.offset if grad else self.offset.detach()
+        first, rest = self.start.tensor.tensor_split([offset.shape[1]], dim=1)
+        return replace(self.start, codes=torch.cat([first + offset @ self.axes, rest], 1))
 
 
 def _checked(G: NetworkGenerator, latent: Latent) -> Latent:
@@ -241,50 +273,11 @@ def _depth(G: NetworkGenerator, options: Drag) -> tuple[int, int]:
     """The layer, and how many rows move."""
     depths = G.feature_rows
     layer = options.layer
-    if layer is None:  # about half of the layers that shape the picture: not the coarsest, nor those of colour alone
-        layer = len(depths) // 2
+    if layer is None:
+        layer = len(depths) - 1
     if not 0 <= layer < len(depths):
         raise UsageError(f"{G.spec.name!r} has features at layers 0 to {len(depths) - 1}, got {layer}")
     rows = depths[layer] if options.rows is None else options.rows
     if not 1 <= rows <= depths[layer]:
         raise UsageError(f"the features of layer {layer} depend on rows 1 to {depths[layer]} of W+, got rows={rows}")
     return layer, rows
-
-
-def _pairs(points: Sequence[tuple[Point, Point]], resolution: int) -> Tensor:
-    try:
-        pairs = torch.tensor(points, dtype=torch.float32)
-    except (TypeError, ValueError) as problem:
-        raise UsageError(f"points are pairs ((x, y), (x, y)) of handle and target, got {points!r}") from problem
-    if pairs.ndim != 3 or pairs.shape[1:] != (2, 2) or not len(pairs):
-        raise UsageError(f"points are pairs ((x, y), (x, y)) of handle and target, one at least, got {points!r}")
-    inside = (pairs >= 0) & (pairs <= resolution)  # false for NaN
-    if not bool(inside.all()):
-        x, y = pairs[~inside.all(2)][0].tolist()
-        raise UsageError(
-            f"the point ({x:g}, {y:g}) is outside the picture, which is 0 to {resolution} pixels both ways"
-        )
-    return pairs
-
-
-def _outside(mask: Tensor | None, resolution: int, features: FeatureMap) -> Tensor | None:
-    """[1, 1, H, W] on the map: 1 where it is held; beyond the picture as at its edge."""
-    if mask is None:
-        return None
-    if mask.shape != (resolution, resolution):
-        raise UsageError(f"the mask is [{resolution}, {resolution}] here, as the picture, got {list(mask.shape)}")
-    keep = (mask <= 0.5) if mask.is_floating_point() else ~mask.bool()
-    height, width = features.values.shape[2:]
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    places = torch.stack([x - width / 2, y - height / 2], 2) / features.rate + 0.5  # image widths
-    nearest = (places * resolution).floor().long().clamp(0, resolution - 1)
-    return keep.float().cpu()[nearest[..., 1], nearest[..., 0]][None, None].to(features.values.device)
-
-
-def _disc(radius: float, spacing: float) -> Tensor:
-    """Offsets [K, 2] on a grid through (0, 0), within ``radius``."""
-    reach = int(radius / spacing)
-    line = torch.arange(-reach, reach + 1) * spacing
-    y, x = torch.meshgrid(line, line, indexing="ij")
-    offsets = torch.stack([x, y], 2).reshape(-1, 2)
-    return offsets[offsets.norm(dim=1) <= radius + 1e-6]
