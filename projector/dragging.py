@@ -49,7 +49,8 @@ class Drag:
         pace: how far the patch is led a step, unless the way is too long for half of the steps; None: 1/8.
         tolerance: a handle this near to its target has arrived.
         near: weight of the code's distance to where it was; ten times as much where rows go different ways.
-        hold: weight of what stays: outside the mask, or, without one, far from the handles' ways at low frequency.
+        hold: weight of what stays: outside the mask, or, without one, far from the handles' ways at low frequency; None:
+            10 with a mask, 1 without.
         patience: steps without coming nearer, after which it ends; 0: never.
     """
 
@@ -62,7 +63,7 @@ class Drag:
     pace: float | None = None
     tolerance: float = 0.5
     near: float = 0.3
-    hold: float = 1.0
+    hold: float | None = None
     patience: int = 40
 
     def __post_init__(self) -> None:
@@ -73,8 +74,9 @@ class Drag:
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} is a number above 0, got {value!r}")
         for name in ("near", "hold"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise UsageError(f"{name} is a number from 0 on, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{name} is a number from 0 on, got {value!r}")
 
 
 def drag(
@@ -179,6 +181,7 @@ class _Dragging:
             places = self.handles[:, :, None] + self.patch
             self.patterns = [view.at(places) for view in self._views(before)]  # [1, P, K, C]
             self.wanted = self._marks(before, self.handles[:, :, None])  # [1, P, 1, J * C]
+        self.hold = options.hold if options.hold is not None else 1.0 if mask is None else 10.0
         free = surroundings(pairs, G.spec.resolution) if mask is None else mask
         self.held, self.held_view = outside(free, G.spec.resolution, before), 1 if mask is None else 0
         self.before = self._views(before)[self.held_view]
@@ -221,7 +224,7 @@ class _Dragging:
         shared = self.offset.mean(1, keepdim=True)
         near = shared.square().mean() + 10 * (self.offset - shared).square().mean()
         changed = (views[self.held_view].values - self.before.values).square() * self.held
-        loss = loss + self.options.near * near + self.options.hold * changed.mean()
+        loss = loss + self.options.near * near + self.hold * changed.mean()
         if not bool(torch.isfinite(loss)):
             return False
         self.optimizer.zero_grad(set_to_none=True)

@@ -59,7 +59,7 @@ def test_a_short_move_arrives(G: NetworkGenerator, latent: Latent) -> None:
     result = projector.drag(G, latent, [((32.0, 32.0), (34.0, 32.0))], on_step=seen.append)
     assert result.stop is DragStop.REACHED and result.reached == (True,) and result.distances[0] <= 0.5
     assert len(seen) == result.steps and result.positions.shape == (result.steps + 1, 1, 2)
-    assert torch.equal(latent.tensor, before) and torch.equal(result.latent.tensor[:, 5:], before[:, 5:])
+    assert torch.equal(latent.tensor, before) and torch.equal(result.latent.tensor[:, 7:], before[:, 7:])
     with torch.no_grad():
         assert torch.equal(G.synthesize(result.latent), result.image)
 
@@ -76,16 +76,24 @@ def test_it_says_when_it_does_not_arrive(G: NetworkGenerator, latent: Latent) ->
 
 def test_what_the_mask_leaves_out_is_held(G: NetworkGenerator, latent: Latent) -> None:
     mask = torch.zeros(64, 64, dtype=torch.bool)
-    mask[20:44, 20:44] = True
-    points = [((32.0, 32.0), (40.0, 32.0))]
-    options, start = Drag(steps=10, patience=0), G.features(latent, 3)
-    corner = torch.tensor([[[4.0, 4.0], [60.0, 4.0], [4.0, 60.0], [60.0, 60.0]]])
-    moved = []
-    for given in (None, mask):
-        ended = []
-        projector.drag(G, latent, points, mask=given, options=options, on_step=lambda s, e=ended: e.append(s.latent))
-        moved.append(float((G.features(ended[-1], 3).at(corner) - start.at(corner)).abs().mean()))
-    assert moved[1] < 0.8 * moved[0]
+    mask[36:58, 12:52] = True
+    points = [((32.0, 46.0), (32.0, 50.0))]
+    with torch.no_grad():
+        before = G.synthesize(latent)
+    changed = {}
+    for name, given, hold in (("free", None, 0.0), ("surroundings", None, None), ("mask", mask, None)):
+        result = projector.drag(G, latent, points, mask=given, options=Drag(hold=hold))
+        assert result.reached == (True,), name
+        changed[name] = float((result.image - before)[:, :, ~mask].abs().mean())
+    assert changed["mask"] < 0.5 * changed["free"] and changed["surroundings"] < 0.95 * changed["free"], changed
+
+
+def test_two_handles_and_a_long_way_arrive(G: NetworkGenerator, latent: Latent) -> None:
+    apart = [((24.0, 48.0), (21.0, 46.0)), ((40.0, 48.0), (43.0, 46.0))]
+    assert projector.drag(G, latent, apart).reached == (True, True)
+    long = projector.drag(G, latent, [((32.0, 38.0), (44.0, 34.0))])
+    ways = (long.positions[1:] - long.positions[:-1]).norm(dim=2)
+    assert long.reached == (True,) and ways.max() <= 3.1  # no step is longer than the tracker's window
 
 
 def test_refusals(G: NetworkGenerator, latent: Latent) -> None:
@@ -102,8 +110,8 @@ def test_refusals(G: NetworkGenerator, latent: Latent) -> None:
         projector.drag(G, latent, good, mask=torch.ones(32, 64))
     with pytest.raises(UsageError, match="features at layers 0 to 5, got 6"):
         projector.drag(G, latent, good, options=Drag(layer=6))
-    with pytest.raises(UsageError, match="rows=6"):
-        projector.drag(G, latent, good, options=Drag(rows=6))
+    with pytest.raises(UsageError, match="rows=8"):
+        projector.drag(G, latent, good, options=Drag(rows=8))
     with pytest.raises(LatentError, match="one picture is dragged at a time, got 2"):
         projector.drag(G, sample_w(G, [0, 1]), good)
     linear = LinearGenerator()
