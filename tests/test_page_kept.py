@@ -160,11 +160,11 @@ def test_the_whole_photo_is_compared_with_what_was_found(studio: Studio, photo: 
     desk.put(replace(piece_of(studio), face=face))
     edited = (desk.piece.picture * 0.5) if desk.piece else None
     change, replaced = editing.PASTES
-    before, after = editing.whole(desk, edited, change, found=True)
+    before, after = editing.whole(studio, desk, edited, change, found=True)
     assert torch.equal(before, face.photo.image) and not torch.equal(after, before)
-    before, _ = editing.whole(desk, edited, replaced, found=True)
+    before, _ = editing.whole(studio, desk, edited, replaced, found=True)
     assert not torch.equal(before, face.photo.image)
-    assert torch.equal(editing.whole(desk, edited, replaced)[0], face.photo.image)
+    assert torch.equal(editing.whole(studio, desk, edited, replaced)[0], face.photo.image)
 
 
 @pytest.fixture

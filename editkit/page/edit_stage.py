@@ -144,7 +144,7 @@ class Stage:
         if paste is None or desk.piece is None or desk.piece.face is None:
             return gr.skip()
         found = against == AGAINST_FOUND
-        before, after = editing.whole(desk, editing.picture(self.studio, desk), paste, found=found)
+        before, after = editing.whole(self.studio, desk, editing.picture(self.studio, desk), paste, found=found)
         return pictures.show(desk, before), pictures.show(desk, after)
 
     def back_to_face(self, desk: Desk) -> dict[Any, Any]:

@@ -12,7 +12,7 @@ import directions
 from editkit.alignment import Alignment
 from editkit.direction import Direction
 from editkit.easing import ease_in_out
-from editkit.edited_picture import render_edited, write_edited
+from editkit.edited_picture import paste_edited, paste_way, render_edited, write_edited
 from editkit.edits import Edit, Recipe, apply_edits
 from editkit.errors import EditkitError, UsageError
 from editkit.latent_file import read_latent
@@ -22,13 +22,14 @@ from editkit.page.grouping import slider_of
 from editkit.page.pictures import file_stem
 from editkit.page.settings import Settings
 from editkit.page.studio import Studio
+from editkit.pasting import Paste
 from editkit.rendered_path import render_path
 from editkit.rendering import render
 from editkit.transform import Transform
 from editkit.video import write_video
 
 FRAMES, FPS = 48, 24
-PASTES = {"Only the change (keeps detail)": "difference", "The whole face": "replace"}
+PASTES: dict[str, Paste] = {"Only the change (keeps detail)": "difference", "The whole face": "replace"}
 
 
 def piece_of(desk: Desk) -> Piece:
@@ -50,7 +51,9 @@ def picture(studio: Studio, desk: Desk) -> Tensor:
     return render_edited(G, piece.latent, recipe_of(studio, desk), transform=piece.transform).clamp(-1, 1)
 
 
-def whole(desk: Desk, edited: Tensor, paste: str, *, found: bool = False) -> tuple[Tensor, Tensor]:
+def whole(
+    studio: Studio, desk: Desk, edited: Tensor, paste: str, *, found: bool = False
+) -> tuple[Tensor, Tensor]:
     """The whole photo before and after; ``found``: before the edit, with the face as the generator draws it.
 
     Raises UsageError where there is no photo.
@@ -58,9 +61,16 @@ def whole(desk: Desk, edited: Tensor, paste: str, *, found: bool = False) -> tup
     piece = piece_of(desk)
     if piece.face is None:
         raise UsageError("this picture did not come from a photo, so there is nothing to put it back into")
-    inverted = piece.picture if PASTES.get(paste, "difference") == "difference" else None
-    before = piece.face.paste_back(piece.picture, inverted=inverted) if found else piece.face.photo.image
-    return before, piece.face.paste_back(edited, inverted=inverted)
+    recipe, asked = recipe_of(studio, desk), PASTES.get(paste, "difference")
+    before = piece.face.photo.image
+    if found and paste_way(recipe, asked) == "replace":
+        before = piece.face.paste_back(piece.picture)
+    return before, paste_edited(piece.face, edited, piece.picture, recipe, paste=asked)
+
+
+def moved(studio: Studio, desk: Desk) -> bool:
+    """Whether the picture is moved, so that the whole face goes back whatever was chosen."""
+    return paste_way(recipe_of(studio, desk), "difference") == "replace"
 
 
 def png(studio: Studio, desk: Desk, *, paste: str | None = None) -> Path:
@@ -72,7 +82,7 @@ def png(studio: Studio, desk: Desk, *, paste: str | None = None) -> Path:
         write_edited(path, edited, recipe)
     else:
         path = desk.path(f"{stem}-photo.png")
-        _, after = whole(desk, edited, paste)
+        _, after = whole(studio, desk, edited, paste)
         write_edited(path, after, recipe, photo=None if piece.face is None else piece.face.photo)
     return path
 

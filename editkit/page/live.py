@@ -1,4 +1,4 @@
-"""Long work in a thread of its own, whose news a handler passes on while it goes; leaving it ends it."""
+"""Long work in a thread of its own, in its turn, whose news a handler passes on while it goes; leaving it ends it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from editkit.page import turns
+from editkit.page.turns import Place, Turns
+
 T = TypeVar("T")
 _END = object()
 GIVES_WAY = 5
@@ -22,6 +25,13 @@ class News:
     """What the work said on its way; only the latest is passed on."""
 
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """It is not this work's turn yet."""
+
+    text: str  # for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +48,27 @@ def step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GIVES_WAY)
 
 
-def live(work: Callable[[Callable[[Any], None]], T], cancel: threading.Event) -> Iterator[News | Result[T]]:
-    """Run ``work(tell)`` in a thread: its latest news as they come, its result at the end, its error raised here.
+def live(
+    work: Callable[[Callable[[Any], None]], T], cancel: threading.Event, line: Turns
+) -> Iterator[Waiting | News | Result[T]]:
+    """Wait in ``line``, and say so; then run ``work(tell)`` in a thread: its latest news as they come, its result at
+    the end, its error raised here.
 
-    Who stops listening (a visitor who closes the page) sets ``cancel``, which the work looks at.
+    Who stops listening (a visitor who closes the page) sets ``cancel``, which the work looks at. Who stops waiting
+    gets nothing more, and the work does not begin. Raises UsageError where too many wait.
     """
+    with line.place() as place:
+        for before in place.ahead(cancel):
+            try:
+                yield Waiting(turns.said(before))
+            except GeneratorExit:
+                cancel.set()
+                raise
+        if not cancel.is_set():
+            yield from _worked(work, cancel)
+
+
+def _worked(work: Callable[[Callable[[Any], None]], T], cancel: threading.Event) -> Iterator[News | Result[T]]:
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
     outcome: list[Any] = []
 
