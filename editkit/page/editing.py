@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,16 +20,19 @@ from editkit.latent_file import read_latent
 from editkit.page import parcel
 from editkit.page.desk import Desk, Piece
 from editkit.page.grouping import slider_of
+from editkit.page.live import News, Result, Tell, Waiting, live
 from editkit.page.pictures import file_stem
 from editkit.page.settings import Settings
 from editkit.page.studio import Studio
 from editkit.pasting import Paste
-from editkit.rendered_path import render_path
+from editkit.rendered_path import RenderedPath, render_path
 from editkit.rendering import render
 from editkit.transform import Transform
 from editkit.video import write_video
 
 FRAMES, FPS = 48, 24
+BATCH = 4
+"""Frames of a video rendered at a time: few, so that it says how far it is, and stops when told."""
 PASTES: dict[str, Paste] = {"Only the change (keeps detail)": "difference", "The whole face": "replace"}
 
 
@@ -51,9 +55,7 @@ def picture(studio: Studio, desk: Desk) -> Tensor:
     return render_edited(G, piece.latent, recipe_of(studio, desk), transform=piece.transform).clamp(-1, 1)
 
 
-def whole(
-    studio: Studio, desk: Desk, edited: Tensor, paste: str, *, found: bool = False
-) -> tuple[Tensor, Tensor]:
+def whole(studio: Studio, desk: Desk, edited: Tensor, paste: str, *, found: bool = False) -> tuple[Tensor, Tensor]:
     """The whole photo before and after; ``found``: before the edit, with the face as the generator draws it.
 
     Raises UsageError where there is no photo.
@@ -94,17 +96,34 @@ def recipe_file(studio: Studio, desk: Desk) -> Path:
     return path
 
 
-def video(studio: Studio, desk: Desk) -> Path:
-    """From the picture as it was found to the edited one and back. Raises UsageError where both are the same."""
+def video(studio: Studio, desk: Desk, cancel: threading.Event) -> Iterator[Waiting | News | Result[Path | None]]:
+    """From the picture as it was found to the edited one and back: (frame, frames) as news, at the end the file, None
+    where ``cancel`` came first. Raises UsageError where both are the same.
+    """
     piece, recipe = piece_of(desk), recipe_of(studio, desk)
     if not recipe.edits and recipe.transform is None:
         raise UsageError("a video shows the change, and nothing is changed yet; move a slider first")
     placed = [piece.transform, _on_top(recipe, piece)]
     ends = [piece.latent, apply_edits(piece.latent, recipe)]
-    frames = render_path(studio.painter(piece), ends, frames=FRAMES, transforms=placed, easing=ease_in_out, loop=True)
+    frames = render_path(studio.painter(piece), ends, frames=FRAMES, transforms=placed, easing=ease_in_out, loop=True,
+                         batch=BATCH)  # fmt: skip
     path = desk.path(f"{file_stem(piece.name)}-change.mp4")
-    write_video(path, frames, fps=FPS, size=max(256, studio.G.spec.resolution), metadata={"recipe": recipe.to_json()})
-    return path
+    size, metadata = max(256, studio.G.spec.resolution), {"recipe": recipe.to_json()}
+
+    def work(tell: Tell) -> Path | None:
+        write_video(path, told_frames(frames, tell, cancel), fps=FPS, size=size, metadata=metadata)
+        return None if cancel.is_set() else path
+
+    yield from live(work, cancel, studio.line)
+
+
+def told_frames(frames: RenderedPath, tell: Tell, cancel: threading.Event) -> Iterator[Tensor]:
+    """Frames, told (frame, frames) as they are rendered, until ``cancel``; the first one at least."""
+    for number, frame in enumerate(frames, start=1):
+        if cancel.is_set() and number > 1:
+            return
+        tell((number, len(frames)))
+        yield frame
 
 
 def go_on_from(studio: Studio, desk: Desk, path: str | Path) -> str:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
 from editkit.easing import ease_in_out
 from editkit.errors import EditkitError, UsageError
-from editkit.latent import Latent
 from editkit.page import finding, parts, pictures
 from editkit.page.desk import Desk, Piece
 from editkit.page.edit_tab import EditTab, search_of
+from editkit.page.editing import BATCH, told_frames
 from editkit.page.finding import Glimpse, Search
-from editkit.page.live import News, live
+from editkit.page.live import News, Tell, Waiting, live
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted
 from editkit.paths import Spline
 from editkit.rendered_path import render_path
 from editkit.rendering import render
 from editkit.video import write_video
+from editkit.weight_delta import between
 
 FPS = 24
 MOST = 12
+WALK = "walk"
+"""The long work of this tab, see ``Desk.start``."""
 
 
 class MixTab:
@@ -70,6 +74,7 @@ class MixTab:
         self.picture = gr.Image(
             show_label=False, interactive=False, elem_id="ek-mix-picture", elem_classes="ek-mat", buttons=["fullscreen"]
         )
+        self.note = gr.HTML(elem_id="ek-mix-note")
         self.edit_it = gr.Button("Edit the blend", size="sm", elem_id="ek-mix-edit")
 
     def _walk(self) -> None:
@@ -99,7 +104,7 @@ class MixTab:
         self.take.click(toasted(self.on_take), None, shelf, **parts.QUICK)
         for control in blend:
             event = control.change if isinstance(control, gr.Dropdown) else control.input
-            event(toasted(self.on_blend), blend, [self.picture], **parts.QUICK, trigger_mode="always_last")
+            event(toasted(self.on_blend), blend, [self.picture, self.note], **parts.QUICK, trigger_mode="always_last")
         self.edit_it.click(toasted(self.on_edit), blend, [tabs, *self.edit.laid], **parts.QUICK)
         walk = [self.stops, self.seconds, self.loop, self.smooth]
         self.go.click(toasted(self.on_walk), walk, [self.walk_status, self.video], **parts.SEARCH)
@@ -108,43 +113,55 @@ class MixTab:
     def on_add(self, request: gr.Request, files: list[str] | None, *search: Any) -> Iterator[dict[Any, Any]]:
         """Find each photo as the Edit tab would, and put it on the shelf."""
         desk, how = self.studio.desk(request), search_of(*search)
-        kept = (desk.photo, desk.photo_name, desk.photo_key, desk.faces, desk.piece)
-        try:
-            for number, path in enumerate((files or [])[:MOST], start=1):
-                name = f"{Path(path).name} ({number} of {min(len(files or []), MOST)})"
-                try:
-                    yield from self._found(desk, path, name, how)
-                except EditkitError as error:
-                    gr.Warning(f"{said(error)}", title=said(UsageError(Path(path).name)))
-                if desk.cancel.is_set():
-                    break
-        finally:
-            desk.photo, desk.photo_name, desk.photo_key, desk.faces, desk.piece = kept
+        if len(files or []) > MOST:
+            gr.Warning(f"{MOST} photos at a time are the most; the first ones are added.", duration=6)
+        # a desk beside the visitor's, so that the Edit tab keeps its photo meanwhile
+        beside, cancel = Desk(folder=desk.path("add", lasting=True).parent, user=desk.user), desk.start(WALK)
+        for number, path in enumerate((files or [])[:MOST], start=1):
+            name = f"{Path(path).name} ({number} of {min(len(files or []), MOST)})"
+            try:
+                for item in self._found(beside, path, name, how, cancel):
+                    if isinstance(item, Piece):
+                        desk.shelve(item)
+                        yield self.shelf_updates(desk)
+                    else:
+                        yield {self.status: item}
+            except EditkitError as error:
+                gr.Warning(f"{said(error)}", title=said(UsageError(Path(path).name)))
+            if cancel.is_set():
+                break
         yield {self.status: "", self.add: None, **self.shelf_updates(desk)}
 
-    def _found(self, desk: Desk, path: str, name: str, search: Search) -> Iterator[dict[Any, Any]]:
-        yield {self.status: parts.bar(0, f"Reading {name}")}
+    def _found(
+        self, desk: Desk, path: str, name: str, search: Search, cancel: threading.Event
+    ) -> Iterator[str | Piece]:
+        """How far it is, in HTML, and at the end the piece."""
+        yield parts.bar(0, f"Reading {name}")
         finding.read(self.studio, desk, path)
         piece = finding.kept_piece(self.studio, desk, 0, search)
         if piece is None:
-            for item in finding.find(self.studio, desk, 0, search):
-                if isinstance(item, Glimpse):
-                    yield {self.status: parts.bar(item.share, name)}
+            for item in finding.find(self.studio, desk, 0, search, cancel):
+                if isinstance(item, Waiting):
+                    yield parts.line(item.text, kind="call")
+                elif isinstance(item, Glimpse):
+                    yield parts.bar(item.share, name)
                 else:
                     piece = item
         if piece is not None:
-            desk.shelve(piece)
-            yield self.shelf_updates(desk)
+            yield piece
 
     def on_take(self, request: gr.Request) -> dict[Any, Any]:
         """Shelve what is edited, as edited."""
         from editkit.edits import apply_edits
-        from editkit.page.editing import picture, piece_of, recipe_of
+        from editkit.page.editing import piece_of, recipe_of
 
         desk = self.studio.desk(request)
-        piece = piece_of(desk)
-        edited = apply_edits(piece.latent, recipe_of(self.studio, desk))
-        desk.shelve(Piece(name=piece.name, latent=edited, transform=None, picture=picture(self.studio, desk)))
+        piece, recipe = piece_of(desk), recipe_of(self.studio, desk)
+        if recipe.transform is not None:
+            gr.Info("The shelf takes the face in its place: move, turn and zoom stay on the Edit tab.", duration=6)
+        edited = apply_edits(piece.latent, recipe)
+        shown = render(self.studio.painter(piece), edited).clamp(-1, 1)
+        desk.shelve(Piece(name=piece.name, latent=edited, transform=None, picture=shown, tuning=piece.tuning))
         return {self.status: "", **self.shelf_updates(desk)}
 
     def on_pick(self, request: gr.Request, event: gr.SelectData) -> None:
@@ -199,29 +216,34 @@ class MixTab:
         last = self.studio.G.spec.num_ws - 1
         return {self.row_first: gr.update(value=0, maximum=last), self.row_last: gr.update(value=last, maximum=last)}
 
-    def _blended(self, desk: Desk, *chosen: Any) -> tuple[Latent, Tensor, str]:
+    def _blended(self, desk: Desk, *chosen: Any) -> Piece:
         first, second, share, start, end = chosen
         a, b = (desk.shelf.get(name or "") for name in (first, second))
         if a is None or b is None:
             raise UsageError("a blend takes two faces: add photos to the shelf, then choose one for each side")
         start, end = sorted((int(start), int(end)))
         moved = a.latent.as_w_plus().lerp(b.latent.as_w_plus(), float(share))
-        latent = a.latent.mix(moved, range(start, end + 1))
-        return latent, render(self.studio.G, latent).clamp(-1, 1), f"{a.name} and {b.name}"
+        rows = range(start, end + 1)
+        latent = a.latent.as_w_plus().mix(moved, rows)
+        # the weights go as far towards the second's as the codes do, all rows together
+        tuning = between(a.tuning, b.tuning, float(share) * len(rows) / self.studio.G.spec.num_ws)
+        piece = Piece(name=f"{a.name} and {b.name}", latent=latent, transform=None, picture=a.picture, told="a blend",
+                      tuning=tuning)  # fmt: skip
+        return replace(piece, picture=render(self.studio.painter(piece), latent).clamp(-1, 1))
 
-    def on_blend(self, request: gr.Request, *chosen: Any) -> str | None:
-        """The picture of the blend; nothing while only one is chosen."""
+    def on_blend(self, request: gr.Request, *chosen: Any) -> tuple[str | None, str]:
+        """The picture of the blend, and what draws it; nothing while only one is chosen."""
         desk = self.studio.desk(request)
         if not (chosen[0] and chosen[1]):
-            return None
-        return pictures.show(desk, self._blended(desk, *chosen)[1])
+            return None, ""
+        tuned = [name for name in dict.fromkeys(chosen[:2]) if name in desk.shelf and desk.shelf[name].tuning]
+        return pictures.show(desk, self._blended(desk, *chosen).picture), parts.line(_drawn_by(tuned))
 
     def on_edit(self, request: gr.Request, *chosen: Any) -> dict[Any, Any]:
         """The blend goes to the Edit tab."""
         desk = self.studio.desk(request)
-        latent, picture, name = self._blended(desk, *chosen)
+        piece = self._blended(desk, *chosen)
         desk.photo, desk.faces = None, []
-        piece = Piece(name=name, latent=latent, transform=None, picture=picture, told="a blend")
         return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.show_piece(desk, piece)}
 
     def on_walk(
@@ -232,7 +254,7 @@ class MixTab:
         pieces = [piece for name, piece in desk.shelf.items() if name in stops]
         if len(pieces) < 2:
             raise UsageError("a walk takes two faces at least; add more to the shelf, or tick more of them")
-        cancel, path = desk.start(), desk.path("walk.mp4", lasting=True)
+        cancel, path = desk.start(WALK), desk.path("walk.mp4", lasting=True)
         frames = render_path(
             self.studio.G,
             [piece.latent.as_w_plus() for piece in pieces],
@@ -240,25 +262,34 @@ class MixTab:
             curve=Spline() if smooth else None,
             easing=ease_in_out,
             loop=loop,
+            tunings=[piece.tuning for piece in pieces],
+            batch=BATCH,
         )
 
-        def work(tell: Any) -> None:
-            def wanted() -> Iterator[Tensor]:
-                for number, frame in enumerate(frames, start=1):
-                    if cancel.is_set() and number > 1:
-                        return
-                    tell((number, len(frames)))
-                    yield frame
+        def work(tell: Tell) -> str:
+            write_video(path, told_frames(frames, tell, cancel), fps=FPS, size=max(256, self.studio.G.spec.resolution))
+            return str(path)
 
-            write_video(path, wanted(), fps=FPS, size=max(256, self.studio.G.spec.resolution))
-
-        for item in live(work, cancel):
-            if isinstance(item, News):
+        for item in live(work, cancel, self.studio.line):
+            if isinstance(item, Waiting):
+                yield {self.walk_status: parts.line(item.text, kind="call")}
+            elif isinstance(item, News):
                 number, total = item.value
                 yield {self.walk_status: parts.bar(number / total, f"Frame {number} of {total}")}
-        yield {self.walk_status: "", self.video: str(path)}
+            else:
+                yield {self.video: item.value}
+        yield {self.walk_status: ""}
 
     def on_stop(self, request: gr.Request) -> str:
         """The frames so far are enough."""
-        self.studio.desk(request).cancel.set()
+        self.studio.desk(request).stop(WALK)
         return parts.line("Stopping.")
+
+
+def _drawn_by(tuned: Sequence[str]) -> str:
+    """What a person should know of the generator that draws a blend; ``tuned``: those whose search tuned it."""
+    if not tuned:
+        return ""
+    if len(tuned) == 2:
+        return "Both were found by tuning the generator; the blend is drawn by one between the two."
+    return f"“{tuned[0]}” was found by tuning the generator; the tuning fades with its share of the blend."

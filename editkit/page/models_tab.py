@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
@@ -11,7 +12,7 @@ import gradio as gr
 from editkit.checkpoints import catalogue
 from editkit.errors import UsageError
 from editkit.generator import MODELS, bundled_generators
-from editkit.page import parts
+from editkit.page import parts, turns
 from editkit.page.desk import Desk
 from editkit.page.edit_tab import EditTab
 from editkit.page.studio import Studio
@@ -48,29 +49,37 @@ class ModelsTab:
         self.follow, edit = follow, self.edit
         edited = [edit.start, edit.bench, edit.drop, edit.recent, *edit.controls.outputs, *followed]
         outputs = [self.facts, self.card, self.head, *edited]
-        self.which.input(toasted(self.on_choice), [self.which], outputs, **parts.SEARCH)
+        self.which.input(toasted(self.on_choice), [self.which], [self.file, *outputs], **parts.SEARCH)
         self.file.upload(toasted(self.on_file), [self.file], [self.file, *outputs], **parts.SEARCH)
 
-    def on_choice(self, request: gr.Request, name: str) -> dict[Any, Any]:
+    def on_choice(self, request: gr.Request, name: str) -> Iterator[dict[Any, Any]]:
         """A model that is at hand."""
         if name not in choices():  # the page offers names only; a path of this server is none
             raise UsageError(f"there is no model {name!r} at hand")
-        self.studio.load(name)
-        return self._changed(request)
+        yield from self._loaded(request, name)
 
-    def on_file(self, request: gr.Request, path: str) -> Any:
+    def on_file(self, request: gr.Request, path: str) -> Iterator[dict[Any, Any]]:
         """A file that was dropped: read by the safe importer."""
-        try:
-            self.studio.load(path)
-        except Exception:
-            yield {self.file: None}
-            raise
-        yield {self.file: None, **self._changed(request)}
+        yield from self._loaded(request, path)
+
+    def _loaded(self, request: gr.Request, source: str) -> Iterator[dict[Any, Any]]:
+        """In its turn, so that no search loses its generator."""
+        with self.studio.line.place() as place:
+            for before in place.ahead(threading.Event()):
+                yield {self.facts: parts.line(turns.said(before), kind="call")}
+            try:
+                self.studio.load(source)
+            except Exception:
+                yield {self.file: None, self.facts: facts(self.studio)}
+                raise
+            changed = self._changed(request)
+        yield {self.file: None, **changed}
 
     def _changed(self, request: gr.Request) -> dict[Any, Any]:
         from editkit.page.layout import header
 
         desk = self.studio.desk(request)
+        desk.stop()
         desk.start()
         desk.photo, desk.piece, desk.faces = None, None, []
         desk.shelf.clear()

@@ -1,4 +1,4 @@
-"""Turns: long work goes one at a time, in the order in which it was asked for, and who waits is told how long the line is.
+"""Turns: long work goes one at a time, in the order in which it was asked for; who waits is told how long the line is.
 
 Gradio's own queue would keep a visitor waiting without a word; what waits here says so while it waits.
 """
