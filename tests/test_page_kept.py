@@ -17,7 +17,7 @@ from editkit.alignment import align
 from editkit.direction import Direction
 from editkit.errors import GeneratorMismatchError, UsageError
 from editkit.generator import NetworkGenerator, random_generator, save_generator
-from editkit.page import classes, editing, finding, methods, own, parcel
+from editkit.page import classes, editing, finding, methods, mixing, own, parcel
 from editkit.page.desk import Piece
 from editkit.page.grouping import SPARE
 from editkit.page.layout import build
@@ -248,15 +248,15 @@ def test_a_blend_of_tuned_faces_is_drawn_between_their_generators(
     for name, delta in (("plain", None), ("tuned", tuning), ("other", other)):
         desk.shelve(replace(piece_of(studio, delta), name=name))
     shelf = desk.shelf
-    at_ends = {share: mix._blended(desk, "tuned", "other", share, 0, last) for share in (0, 1)}
+    at_ends = {share: mixing.blended(studio, desk, "tuned", "other", share, 0, last) for share in (0, 1)}
     assert torch.equal(at_ends[0].picture, shelf["tuned"].picture), "what was found of it, not the plain generator's"
     torch.testing.assert_close(at_ends[1].picture, shelf["other"].picture)
-    half = mix._blended(desk, "tuned", "other", 0.5, 0, last)
+    half = mixing.blended(studio, desk, "tuned", "other", 0.5, 0, last)
     torch.testing.assert_close(half.picture, shelf["plain"].picture, atol=1e-5, rtol=0)  # their mean, and one latent
-    faded = mix._blended(desk, "tuned", "plain", 0.5, 0, last).tuning
+    faded = mixing.blended(studio, desk, "tuned", "plain", 0.5, 0, last).tuning
     (name,) = tuning.tensors
     assert faded is not None and torch.allclose(faded.tensors[name], tuning.tensors[name] / 2)
-    rows = mix._blended(desk, "plain", "tuned", 1.0, 0, (last + 1) // 2 - 1).tuning
+    rows = mixing.blended(studio, desk, "plain", "tuned", 1.0, 0, (last + 1) // 2 - 1).tuning
     assert torch.allclose(rows.tensors[name], tuning.tensors[name] * ((last + 1) // 2) / (last + 1))
     assert "between the two" in mix.on_blend(request, "tuned", "other", 0.5, 0, last)[1]
     assert "“tuned”" in mix.on_blend(request, "plain", "tuned", 0.5, 0, last)[1]

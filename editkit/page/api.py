@@ -60,7 +60,8 @@ def edited_photo(
     studio: Studio, request: gr.Request, photo: str, edits: dict[str, float] | str, steps: int, whole: bool,
     class_name: str | int | None = None,
 ) -> tuple[str, dict[str, Any]]:  # fmt: skip
-    """A picture's file and {"psnr", "stop", "seconds", "edits"}, of a class "class" too; searched in its turn.
+    """A picture's file and {"psnr", "stop", "seconds", "edits"}, "class" where one was asked for,
+    "face_found" where the crop is made round a face; searched in its turn.
 
     ``class_name``: a class by name or index; none: all of them together. Raises EditkitError.
     """
@@ -95,6 +96,8 @@ def edited_photo(
         write_edited(path, image, recipe)
     told = {"psnr": round(found.metrics["psnr"], 2), "stop": found.stop.value, "seconds": round(found.seconds, 2)}
     classes = {} if kind is None else {"class": kind}
+    if finding.needs_face(studio):
+        told["face_found"] = bool(desk.faces)
     return str(path), told | {"edits": recipe.summary} | classes
 
 

@@ -55,7 +55,8 @@ class BatchTab:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         parts.heading(
-            "Many photos at once", "Each is found and edited by itself; one that fails does not stop the rest."
+            "Many photos at once",
+            "Of each the largest face is found and edited; one that fails does not stop the rest.",
         )
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):

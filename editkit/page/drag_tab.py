@@ -169,6 +169,7 @@ class DragTab:
 
             return drag(painter, start, pairs, mask=allowed, options=Drag(steps=int(steps)), on_step=on_step)
 
+        yield {self.status: parts.bar(0, "The first step")}
         for item in live(act, cancel, self.studio.line):
             if isinstance(item, Waiting):
                 yield {self.status: parts.line(item.text, kind="call")}
@@ -186,7 +187,7 @@ class DragTab:
                 work["latents"].append(result.latent)
                 work["points"] = []
                 arrived = f"{sum(result.reached)} of {len(result.reached)} arrived"
-                yield self._shown(desk, f"{arrived}, {result.steps} steps: {result.stop.advice}")
+                yield self._shown(desk, f"{arrived}, {result.steps} step(s): {result.stop.advice}")
 
     def _mask(self, painted: Any) -> Tensor | None:
         """[R, R] in 0 to 1 of what was painted, None where nothing was."""

@@ -38,7 +38,11 @@ class Stage:
                     type="filepath",
                 )  # fmt: skip
                 self.paste = gr.Radio(
-                    list(editing.PASTES), value=next(iter(editing.PASTES)), label="What goes back", elem_id="ek-paste"
+                    list(editing.PASTES),
+                    value=next(iter(editing.PASTES)),
+                    label="What goes back",
+                    elem_id="ek-paste",
+                    info="A face that is moved, turned or zoomed always goes back whole, or its old place would show",
                 )
         with gr.Row(elem_id="ek-under-stage"):
             self.against = gr.Radio(

@@ -58,11 +58,12 @@ class Glimpse:
 
 def read(studio: Studio, desk: Desk, path: str | Path) -> None:
     """Put a photo on the desk and find its faces, largest first. Raises PhotoError."""
-    photo = read_photo(path, max_pixels=studio.options.max_pixels)
-    desk.photo, desk.photo_name = replace(photo, path=Path(Path(path).name)), Path(path).stem
-    desk.photo_key = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    desk.piece, desk.faces = None, []
-    desk.faces = find_faces(photo.image) if needs_face(studio) else []
+    with studio.reading:
+        photo = read_photo(path, max_pixels=studio.options.max_pixels)
+        desk.photo, desk.photo_name = replace(photo, path=Path(Path(path).name)), Path(path).stem
+        desk.photo_key = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        desk.piece, desk.faces = None, []
+        desk.faces = find_faces(photo.image) if needs_face(studio) else []
 
 
 def look_again(studio: Studio, desk: Desk) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,17 @@ from editkit.page.edit_tab import EditTab, search_of
 from editkit.page.editing import BATCH, told_frames
 from editkit.page.finding import Glimpse, Search
 from editkit.page.live import News, Tell, Waiting, live
+from editkit.page.mixing import blended, drawn_by
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted
 from editkit.paths import Spline
 from editkit.rendered_path import render_path
 from editkit.rendering import render
 from editkit.video import write_video
-from editkit.weight_delta import between
 
 FPS = 24
 MOST = 12
-WALK = "walk"
+ADD, WALK = "add", "walk"
 """The long work of this tab, see ``Desk.start``."""
 
 
@@ -37,7 +36,7 @@ class MixTab:
 
     def __init__(self, studio: Studio, edit: EditTab, tabs: gr.Tabs) -> None:
         self.studio, self.edit = studio, edit
-        parts.heading("Your shelf", "Photos that you add here are found first; what you edit can be put here too.")
+        parts.heading("Your shelf", "Of each photo the largest face is found first; what you edit can be put here too.")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=260):
                 self.add = gr.File(
@@ -45,6 +44,7 @@ class MixTab:
                 )
                 self.take = gr.Button("Add what is on the Edit tab", size="sm", elem_id="ek-mix-take")
                 self.status = gr.HTML(elem_id="ek-mix-status")
+                self.enough = gr.Button("Stop adding", size="sm", visible=False, elem_id="ek-mix-enough")
             with gr.Column(scale=5, min_width=320):
                 self.shelf = gr.Gallery(
                     show_label=False, columns=8, height=190, allow_preview=False, elem_id="ek-shelf", buttons=[],
@@ -97,7 +97,9 @@ class MixTab:
         self.shown = [self.shelf, *chosen]
         blend = [self.first, self.second, self.share, self.row_first, self.row_last]
         shelf = [self.status, *self.shown]
-        self.add.upload(toasted(self.on_add), [self.add, *self.edit.search], [self.add, *shelf], **parts.SEARCH)
+        self.add.upload(toasted(self.on_add), [self.add, *self.edit.search], [self.add, self.enough, *shelf],
+                        **parts.SEARCH)  # fmt: skip
+        self.enough.click(toasted(self.on_enough), None, [self.status], queue=False, **parts.PRIVATE)
         self.shelf.select(toasted(self.on_pick), None, None, **parts.QUICK)
         for button, act in ((self.earlier, self._mover(-1)), (self.later, self._mover(1)), (self.off, self.on_off)):
             button.click(toasted(act), chosen, self.shown, **parts.QUICK)
@@ -116,7 +118,8 @@ class MixTab:
         if len(files or []) > MOST:
             gr.Warning(f"{MOST} photos at a time are the most; the first ones are added.", duration=6)
         # a desk beside the visitor's, so that the Edit tab keeps its photo meanwhile
-        beside, cancel = Desk(folder=desk.path("add", lasting=True).parent, user=desk.user), desk.start(WALK)
+        beside, cancel = Desk(folder=desk.path("add", lasting=True).parent, user=desk.user), desk.start(ADD)
+        yield {self.enough: gr.update(visible=True)}
         for number, path in enumerate((files or [])[:MOST], start=1):
             name = f"{Path(path).name} ({number} of {min(len(files or []), MOST)})"
             try:
@@ -130,7 +133,12 @@ class MixTab:
                 gr.Warning(f"{said(error)}", title=said(UsageError(Path(path).name)))
             if cancel.is_set():
                 break
-        yield {self.status: "", self.add: None, **self.shelf_updates(desk)}
+        yield {self.status: "", self.add: None, self.enough: gr.update(visible=False), **self.shelf_updates(desk)}
+
+    def on_enough(self, request: gr.Request) -> str:
+        """Those that are there are enough, and the best so far of the one that is looked for."""
+        self.studio.desk(request).stop(ADD)
+        return parts.line("Stopping.")
 
     def _found(
         self, desk: Desk, path: str, name: str, search: Search, cancel: threading.Event
@@ -138,6 +146,8 @@ class MixTab:
         """How far it is, in HTML, and at the end the piece."""
         yield parts.bar(0, f"Reading {name}")
         finding.read(self.studio, desk, path)
+        if not desk.faces and finding.needs_face(self.studio):
+            gr.Warning(f"No face was found in {said(UsageError(Path(path).name))}, so its centre square is used.")
         piece = finding.kept_piece(self.studio, desk, 0, search)
         if piece is None:
             for item in finding.find(self.studio, desk, 0, search, cancel):
@@ -216,33 +226,18 @@ class MixTab:
         last = self.studio.G.spec.num_ws - 1
         return {self.row_first: gr.update(value=0, maximum=last), self.row_last: gr.update(value=last, maximum=last)}
 
-    def _blended(self, desk: Desk, *chosen: Any) -> Piece:
-        first, second, share, start, end = chosen
-        a, b = (desk.shelf.get(name or "") for name in (first, second))
-        if a is None or b is None:
-            raise UsageError("a blend takes two faces: add photos to the shelf, then choose one for each side")
-        start, end = sorted((int(start), int(end)))
-        moved = a.latent.as_w_plus().lerp(b.latent.as_w_plus(), float(share))
-        rows = range(start, end + 1)
-        latent = a.latent.as_w_plus().mix(moved, rows)
-        # the weights go as far towards the second's as the codes do, all rows together
-        tuning = between(a.tuning, b.tuning, float(share) * len(rows) / self.studio.G.spec.num_ws)
-        piece = Piece(name=f"{a.name} and {b.name}", latent=latent, transform=None, picture=a.picture, told="a blend",
-                      tuning=tuning)  # fmt: skip
-        return replace(piece, picture=render(self.studio.painter(piece), latent).clamp(-1, 1))
-
     def on_blend(self, request: gr.Request, *chosen: Any) -> tuple[str | None, str]:
         """The picture of the blend, and what draws it; nothing while only one is chosen."""
         desk = self.studio.desk(request)
         if not (chosen[0] and chosen[1]):
             return None, ""
-        tuned = [name for name in dict.fromkeys(chosen[:2]) if name in desk.shelf and desk.shelf[name].tuning]
-        return pictures.show(desk, self._blended(desk, *chosen).picture), parts.line(_drawn_by(tuned))
+        piece = blended(self.studio, desk, *chosen)
+        return pictures.show(desk, piece.picture), parts.line(drawn_by(desk, chosen[:2]))
 
     def on_edit(self, request: gr.Request, *chosen: Any) -> dict[Any, Any]:
         """The blend goes to the Edit tab."""
         desk = self.studio.desk(request)
-        piece = self._blended(desk, *chosen)
+        piece = blended(self.studio, desk, *chosen)
         desk.photo, desk.faces = None, []
         return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.show_piece(desk, piece)}
 
@@ -284,12 +279,3 @@ class MixTab:
         """The frames so far are enough."""
         self.studio.desk(request).stop(WALK)
         return parts.line("Stopping.")
-
-
-def _drawn_by(tuned: Sequence[str]) -> str:
-    """What a person should know of the generator that draws a blend; ``tuned``: those whose search tuned it."""
-    if not tuned:
-        return ""
-    if len(tuned) == 2:
-        return "Both were found by tuning the generator; the blend is drawn by one between the two."
-    return f"“{tuned[0]}” was found by tuning the generator; the tuning fades with its share of the blend."

@@ -136,8 +136,9 @@ def facts(studio: Studio) -> str:
 def catalogue_table() -> str:
     """The published networks, which of them are here, and how one gets another."""
     body = "".join(
-        f"<tr><td>{escape(network.name)}{' · here' if network.at_hand else ''}</td><td>{network.resolution} px</td>"
-        f"<td>{escape(network.domain)}</td><td>{escape(network.licence or 'not stated')}</td></tr>"
+        f"<tr><td>{escape(network.name)}{' · here' if network.at_hand else ''}</td>"
+        f"<td>{network.resolution}&nbsp;px</td><td>{escape(network.domain)}</td>"
+        f"<td>{escape(network.licence or 'not stated')}</td></tr>"
         for network in catalogue.published()
     )
     about = (

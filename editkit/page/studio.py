@@ -35,6 +35,7 @@ class Studio:
         self.options, self.temporary = options, temporary
         self.desks = Desks(temporary)
         self.line = Turns()  # for searches and other long work
+        self.reading = threading.Lock()  # one large photo is decoded at a time
         self._lock = threading.Lock()
         self._libraries: dict[str | None, Library] = {}
         self._perceptual: PerceptualDistance | None = None

@@ -30,7 +30,7 @@ class Turns:
         place = Place(self._line, self._changed)
         with self._changed:
             if len(self._line) > MOST:
-                raise UsageError(f"{MOST} others are waiting for their searches already; try again in some minutes")
+                raise UsageError(f"{MOST} searches are waiting already; try again in some minutes")
             self._line.append(place)
         try:
             yield place
@@ -73,6 +73,5 @@ class Place:
 
 def said(before: int) -> str:
     """How many are before a visitor, in words."""
-    if before == 1:
-        return "Waiting: one search of somebody else is before yours; it begins by itself."
-    return f"Waiting: {before} searches of others are before yours; it begins by itself."
+    others = "one search is" if before == 1 else f"{before} searches are"
+    return f"Waiting: {others} before yours, which then begins by itself."
