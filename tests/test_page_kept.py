@@ -357,6 +357,31 @@ def test_no_event_makes_the_browser_copy_the_page(studio: Studio) -> None:
     assert [len(outputs) for outputs in told] == [1, 1, 2, 0], "the examples, two for programs, and the leaving"
 
 
+def test_a_model_is_loaded_in_its_turn_and_a_later_choice_counts(
+    studio: Studio, tabs: SimpleNamespace, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from editkit.page.models_tab import ModelsTab
+
+    with gr.Blocks():
+        models = ModelsTab(studio, tabs.edit, gr.HTML())
+        models.wire(lambda desk: {}, [])
+    loaded: list[str] = []
+    monkeypatch.setattr(studio, "load", loaded.append)
+    with studio.line.place():
+        first, second = models.on_file(tabs.request, "one.pkl"), models.on_file(tabs.request, "two.pkl")
+        assert "one search is before" in next(first)[models.facts]
+        assert "before yours" in next(second)[models.facts]
+        assert list(first) == [] and not loaded
+    list(second)
+    assert loaded == ["two.pkl"]
+    monkeypatch.setattr(studio, "source", None)
+    monkeypatch.setattr("editkit.page.models_tab.choices", lambda: [studio.G.spec.name])
+    desk = studio.desks.of("a")
+    desk.put(piece_of(studio))
+    list(models.on_choice(tabs.request, studio.G.spec.name))
+    assert loaded == ["two.pkl"] and desk.piece is not None, "the one that draws already takes nothing away"
+
+
 def test_only_generators_are_offered_as_models() -> None:
     """Encoders, discriminators and scorers lie in the same folder."""
     from editkit.generator import MODELS, load_generator

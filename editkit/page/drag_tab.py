@@ -170,6 +170,7 @@ class DragTab:
             return drag(painter, start, pairs, mask=allowed, options=Drag(steps=int(steps)), on_step=on_step)
 
         yield {self.status: parts.bar(0, "The first step")}
+        ended = self._shown(desk, "Not begun; the points are where they were.")
         for item in live(act, cancel, self.studio.line):
             if isinstance(item, Waiting):
                 yield {self.status: parts.line(item.text, kind="call")}
@@ -187,7 +188,8 @@ class DragTab:
                 work["latents"].append(result.latent)
                 work["points"] = []
                 arrived = f"{sum(result.reached)} of {len(result.reached)} arrived"
-                yield self._shown(desk, f"{arrived}, {result.steps} step(s): {result.stop.advice}")
+                ended = self._shown(desk, f"{arrived}, {result.steps} step(s): {result.stop.advice}")
+        yield ended
 
     def _mask(self, painted: Any) -> Tensor | None:
         """[R, R] in 0 to 1 of what was painted, None where nothing was."""

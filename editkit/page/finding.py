@@ -151,7 +151,10 @@ def find(
         tuning=found.tuning,
     )
     library = studio.library(desk)
-    if library is not None and _worth_keeping(library, key, studio.G.spec.id, found):
+    kept = library is not None and _worth_keeping(library, key, studio.G.spec.id, found)
+    if library is not None and not kept:
+        piece = replace(piece, told=f"{piece.told}; your library keeps the closer one of before")
+    if library is not None and kept:
         job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, seed=search.seed,
                   classes=search.classes, recipe=Recipe(name="none", edits=()))  # fmt: skip
         seconds = time.monotonic() - started

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
@@ -17,6 +16,9 @@ from editkit.page.desk import Desk
 from editkit.page.edit_tab import EditTab
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
+
+LOAD = "load"
+"""The long work of this tab, see ``Desk.start``."""
 
 
 class ModelsTab:
@@ -56,6 +58,9 @@ class ModelsTab:
         """A model that is at hand."""
         if name not in choices():  # the page offers names only; a path of this server is none
             raise UsageError(f"there is no model {name!r} at hand")
+        if name == self.studio.G.spec.name and self.studio.source in (name, None):  # it draws already
+            yield {self.facts: facts(self.studio)}
+            return
         yield from self._loaded(request, name)
 
     def on_file(self, request: gr.Request, path: str) -> Iterator[dict[Any, Any]]:
@@ -64,9 +69,12 @@ class ModelsTab:
 
     def _loaded(self, request: gr.Request, source: str) -> Iterator[dict[Any, Any]]:
         """In its turn, so that no search loses its generator."""
+        cancel = self.studio.desk(request).start(LOAD)
         with self.studio.line.place() as place:
-            for before in place.ahead(threading.Event()):
+            for before in place.ahead(cancel):
                 yield {self.facts: parts.line(turns.said(before), kind="call")}
+            if cancel.is_set():  # another one was chosen meanwhile, or the page was closed
+                return
             try:
                 self.studio.load(source)
             except Exception:
