@@ -207,6 +207,9 @@ def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path)
     with pytest.raises(TrainingDataError, match=r"p01.png is damaged.*dataset build"):
         dataset[1]
+    (tmp_path / "p01.png").write_bytes(b"\x89PNG nothing")
+    with pytest.raises(TrainingDataError, match=r"p01.png of .* can be read \(of no known format\).*dataset build"):
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])

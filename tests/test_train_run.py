@@ -141,6 +141,18 @@ def test_curves_grids_and_a_walk(trained: Path) -> None:
     assert best["metric"] == min(line["metric"] for line in measured) and best["metric_name"] == "fd_texture"
 
 
+def test_a_short_run_and_a_slow_one_say_how_they_do(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two steps: fewer than lie between lines of the log, and each long enough for a line of its own."""
+    monkeypatch.setattr("train.run.SAY_EVERY", 0.0)
+    assert main(["train", "--data", str(toys), "--out", str(tmp_path), *COMMON, "--kimg", "0.016"]) == 0
+    said = [line.split(" a second")[0] for line in capsys.readouterr().out.splitlines() if "left: loss/G" in line]
+    assert [line.split(",")[0] for line in said] == ["8 images", "16 images", "16 images"]
+    (line,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert line["images"] == 16 and line["loss/D"] > 0
+
+
 def test_a_board_that_fails_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
