@@ -112,7 +112,7 @@ def _singles(latents: Latent) -> list[Latent]:
 def spread_of(G: Generator, latent: Latent) -> float:
     """How far rows are off their mean, RMS in standard deviations of W."""
     statistics = sample_statistics(G)
-    codes = torch.linalg.solve(statistics.axes, latent.as_w_plus().tensor[0] - statistics.mean, left=False)
+    codes = statistics.deviations(latent.as_w_plus().tensor[0] - statistics.mean)
     return float((codes - codes.mean(0)).square().mean().sqrt())
 
 

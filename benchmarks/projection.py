@@ -120,7 +120,7 @@ def statistics_of(G: Generator) -> WStatistics:
 def _regularisers(ws: Tensor, G: Generator, weights: Weights) -> Tensor:
     """The search's terms on codes [N, rows, w_dim], each sample's sum, [N]."""
     statistics = statistics_of(G)
-    codes = torch.linalg.solve(statistics.axes, ws - statistics.mean, left=False)
+    codes = statistics.deviations(ws - statistics.mean)
     shared = codes.mean(1, keepdim=True)
     spread = (codes - shared).square().mean([1, 2])
     return weights.prior * shared.square().mean([1, 2]) + weights.spread * spread
@@ -130,7 +130,7 @@ def judge(G: Generator, latent: Latent, targets: Tensor, perceptual: PerceptualD
     """Metrics of each photo, its whole loss, and "spread": how far rows are off their mean, in W's deviations (RMS)."""
     weights, ws = Weights(), latent.as_w_plus().tensor
     statistics = statistics_of(G)
-    codes = torch.linalg.solve(statistics.axes, ws - statistics.mean, left=False)
+    codes = statistics.deviations(ws - statistics.mean)
     with torch.no_grad():
         images = G.synthesize(latent)
         terms = PictureLoss(targets, perceptual, weights)(images)

@@ -63,7 +63,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from editkit.edited_picture import render_edited, write_edited
+    from editkit.edited_picture import paste_edited, paste_way, render_edited, write_edited
     from editkit.edits import Recipe
     from editkit.generator import load_generator
 
@@ -86,10 +86,12 @@ def run(args: argparse.Namespace) -> int:
             write_edited(crop, image, recipe, metadata=not args.no_metadata)
             files.append(crop)
         if face is not None and pasted is not None:
-            before = None
-            if args.paste == "difference":
+            way, before = paste_way(recipe, args.paste), image
+            if way == "difference":
                 before = render_edited(G, held.latent, Recipe(name="none", edits=()), transform=held.transform)
-            whole = face.paste_back(image.clamp(-1, 1), inverted=None if before is None else before.clamp(-1, 1))
+            whole = paste_edited(face, image, before, recipe, paste=way)
+            if way != args.paste:
+                output.say("the picture is moved, so the whole crop goes back into the photo")
             write_edited(pasted, whole, recipe, metadata=not args.no_metadata, photo=face.photo)
             files.append(pasted)
         for file in files:

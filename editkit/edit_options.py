@@ -40,7 +40,8 @@ def add_paste_option(parser: argparse.ArgumentParser) -> None:
         choices=("difference", "replace"),
         default="difference",
         help="what goes back into the photo: only the difference that the edit makes, which keeps the photo's detail, "
-        "or the whole crop, which leaves no ghosts of edges that moved far (default: difference)",
+        "or the whole crop, which leaves no ghosts of edges that moved far; a picture that is moved, turned or "
+        "scaled always replaces the crop (default: difference)",
     )
 
 

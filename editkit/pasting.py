@@ -6,7 +6,8 @@ Convention:
 A generator's picture has less detail than the photo it stands for. Replacing the crop puts that blur into the photo;
 adding the difference of edited and inverted picture keeps the photo's detail and leaves every bit of the photo where
 nothing was edited. Where an edit moves edges far (a wide turn of the head), the photo's edges stay and show as ghosts:
-there replacing is more honest.
+there replacing is more honest, and a picture that is moved as a whole replaces the crop whatever was asked for:
+``editkit.edited_picture.paste_way`` decides that for all commands and the page.
 """
 
 from typing import Literal

@@ -236,8 +236,9 @@ def _feature_network(device: str, weights: Path) -> FeatureNetwork:
     checkpoint = read_checkpoint(weights)
     if checkpoint.header["kind"] != "features":
         raise CheckpointError(f"{weights} holds {checkpoint.header['kind']!r}, a features file is needed.")
-    # The network is kept for later callers, whatever mode the first one is in.
-    with torch.inference_mode(False), torch.no_grad():
+    # The network is kept for later callers, whatever mode the first one is in; and what somebody seeded does not depend
+    # on whether it was there already.
+    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             network = FeatureNetwork(**checkpoint.header["arguments"])
             network.load_state_dict({name: tensor.float() for name, tensor in checkpoint.tensors.items()})

@@ -17,9 +17,11 @@ from editkit.paths import Curve, Linear, Slerp, Spline, Timing, timing
 from editkit.rendering import render
 from editkit.sampling import check_cutoff
 from editkit.transform import Transform
+from editkit.weight_delta import between
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
+    from editkit.weight_delta import WeightDelta
 
 
 class RenderedPath:
@@ -36,21 +38,24 @@ class RenderedPath:
         transform: Callable[[int], Transform] | None,
         batch: int,
         on_progress: Callable[[int, int], object] | None,
+        drawn_by: Callable[[int], Generator] | None = None,
     ) -> None:
         self._G, self._length, self._batch, self._on_progress = G, length, batch, on_progress
-        self._latent, self._transform = latent, transform
+        self._latent, self._transform, self._drawn_by = latent, transform, drawn_by
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[Tensor]:
-        for start in range(0, self._length, self._batch):
-            stop = min(start + self._batch, self._length)
+        batch = self._batch if self._drawn_by is None else 1
+        for start in range(0, self._length, batch):
+            stop = min(start + batch, self._length)
             latent = concatenate(self._latent(i) for i in range(start, stop))
             placed = None
             if self._transform is not None:
                 placed = Transform(matrix=torch.cat([self._transform(i).matrix for i in range(start, stop)]))
-            yield from render(self._G, latent, transform=placed, batch=self._batch)
+            G = self._G if self._drawn_by is None else self._drawn_by(start)
+            yield from render(G, latent, transform=placed, batch=batch)
             if self._on_progress is not None:
                 self._on_progress(stop, self._length)
 
@@ -78,6 +83,7 @@ def render_path(
     label: Tensor | None = None,
     truncation_psi: float = 1.0,
     truncation_cutoff: int | None = None,
+    tunings: Sequence[WeightDelta | None] | None = None,
     batch: int = 8,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> RenderedPath:
@@ -97,6 +103,8 @@ def render_path(
         label: of latents in z: ``[c_dim]``, ``[1, c_dim]`` or one a keyframe ``[K, c_dim]``, then interpolated.
         truncation_psi: of latents in z, see ``Generator.map``.
         truncation_cutoff: likewise.
+        tunings: what pivotal tuning added to ``G`` for each keyframe, None: nothing. The weights go from one to the
+            next, straight, as the codes do; each frame is then rendered by itself.
         batch: frames rendered at a time.
         on_progress: called with (done, total) frames after each batch.
 
@@ -143,15 +151,40 @@ def render_path(
             )
 
     moved = _moves(placed, motion, times, easing if keyframes == 1 else linear, isinstance(curve, Spline))
+    drawn_by = None
+    if tunings is not None and any(one is not None for one in tunings):
+        if len(tunings) != keyframes:
+            raise UsageError(f"{len(tunings)} tunings do not go with {keyframes} keyframes; give one a keyframe")
+        drawn_by = _tuned(G, tunings, times, easing)
     if moved is None:
-        return RenderedPath(G, frames, latent_of, None, batch, on_progress)
+        return RenderedPath(G, frames, latent_of, None, batch, on_progress, drawn_by)
 
     def transform_of(frame: int) -> Transform:
         segment, t = times.position(frame)
         return moved(segment, eased(easing, t), frame)
 
     moved(0, 0.0, 0)  # a motion that does not go with a loop is refused here, not at the first frame
-    return RenderedPath(G, frames, latent_of, transform_of, batch, on_progress)
+    return RenderedPath(G, frames, latent_of, transform_of, batch, on_progress, drawn_by)
+
+
+def _tuned(
+    G: Generator, tunings: Sequence[WeightDelta | None], times: Timing, easing: Easing
+) -> Callable[[int], Generator]:
+    """What draws a frame: ``G`` with the weights between those of the keyframes around it; the latest one is kept."""
+    latest: list[tuple[WeightDelta, Generator]] = []
+
+    def drawn_by(frame: int) -> Generator:
+        segment, t = times.position(frame)
+        t = eased(easing, t)
+        ends = tunings[segment % len(tunings)], tunings[(segment + 1) % len(tunings)]
+        delta = between(*ends, t)
+        if delta is None:
+            return G
+        if not latest or latest[0][0] is not delta:
+            latest[:] = [(delta, delta.added_to(G))]
+        return latest[0][1]
+
+    return drawn_by
 
 
 def _one_space(G: Generator, latents: Sequence[Latent]) -> list[Latent]:

@@ -114,3 +114,32 @@ class WeightDelta:
             weights[name] = weights[name] + difference.to(weights[name])
         spec = replace(G.spec, id=weights_id(weights), parent_id=G.spec.id, name=f"{G.spec.name} (tuned)")
         return G.with_weights(weights, spec)
+
+
+def between(first: WeightDelta | None, second: WeightDelta | None, share: float) -> WeightDelta | None:
+    """What lies between two deltas, ``share`` of the way from the first to the second; None is a generator as it is.
+
+    At 0 it is ``first`` itself, at 1 ``second``. Weights that one of them lacks are 0 there.
+
+    Raises:
+        GeneratorMismatchError: they are for different generators.
+        CheckpointError: they differ in shape.
+    """
+    if first is second or share == 0:
+        return first
+    if share == 1:
+        return second
+    known = [one for one in (first, second) if one is not None]
+    if len({one.generator for one in known}) > 1:
+        raise GeneratorMismatchError(
+            f"weight deltas of different generators, {' and '.join(one.generator[:12] for one in known)}, have nothing "
+            "between them; project the photos with one generator"
+        )
+    summed: dict[str, Tensor] = {}
+    for delta, weight in ((first, 1 - share), (second, share)):
+        for name, tensor in ({} if delta is None else delta.tensors).items():
+            part = tensor.float() * weight
+            if name in summed and summed[name].shape != part.shape:
+                raise CheckpointError(f"two weight deltas differ in the shape of {name!r}; one of them may be damaged")
+            summed[name] = summed[name] + part if name in summed else part
+    return replace(known[0], tensors=summed)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from editkit.alignment import AlignedPhoto, align
-from editkit.edited_picture import render_edited
+from editkit.edited_picture import paste_edited, render_edited
 from editkit.edits import Recipe
 from editkit.errors import CheckpointError, OutputError, PhotoError, UsageError
 from editkit.files import ensure_folder, write_text
@@ -201,8 +201,7 @@ class _Clip:
             if not bool(torch.isfinite(edited).all() and torch.isfinite(inverted).all()):
                 raise CheckpointError(f"the pictures of generator {G.spec.name!r} are not finite; load it again")
             seen.add(crop.image, inverted)
-            before = inverted.clamp(-1, 1) if job.paste == "difference" else None
-            yield crop.paste_back(edited.clamp(-1, 1), inverted=before)
+            yield paste_edited(crop, edited, inverted, job.recipe, paste=job.paste)
 
     def _keyframes(self) -> list[Tensor]:
         chosen = set(torch.linspace(0, self.count - 1, min(self.method.keyframes, self.count)).round().int().tolist())

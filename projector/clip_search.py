@@ -78,8 +78,7 @@ class ClipSearch:
 
     def offset_of(self, base: Tensor, codes: Tensor) -> Tensor:
         """What ``codes`` is made of: the inverse of ``codes()``."""
-        axes, apart = (values.cpu().double() for values in (self.statistics.axes, codes - base))  # not on Apple's GPUs
-        return torch.linalg.solve(axes, apart, left=False).to(codes)
+        return self.statistics.deviations(codes - base)
 
     def latent(self, codes: Tensor) -> Latent:
         """Codes as a latent of the generator."""

@@ -76,5 +76,5 @@ def _write(job: Job, source: Source, folders: Sequence[Path], target: Path) -> N
     edited, inverted = (
         [read_photo(folder / f"{name}.png").image for folder in folders] for name in ("edited", "inverted")
     )
-    whole = paste_faces(faces, edited, inverted=inverted if job.paste == "difference" else None)
+    whole = paste_faces(faces, edited, inverted=inverted if job.paste_way == "difference" else None)
     write_edited(target, whole, job.recipe, metadata=job.metadata, photo=photo)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from editkit import latent_file, weight_delta
 from editkit.alignment import AlignedPhoto, align
-from editkit.edited_picture import render_edited, write_edited
+from editkit.edited_picture import paste_edited, paste_way, render_edited, write_edited
 from editkit.edits import Recipe, apply_edits, as_styles
 from editkit.errors import CheckpointError
 from editkit.files import ensure_folder, write_text
@@ -57,7 +57,8 @@ class Job:
         classes: of a conditional generator, see ``projector.project``.
         convention, box, face: see ``editkit.align``; ``convention`` None is the generator's own. Face "all": of every
             face of a photo in turn, see ``projector.crowd``.
-        paste: see ``editkit.pasting``: the difference that the edit makes, or the whole crop.
+        paste: see ``editkit.pasting``: the difference that the edit makes, or the whole crop; ``paste_way`` is what
+            is done.
         metadata: whether pictures say that they were edited, and hold the recipe.
         note: what the user should know of how the edit was chosen, for the report.
     """
@@ -96,6 +97,11 @@ class Job:
     def files(self) -> tuple[str, ...]:
         """What is written of each photo that is done, the report last."""
         return EVERY_FILE if isinstance(self.method, Pivotal) else FILES
+
+    @property
+    def paste_way(self) -> Paste:
+        """How pictures go back: a recipe that moves them replaces the crop."""
+        return paste_way(self.recipe, self.paste)
 
     def edits(self) -> str:
         """The edits in a line for people: "warmth +1.4"."""
@@ -175,9 +181,7 @@ def write(job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str
     ensure_folder(folder)
     (folder / "report.json").unlink(missing_ok=True)
     found, face = outcome.found, outcome.face
-    pasted = face.paste_back(
-        outcome.edited.clamp(-1, 1), inverted=found.image.clamp(-1, 1) if job.paste == "difference" else None
-    )
+    pasted = paste_edited(face, outcome.edited, found.image, job.recipe, paste=job.paste)
     write_image(folder / "aligned.png", face.image, note=False)
     write_image(folder / "inverted.png", found.image, note=job.metadata)
     write_edited(folder / "edited.png", outcome.edited, job.recipe, metadata=job.metadata)

@@ -141,8 +141,8 @@ class RefineSearch:
         count = len(targets)
         codes = torch.zeros(count, *self.shape, device=self.G.device)
         if self.starting is not None:
-            ws = self.starting(targets).tensor.to(self.G.device) - self.statistics.mean
-            whole = torch.linalg.solve(self.statistics.axes, ws, left=False)
+            ws = self.starting(targets).tensor.to(self.G.device)
+            whole = self.statistics.deviations(ws - self.statistics.mean)
             codes = (whole if self.method.space == "w+" else whole.mean(1, keepdim=True)).expand_as(codes)
         flat = codes.flatten(1)
         fresh = QuasiNewton(

@@ -48,7 +48,7 @@ def photo_report(job: Job, outcome: Outcome, *, name: str, files: Sequence[str])
         "edit_note": job.note,
         "edit_change": _finite(changed),
         "zero_edit_is_identity": outcome.zero_edit_is_identity,
-        "paste": {"how": job.paste, "zero_edit_error": zero_edit_error(job, outcome)},
+        "paste": {"how": job.paste_way, "zero_edit_error": zero_edit_error(job, outcome)},
         "method": found.method,
         "steps": len(found.history),
         "losses": _finite(found.history[-1].losses) if found.history else {},
@@ -64,7 +64,7 @@ def photo_report(job: Job, outcome: Outcome, *, name: str, files: Sequence[str])
 def zero_edit_error(job: Job, outcome: Outcome) -> dict[str, float]:
     """What pasting back costs where nothing is edited, on the photo's 8-bit pixels: mean and largest, of 255."""
     inverted, photo = outcome.found.image.clamp(-1, 1), outcome.face.photo.image
-    pasted = outcome.face.paste_back(inverted, inverted=inverted if job.paste == "difference" else None)
+    pasted = outcome.face.paste_back(inverted, inverted=inverted if job.paste_way == "difference" else None)
     off = (image_to_uint8(pasted).int() - image_to_uint8(photo).int()).abs()
     return {"mean": round(float(off.float().mean()), 4), "max": float(off.max())}
 

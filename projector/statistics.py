@@ -33,6 +33,10 @@ class WStatistics:
     axes: Tensor
     std: float
 
+    def deviations(self, apart: Tensor) -> Tensor:
+        """Differences of w, [..., w_dim], in standard deviations along the axes: the inverse of ``v @ axes``."""
+        return torch.linalg.solve(self.axes, apart, left=False)
+
 
 def sample_statistics(
     G: Generator, *, samples: int = SAMPLES, floor: float = 0.5, classes: Classes | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from editkit.command import LOGGERS
 from editkit.threads import settle_threads
 
 settle_threads()  # before torch is imported
@@ -81,3 +83,19 @@ def _threads() -> None:
 def _seed() -> None:
     """Every test draws the same numbers, alone or among others."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """A command sets levels and handlers of our loggers (``--quiet``): what one of another test, or of a fixture of a
+    whole file, left is undone."""
+    _reset_loggers()
+    yield
+    _reset_loggers()
+
+
+def _reset_loggers() -> None:
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.NOTSET)
+        logger.handlers = []

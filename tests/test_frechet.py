@@ -11,7 +11,7 @@ import torch
 from conftest import fixture_path
 
 from editkit.errors import UsageError
-from train.metrics.frechet import FeatureStatistics, fd_faces, frechet_distance, statistics
+from train.metrics.frechet import FeatureStatistics, distance_from, fd_faces, frechet_distance, statistics
 
 
 def gaussian(mean: list[float], covariance: list[list[float]]) -> FeatureStatistics:
@@ -88,3 +88,17 @@ def test_fd_faces_sees_blur_and_is_zero_for_equal_sets() -> None:
 def test_fd_faces_of_nothing() -> None:
     with pytest.raises(UsageError, match="got none"):
         fd_faces([], torch.zeros(2, 3, 64, 64))
+
+
+def test_a_distance_from_pictures_looks_at_them_once() -> None:
+    def features(images: torch.Tensor) -> torch.Tensor:
+        looked.append(len(images))
+        return images.flatten(1)
+
+    looked: list[int] = []
+    real, made = torch.randn(2, 10, 1, 2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    distance = distance_from(real, features, batch=4)
+    assert looked == [4, 4, 2]
+    wanted = frechet_distance(statistics(made.flatten(1)), statistics(real.flatten(1)))
+    assert distance(made) == pytest.approx(wanted, rel=1e-6) and distance(real) == pytest.approx(0.0, abs=1e-6)
+    assert len(looked) == 9

@@ -246,7 +246,7 @@ def test_without_numba_the_polyphase_way_answers(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delattr("editkit.ops.fused_kernel", raising=False)
     fused.available.cache_clear()
     try:
-        with use_backend("cpu"), caplog.at_level("WARNING", logger="editkit"):  # a quiet command may have run before
+        with use_backend("cpu"):
             found = [filtered_lrelu(x, FIR, FIR, **OPTIONS) for _ in range(2)]
     finally:
         monkeypatch.undo()

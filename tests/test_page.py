@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
 from editkit.errors import PhotoError, SchemaError, UsageError
 from editkit.generator import NetworkGenerator
-from editkit.page import grouping, live, methods, parts, toasts
+from editkit.page import grouping, live, methods, parts, toasts, turns
 from editkit.page.desk import IDLE, LEFT, MOST, PLACES, Desk, Desks
 from editkit.page.library import Library
 from editkit.page.options import Options, read_auth, steps_at_first
 from editkit.page.settings import DEPTH, History, Settings
+from editkit.page.turns import Turns
 from editkit.photo import read_photo
 from projector.job import Job, Outcome
 
@@ -118,12 +120,14 @@ def test_desks_are_apart_and_cleared(tmp_path: Path) -> None:
     clock = Clock()
     desks = Desks(tmp_path, clock=clock)
     first, second = desks.of("a"), desks.of("b")
+    searching = first.start()
     assert first is not second and desks.of("a") is first
     assert desks.of("a", "ann") is not first, "another user gets a desk of their own"
-    assert not first.folder.exists() and first.cancel.is_set()
-    running = second.start()
+    assert not first.folder.exists() and searching.is_set()
+    running, walking = second.start(), second.start("walk")
+    assert second.start("walk") is not walking and walking.is_set() and not running.is_set()
     desks.leave("b")
-    assert running.is_set(), "what was going on is told to stop"
+    assert running.is_set() and second.jobs["walk"].is_set(), "what was going on is told to stop"
     clock.now += LEFT + 1
     desks.of("c")
     assert not second.folder.exists() and len(desks) == 2
@@ -198,20 +202,22 @@ def test_live_work_tells_and_ends() -> None:
             time.sleep(0.02)
         return "end"
 
-    items = list(live.live(work, cancel))
+    items = list(live.live(work, cancel, Turns()))
     assert items[-1] == live.Result("end") and items[0] == live.News(0) and not cancel.is_set()
 
     def fails(tell):
         raise PhotoError("no")
 
     with pytest.raises(PhotoError):
-        list(live.live(fails, cancel))
+        list(live.live(fails, cancel, Turns()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a niceness is the whole process's")
 def test_live_work_gives_way_to_the_rest() -> None:
     here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    (result,) = live.live(lambda tell: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), threading.Event())
+    (result,) = live.live(
+        lambda tell: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), threading.Event(), Turns()
+    )
     assert isinstance(result, live.Result) and result.value == max(here, live.GIVES_WAY)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == here, "sliders do not"
 
@@ -224,10 +230,62 @@ def test_leaving_live_work_cancels_it() -> None:
         assert cancel.wait(10)
         seen.set()
 
-    running = live.live(work, cancel)
+    running = live.live(work, cancel, Turns())
     next(running)
     running.close()
     assert seen.wait(10)
+
+
+def test_long_work_takes_turns_and_says_how_many_are_before_it() -> None:
+    line, ended = Turns(), threading.Event()
+    first = live.live(lambda tell: (tell("on"), ended.wait(10), "first")[-1], threading.Event(), line)
+    assert next(first) == live.News("on")
+    given_up, cancel = live.live(lambda tell: "second", gone := threading.Event(), line), threading.Event()
+    assert "one search" in next(given_up).text
+    third = live.live(lambda tell: "third", cancel, line)
+    assert "2 searches" in next(third).text
+    gone.set()
+    assert list(given_up) == [], "who does not wait gets nothing, and nothing is begun"
+    assert "one search" in next(third).text
+    ended.set()
+    assert list(first) == [live.Result("first")]
+    assert list(third) == [live.Result("third")] and not cancel.is_set()
+
+
+def test_work_of_many_parts_lets_others_go_between_two_of_them() -> None:
+    line, order, waits = Turns(), [], threading.Event()
+
+    def many(tell):
+        order.append("part 1")
+        tell("part 1")
+        assert waits.wait(10)
+        tell.give_way()
+        order.append("part 2")
+
+    batch = live.live(many, threading.Event(), line)
+    next(batch)
+    search = live.live(lambda tell: order.append("search"), threading.Event(), line)
+    assert isinstance(next(search), live.Waiting)
+    waits.set()
+    assert isinstance(next(batch), live.Waiting)
+    list(search)
+    list(batch)
+    assert order == ["part 1", "search", "part 2"]
+
+
+def test_who_leaves_while_waiting_leaves_the_line_and_too_many_are_refused() -> None:
+    line, places = Turns(), ExitStack()
+    with places:
+        for _ in range(turns.MOST):
+            places.enter_context(line.place())
+        waiting = live.live(lambda tell: 1, cancel := threading.Event(), line)
+        next(waiting)
+        with pytest.raises(UsageError, match="try again"):
+            next(live.live(lambda tell: 1, threading.Event(), line))
+        waiting.close()
+        assert cancel.is_set()
+        assert isinstance(next(live.live(lambda tell: 1, threading.Event(), line)), live.Waiting)
+    assert list(live.live(lambda tell: 1, threading.Event(), line)) == [live.Result(1)]
 
 
 def test_methods_suit_the_generator(G: NetworkGenerator) -> None:

@@ -17,7 +17,7 @@ from editkit.alignment import align
 from editkit.direction import Direction
 from editkit.errors import GeneratorMismatchError, UsageError
 from editkit.generator import NetworkGenerator, random_generator, save_generator
-from editkit.page import classes, editing, finding, methods, own, parcel
+from editkit.page import classes, editing, finding, methods, mixing, own, parcel
 from editkit.page.desk import Piece
 from editkit.page.grouping import SPARE
 from editkit.page.layout import build
@@ -154,22 +154,78 @@ def test_pivotal_tuning_is_kept_in_the_library(studio: Studio, photo: Path) -> N
     assert again is not None and again.tuning is None, "found anew without tuning, the old one is gone"
 
 
+def test_a_stopped_search_is_kept_marked_and_never_in_the_place_of_a_closer_one(studio: Studio, photo: Path) -> None:
+    desk = studio.desks.of("a")
+    finding.read(studio, desk, photo)
+    search = finding.Search(method=methods.AUTO, steps=40, crop=finding.CROP_CENTRE)
+    library = studio.library(desk)
+    assert library is not None
+
+    def searched(*, stop: bool) -> Piece:
+        cancel = desk.start()
+        for item in finding.find(studio, desk, 0, search, cancel):
+            if stop and isinstance(item, finding.Glimpse):
+                cancel.set()
+        assert isinstance(item, Piece)
+        assert studio.library(desk) is library, "waits until it is kept"
+        return item
+
+    assert "stopped by you" in searched(stop=True).told
+    (kept,) = library.entries()
+    assert kept.stopped and "stopped early" in kept.title and "stopped early" in library.open(kept).told
+    assert finding.kept_piece(studio, desk, 0, search) is None, "the same photo is searched anew"
+    whole = searched(stop=False)
+    (kept,) = library.entries()
+    assert not kept.stopped and kept.title == kept.name
+    searched(stop=True)
+    (kept,) = library.entries()
+    assert not kept.stopped, "the closer one stays"
+    again = finding.kept_piece(studio, desk, 0, search)
+    assert again is not None and torch.equal(again.latent.tensor, whole.latent.tensor)
+
+
+def test_a_photo_from_the_library_is_searched_again_at_its_face(
+    studio: Studio, photo: Path, tabs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = studio.desks.of("a")
+    desk.photo, desk.faces = read_photo(photo), []
+    monkeypatch.setattr(finding, "find_faces", lambda image: ["a face"])
+    monkeypatch.setattr(finding, "needs_face", lambda studio: True)
+    finding.look_again(studio, desk)
+    assert desk.faces == ["a face"]
+
+
 def test_the_whole_photo_is_compared_with_what_was_found(studio: Studio, photo: Path, G: NetworkGenerator) -> None:
     face = align(read_photo(photo), G.spec, convention="centre")
     desk = studio.desks.of("a")
     desk.put(replace(piece_of(studio), face=face))
     edited = (desk.piece.picture * 0.5) if desk.piece else None
     change, replaced = editing.PASTES
-    before, after = editing.whole(desk, edited, change, found=True)
+    before, after = editing.whole(studio, desk, edited, change, found=True)
     assert torch.equal(before, face.photo.image) and not torch.equal(after, before)
-    before, _ = editing.whole(desk, edited, replaced, found=True)
+    before, _ = editing.whole(studio, desk, edited, replaced, found=True)
     assert not torch.equal(before, face.photo.image)
-    assert torch.equal(editing.whole(desk, edited, replaced)[0], face.photo.image)
+    assert torch.equal(editing.whole(studio, desk, edited, replaced)[0], face.photo.image)
+
+
+def test_a_moved_face_is_put_back_whole(studio: Studio, photo: Path, G: NetworkGenerator) -> None:
+    face = align(read_photo(photo), G.spec, convention="centre")
+    desk = studio.desks.of("a")
+    desk.put(replace(piece_of(studio), face=face))
+    change, replaced = editing.PASTES
+    edited = editing.picture(studio, desk)
+    assert torch.equal(editing.whole(studio, desk, edited, change)[1], face.photo.image) and not desk.history.now.x
+    desk.history.add(replace(desk.history.now, x=0.2))
+    edited = editing.picture(studio, desk)
+    assert editing.moved(studio, desk)
+    assert torch.equal(editing.whole(studio, desk, edited, change)[1], editing.whole(studio, desk, edited, replaced)[1])
 
 
 @pytest.fixture
 def tabs(studio: Studio) -> SimpleNamespace:
     """The tabs of a page over ``studio``, and a request of one visitor."""
+    from editkit.page.batch_tab import BatchTab
+    from editkit.page.drag_tab import DragTab
     from editkit.page.edit_tab import EditTab
     from editkit.page.mix_tab import MixTab
 
@@ -177,7 +233,91 @@ def tabs(studio: Studio) -> SimpleNamespace:
         bar = gr.Tabs()
         edit = EditTab(studio, [], bar)
         mix = MixTab(studio, edit, bar)
-    return SimpleNamespace(mix=mix, request=SimpleNamespace(session_hash="a", username=None))
+        drag, batch = DragTab(studio, edit, bar), BatchTab(studio)
+    return SimpleNamespace(
+        edit=edit, mix=mix, drag=drag, batch=batch, request=SimpleNamespace(session_hash="a", username=None)
+    )
+
+
+def test_a_blend_of_tuned_faces_is_drawn_between_their_generators(
+    studio: Studio, tabs: SimpleNamespace, tuning: WeightDelta
+) -> None:
+    mix, request, desk = tabs.mix, tabs.request, studio.desks.of("a")
+    last = studio.G.spec.num_ws - 1
+    other = replace(tuning, tensors={name: -tensor for name, tensor in tuning.tensors.items()})
+    for name, delta in (("plain", None), ("tuned", tuning), ("other", other)):
+        desk.shelve(replace(piece_of(studio, delta), name=name))
+    shelf = desk.shelf
+    at_ends = {share: mixing.blended(studio, desk, "tuned", "other", share, 0, last) for share in (0, 1)}
+    assert torch.equal(at_ends[0].picture, shelf["tuned"].picture), "what was found of it, not the plain generator's"
+    torch.testing.assert_close(at_ends[1].picture, shelf["other"].picture)
+    half = mixing.blended(studio, desk, "tuned", "other", 0.5, 0, last)
+    torch.testing.assert_close(half.picture, shelf["plain"].picture, atol=1e-5, rtol=0)  # their mean, and one latent
+    faded = mixing.blended(studio, desk, "tuned", "plain", 0.5, 0, last).tuning
+    (name,) = tuning.tensors
+    assert faded is not None and torch.allclose(faded.tensors[name], tuning.tensors[name] / 2)
+    rows = mixing.blended(studio, desk, "plain", "tuned", 1.0, 0, (last + 1) // 2 - 1).tuning
+    assert torch.allclose(rows.tensors[name], tuning.tensors[name] * ((last + 1) // 2) / (last + 1))
+    assert "between the two" in mix.on_blend(request, "tuned", "other", 0.5, 0, last)[1]
+    assert "“tuned”" in mix.on_blend(request, "plain", "tuned", 0.5, 0, last)[1]
+    assert mix.on_blend(request, "plain", "plain", 0.5, 0, last)[1] == ""
+    mix.on_edit(request, "tuned", "plain", 0.5, 0, last)
+    assert desk.piece.tuning is not None and torch.equal(editing.picture(studio, desk), desk.piece.picture)
+    mix.on_take(request)
+    assert list(desk.shelf.values())[-1].tuning is desk.piece.tuning
+
+
+def test_a_walk_through_tuned_faces_begins_and_ends_with_what_was_found(studio: Studio, tuning: WeightDelta) -> None:
+    from editkit.rendered_path import render_path
+
+    first, last = piece_of(studio, tuning), replace(piece_of(studio), latent=sample_w(studio.G, [2]))
+    frames = list(render_path(studio.G, [first.latent, last.latent], frames=3, tunings=[tuning, None]))
+    torch.testing.assert_close(frames[0][None].clamp(-1, 1), first.picture)
+    torch.testing.assert_close(frames[2], render(studio.G, last.latent)[0])
+    plain = list(render_path(studio.G, [first.latent, last.latent], frames=3))
+    assert not torch.allclose(frames[1], plain[1], atol=1e-4)
+    with pytest.raises(UsageError, match="one a keyframe"):
+        render_path(studio.G, [first.latent, last.latent], frames=3, tunings=[tuning])
+
+
+def test_dragging_a_tuned_face_keeps_its_tuning(
+    studio: Studio, tabs: SimpleNamespace, tuning: WeightDelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from editkit.page import drag_tab
+
+    drag, request, desk = tabs.drag, tabs.request, studio.desks.of("a")
+    tuned = piece_of(studio, tuning)
+    desk.put(tuned)
+    shown: list[torch.Tensor] = []
+    monkeypatch.setattr(drag_tab.pictures, "enlarged", lambda desk, image, **options: (shown.append(image), "x.png")[1])
+    drag.on_take(request)
+    assert torch.equal(shown[-1], tuned.picture)
+    for x, y in ((10, 10), (12, 10)):
+        drag.on_put(request, x, y)
+    list(drag.on_go(request, 5, None))
+    drag.on_keep(request)
+    assert desk.piece.tuning is tuning
+    assert torch.equal(desk.piece.picture, render(studio.painter(tuned), desk.piece.latent).clamp(-1, 1))
+
+
+def test_a_batch_says_what_it_does_with_the_strength_and_with_no_edit(
+    warmth: Direction, studio: Studio, tabs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from editkit.page import batch_tab
+
+    batch, request, desk = tabs.batch, tabs.request, studio.desks.of("a")
+    said: list[str] = []
+    monkeypatch.setattr(batch_tab.gr, "Warning", said.append)
+    slider = batch.on_which(request, "warmth")
+    assert (slider["minimum"], slider["maximum"]) == (-2.0, 3.0)
+    assert batch._recipe(desk, batch_tab.FROM_CHOICE, "warmth", 9.0, None).edits[0].strength == warmth.strength[1]
+    assert "+3 is used, not +9" in said[0]
+    assert batch._recipe(desk, batch_tab.FROM_CHOICE, "warmth", 1.0, None).edits[0].strength == 1.0
+    assert len(said) == 1, "what fits is not spoken of"
+    assert batch_tab.NOTHING in batch.on_what(request, batch_tab.FROM_EDIT)[2]
+    desk.history.add(replace(desk.history.now, strengths={"warmth": 1.5}))
+    assert "warmth +1.5" in batch.on_what(request, batch_tab.FROM_EDIT)[2]
+    assert batch.on_what(request, batch_tab.FROM_CHOICE)[2] == ""
 
 
 def test_the_walk_goes_in_the_order_of_the_shelf(studio: Studio, tabs: SimpleNamespace) -> None:
@@ -215,6 +355,31 @@ def test_no_event_makes_the_browser_copy_the_page(studio: Studio) -> None:
     page = build(studio)
     told = [one["outputs"] for one in page.config["dependencies"] if one["show_progress_on"] != []]
     assert [len(outputs) for outputs in told] == [1, 1, 2, 0], "the examples, two for programs, and the leaving"
+
+
+def test_a_model_is_loaded_in_its_turn_and_a_later_choice_counts(
+    studio: Studio, tabs: SimpleNamespace, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from editkit.page.models_tab import ModelsTab
+
+    with gr.Blocks():
+        models = ModelsTab(studio, tabs.edit, gr.HTML())
+        models.wire(lambda desk: {}, [])
+    loaded: list[str] = []
+    monkeypatch.setattr(studio, "load", loaded.append)
+    with studio.line.place():
+        first, second = models.on_file(tabs.request, "one.pkl"), models.on_file(tabs.request, "two.pkl")
+        assert "one search is before" in next(first)[models.facts]
+        assert "before yours" in next(second)[models.facts]
+        assert list(first) == [] and not loaded
+    list(second)
+    assert loaded == ["two.pkl"]
+    monkeypatch.setattr(studio, "source", None)
+    monkeypatch.setattr("editkit.page.models_tab.choices", lambda: [studio.G.spec.name])
+    desk = studio.desks.of("a")
+    desk.put(piece_of(studio))
+    list(models.on_choice(tabs.request, studio.G.spec.name))
+    assert loaded == ["two.pkl"] and desk.piece is not None, "the one that draws already takes nothing away"
 
 
 def test_only_generators_are_offered_as_models() -> None:

@@ -8,16 +8,19 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from gradio_client import Client, handle_file
 
 from editkit import cli
 from editkit.errors import OutputError
+from editkit.generator import random_generator, save_generator
 from editkit.page.options import Options
 from editkit.page.server import Served, served
-from editkit.photo import sample_photo, write_image
+from editkit.photo import read_photo, sample_photo, write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,6 +138,27 @@ def test_what_is_wrong_is_said(client: Client, me: Path, tmp_path: Path) -> None
     assert str(tmp_path) not in str(caught.value) and "served" not in str(caught.value)
     with pytest.raises(Exception, match="steps is 1 to 1000"):
         client.predict(handle_file(str(me)), {}, 10**6, True, api_name="/edit")
+
+
+def test_a_class_is_asked_for_by_name_or_index_where_there_are_some(client: Client, me: Path, tmp_path: Path) -> None:
+    photo = handle_file(str(me))
+    with pytest.raises(Exception, match="has no classes; leave class_name out"):
+        client.predict(photo, {}, 5, True, class_name="cat", api_name="/edit")
+    G = random_generator(resolution=32, c_dim=3, output_scale=0.8)
+    G = G.with_weights(G.state_dict(), replace(G.spec, class_names=("cat", "dog", "owl")))
+    save_generator(G, tmp_path / "three.safetensors")
+    with served(Options(port=0, device="cpu", library=False, generator=str(tmp_path / "three.safetensors"))) as page:
+        other = Client(page.address, verbose=False)
+        by_name, report = other.predict(photo, {}, 2, False, class_name="Dog", api_name="/edit")
+        by_index, again = other.predict(photo, {}, 2, False, class_name="1", api_name="/edit")
+        cat, first = other.predict(photo, {}, 2, False, class_name="0", api_name="/edit")
+        _, none = other.predict(photo, {}, 2, False, api_name="/edit")
+        assert (report["class"], again["class"], first["class"]) == (1, 1, 0) and "class" not in none
+        pictures = [read_photo(str(path)).image for path in (by_name, by_index, cat)]
+        assert torch.equal(pictures[0], pictures[1]) and not torch.equal(pictures[0], pictures[2])
+        for wrong, said in (("fox", "no class 'fox'; it has cat, dog, owl"), ("7", "classes 0 to 2")):
+            with pytest.raises(Exception, match=said):
+                other.predict(photo, {}, 2, False, class_name=wrong, api_name="/edit")
 
 
 def test_only_what_is_documented_is_public(client: Client) -> None:

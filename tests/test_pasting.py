@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from editkit.alignment import AlignedPhoto, align
+from editkit.edited_picture import paste_edited, paste_way
+from editkit.edits import Recipe
 from editkit.errors import UsageError
 from editkit.photo import Photo, image_from_uint8, image_to_uint8, read_photo, write_image
+from editkit.transform import Transform
 
 BOX = (30, 20, 60, 60)
 
@@ -99,3 +102,44 @@ def test_a_16_bit_file_keeps_its_pixels_as_read(tmp_path) -> None:
 def test_an_inverted_picture_of_another_size_is_refused() -> None:
     with pytest.raises(UsageError, match="inverted picture"):
         _face(torch.zeros(1, 3, 100, 140)).paste_back(torch.zeros(1, 3, 8, 8), inverted=torch.zeros(1, 3, 16, 16))
+
+
+MOVE = Transform.translate(0.4, 0.0)
+
+
+def _square(left: int) -> torch.Tensor:
+    """A white square on flat grey, 16 px a side."""
+    image = torch.zeros(1, 3, 16, 16)
+    image[:, :, 5:10, left : left + 5] = 1.0
+    return image
+
+
+def _photo_with_square() -> torch.Tensor:
+    image = torch.zeros(1, 3, 100, 140)
+    x, y, side = BOX[0], BOX[1], BOX[2] / 16  # of a pixel of the crop
+    image[:, :, round(y + 5 * side) : round(y + 10 * side), round(x + 2 * side) : round(x + 7 * side)] = 1.0
+    return image
+
+
+def test_a_moved_picture_leaves_no_ghost_where_it_was() -> None:
+    face = _face(_photo_with_square())
+    before, moved = 0.6 * _square(2), 0.6 * _square(9)  # a search does not find all that the photo shows
+    still, placed = Recipe(name="x", edits=()), Recipe(name="x", edits=(), transform=MOVE)
+    ghostly = paste_edited(face, moved, before, still)
+    whole = paste_edited(face, moved, before, placed)
+    was, new = whole[0, :, 45:52, 42:52], whole[0, :, 45:52, 68:78]
+    assert float(was.abs().max()) < 0.02 and float(new.mean()) == pytest.approx(0.6, abs=0.02)
+    assert float(ghostly[0, :, 45:52, 42:52].mean()) > 0.38, "as a difference the old place shines through"
+    outside = torch.from_numpy(_outside(100, 140))
+    assert torch.equal(whole[..., outside], face.photo.image[..., outside])
+
+
+def test_only_a_placement_that_moves_replaces_the_crop() -> None:
+    face = _face(image_from_uint8(_noise(1, 100, 140, 3, top=255).astype(np.uint8)))
+    inverted = torch.rand(1, 3, 16, 16)
+    for transform in (None, Transform.identity(), Transform.rotate(0.0) @ Transform.scale(1.0)):
+        recipe = Recipe(name="x", edits=(), transform=transform)
+        assert paste_way(recipe) == "difference" and paste_way(recipe, "replace") == "replace"
+        assert torch.equal(paste_edited(face, inverted, inverted, recipe), face.photo.image)
+    for transform in (MOVE, Transform.rotate(5.0), Transform.scale(1.1), MOVE.inverse()):
+        assert paste_way(Recipe(name="x", edits=(), transform=transform)) == "replace"

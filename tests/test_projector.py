@@ -273,6 +273,7 @@ def test_a_misspelt_setting_is_a_type_error() -> None:
 def test_statistics_have_the_spread_of_w(G: NetworkGenerator) -> None:
     statistics = sample_statistics(G, floor=0.0)
     w = G.map(z_from_seeds(range(2000), G.spec.z_dim)).tensor[:, 0]
-    coordinates = (w - statistics.mean) @ torch.linalg.inv(statistics.axes)
+    coordinates = statistics.deviations(w - statistics.mean)
+    assert torch.allclose(statistics.mean + coordinates @ statistics.axes, w, atol=1e-4)
     assert torch.allclose(coordinates.mean(0), torch.zeros(G.spec.w_dim), atol=0.15)
     assert torch.allclose(coordinates.std(0), torch.ones(G.spec.w_dim), atol=0.15)

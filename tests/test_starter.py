@@ -16,13 +16,14 @@ from editkit.networks.discriminator import Discriminator
 from editkit.seeds import z_from_seeds
 from train.codes import PrincipalCodes
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
-from train.starter import DivergedError, StarterTraining
+from train.starter import StarterTraining
 from train.starter_batches import Batches
 from train.starter_config import StarterConfig, changed, config_of, wide_config
 from train.starter_export import export_discriminator, export_generator
 from train.starter_loop import Measure, run
 from train.starter_measure import fd_faces_measure
 from train.state_file import load_state, load_transport, save_state, save_transport
+from train.training import DivergedError
 from train.transfer import read_networks
 
 TINY = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_training import close, same
+from test_training import same
 from toy_pictures import write_toys
 
 from editkit import errors
@@ -69,10 +68,11 @@ def through(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def start(toys: Path, out: Path, *options: str, kimg: str = "0.064", ranks: int = 1) -> subprocess.Popen:
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", "0"] if ranks > 1 else []
-    if ranks > 1:
-        launch = [*launch[:-2], "--standalone"]
+def start(
+    toys: Path, out: Path, *options: str, kimg: str = "0.064", ranks: int = 1, restarts: int = 0
+) -> subprocess.Popen:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    launch += ["--max-restarts", str(restarts)] if restarts else []
     command = [sys.executable, *launch, "-m", "train", "--data", str(toys), "--out", str(out), "--kimg", kimg]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -142,6 +142,18 @@ def test_curves_grids_and_a_walk(trained: Path) -> None:
     assert best["metric"] == min(line["metric"] for line in measured) and best["metric_name"] == "fd_texture"
 
 
+def test_a_short_run_and_a_slow_one_say_how_they_do(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two steps: fewer than lie between lines of the log, and each long enough for a line of its own."""
+    monkeypatch.setattr("train.run.SAY_EVERY", 0.0)
+    assert main(["train", "--data", str(toys), "--out", str(tmp_path), *COMMON, "--kimg", "0.016"]) == 0
+    said = [line.split(" a second")[0] for line in capsys.readouterr().out.splitlines() if "left: loss/G" in line]
+    assert [line.split(",")[0] for line in said] == ["8 images", "16 images", "16 images"]
+    (line,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert line["images"] == 16 and line["loss/D"] > 0
+
+
 def test_a_board_that_fails_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -150,9 +162,8 @@ def test_a_board_that_fails_stops_nothing(
 
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
     folder = Folder(tmp_path)
-    with caplog.at_level(logging.WARNING, "train.snapshots"):  # whatever --quiet left
-        for images in (8, 16):
-            folder.note({"images": images, "loss/D": 0.5})
+    for images in (8, 16):
+        folder.note({"images": images, "loss/D": 0.5})
     assert caplog.text.count("goes on without it") == 1
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # not installed
@@ -197,30 +208,6 @@ def test_terminated_it_keeps_everything(toys: Path, through: Path, tmp_path: Pat
     if seen < 64:
         assert start(toys, out).wait(120) == 0
         assert same(state_of(through), state_of(out))
-
-
-def test_two_processes_give_what_one_gives(toys: Path, through: Path, tmp_path: Path) -> None:
-    """Also where one of them is killed: its partner ends too, and the next start goes on from the last snapshot."""
-    alone, two = tmp_path / "alone", tmp_path / "two"
-    assert start(toys, alone, "--micro-batch", "4").wait(120) == 0
-    process = start(toys, two, "--micro-batch", "4", ranks=2, kimg="10")
-    wait_for(two / "state.safetensors", process)
-    workers = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    os.kill(int(workers[-1]), signal.SIGKILL)
-    assert process.wait(60) != 0
-    seen = load_state(two / "state.safetensors")["seen"]
-    assert 0 < seen <= 64
-    assert start(toys, two, "--micro-batch", "4", ranks=2).wait(120) == 0
-    found = []
-    for out in (alone, two):
-        state = load_state(out / "state.safetensors")
-        training = Training(TrainConfig.from_json(state["config"]))
-        training.load_state_dict(state)
-        assert training.seen == 64
-        found.append(training)
-    assert close(*found, tolerance=1e-3)
 
 
 def test_other_options_are_refused_by_name(toys: Path, through: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from editkit import perceptual
 from editkit.errors import UsageError
 from train.config import RECIPES, TrainConfig
 from train.dataset import Batch
 from train.presets import preset
+from train.snapshots import samples
 from train.training import DivergedError, Training, arranged
 from train.world import World
 
@@ -70,6 +72,39 @@ def test_every_recipe_steps(recipe: str) -> None:
     assert TrainConfig.from_json(config.to_json()) == config
 
 
+@pytest.mark.parametrize("recipe", ["stylegan3-t", "stylegan3-r", "stylegan2", "stylegan-xl"])
+def test_half_precision_steps_like_float32(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What GPUs run, on a processor: layers in float16, weights, gradients and penalties in float32."""
+    seen: set[torch.dtype] = set()
+    changes = {"generator": SMALL | ({"num_layers": 4} if recipe != "stylegan2" else {}), "path_from": 0}
+    if recipe == "stylegan-xl":
+        changes |= {"discriminator": {"width": 4, "largest": 16}}
+    changes |= {"augment": "none", "penalty_every": 1}
+    reports, images = {}, {}
+    for devices in ((), ("cpu",)):
+        monkeypatch.setattr("editkit.networks.layers.HALF_DEVICES", devices)
+        training = Training(small(recipe, batch=4, **changes))
+        layers = [each for name, each in training.generator.synthesis.named_modules() if name.count(".") == 0 and name]
+        hooks = [each.register_forward_hook(lambda _, __, out: seen.add(_first(out).dtype)) for each in layers]
+        reports[devices] = training.step(pictures(training.config))
+        images[devices] = samples(training, 4)
+        for hook in hooks:
+            hook.remove()
+        assert (torch.float16 in seen) is bool(devices)
+        assert {p.dtype for p in training.generator.parameters()} == {torch.float32}
+    full, half = reports.values()
+    assert full.keys() == half.keys()
+    for name, value in full.items():
+        if not name.startswith("signs"):
+            assert half[name] == pytest.approx(value, rel=0.02, abs=0.02), name
+    full_images, half_images = images.values()
+    assert 0 < (full_images - half_images).abs().max() < 0.05
+
+
+def _first(value: torch.Tensor | tuple) -> torch.Tensor:
+    return value if isinstance(value, torch.Tensor) else value[0]
+
+
 def test_published_settings() -> None:
     t, r = preset("stylegan3-t", resolution=256), preset("stylegan3-r", resolution=256)
     assert (t.lr, t.lr_discriminator, t.penalty_every, t.average_images) == (0.0025, 0.002, 16, 10_000)
@@ -96,6 +131,16 @@ def test_other_feature_networks_than_the_configurations_are_refused() -> None:
     config = small("tiny", loss="projected", discriminator={"width": 4, "largest": 16}, features=("timm:other-0",))
     with pytest.raises(UsageError, match="--features"):
         Training(config)
+
+
+def test_the_seed_alone_decides_where_a_projected_training_begins() -> None:
+    """Not whether the feature network was in memory already."""
+    config = small(loss="projected", discriminator={"width": 4, "largest": 16})
+    states = []
+    for _ in range(2):
+        perceptual._feature_network.cache_clear()
+        states += [Training(config).state_dict() for _ in range(2)]
+    assert all(same(states[0], state) for state in states[1:])
 
 
 def test_a_projected_discriminator_plays_the_relativistic_game() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from editkit.decoding import decode_bytes
@@ -120,7 +120,8 @@ def header(source: Source, name: str) -> tuple[tuple[int, int], int]:
                     return picture.size, _channels(picture)
         except Exception as error:  # whatever a decoder makes of half a file
             if data is None:
-                raise PhotoError(f"{name} of {source.path} is not a picture that can be read ({error})") from error
+                why = "of no known format" if isinstance(error, UnidentifiedImageError) else str(error)
+                raise PhotoError(f"{name} of {source.path} is not a picture that can be read ({why})") from error
     raise PhotoError(f"{name} of {source.path} is not a picture")
 
 

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 __all__ = ["METRICS", "Ended", "RunOptions", "run", "thumbnails"]
 GIVE_UP_AFTER = 5  # rollbacks without a snapshot between them
+SAY_EVERY = 30.0  # seconds between lines of progress, where steps are slow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +33,7 @@ class RunOptions:
     Attributes:
         images: to see in all; minutes: of this call, or None.
         snapshot_images: between snapshots, also at the end; snapshot_minutes: or after this long.
-        report_steps: between lines of the log.
+        report_steps: between lines of the log; of a run that ends before, one at its end.
         metric: one of ``METRICS``, see ``train.snapshot_metric``; metric_samples: pictures on each side.
         workers: processes that decode, see ``load_batches``.
         video: at the end of each snapshot, where PyAV is installed.
@@ -97,6 +98,20 @@ def run(
     last_time, last_seen = started, training.seen
     value: float | None = None
     sums: dict[str, list[float]] = {}
+    said = started
+
+    def progress(*, note: bool) -> None:
+        """A line for people, and with ``note`` one of the log, of all steps since the one before."""
+        nonlocal sums, said
+        if folder is None or not sums:  # another process leads, or nothing is new
+            return
+        means = {name: sum(numbers) / len(numbers) for name, numbers in sums.items()}
+        rate = (training.seen - first) / max(time.monotonic() - started, 1e-9)
+        if note:
+            folder.note({"images": training.seen, "images_per_second": round(rate, 3), **means})
+            sums = {}
+        say(_line(training, options, rate, means, deadline))
+        said = time.monotonic()
 
     def snapshot() -> None:
         nonlocal value, good, last_time, last_seen, failures
@@ -133,17 +148,15 @@ def run(
                 training.rollbacks = rollbacks
                 batches = _batches(training, dataset, options)
                 continue
-            for name, number in report.items():
+            for name, number in report.items() if folder is not None else ():
                 sums.setdefault(name, []).append(number)
-            if (training.seen // c.batch) % options.report_steps == 0 and folder is not None:
-                means = {name: sum(numbers) / len(numbers) for name, numbers in sums.items()}
-                sums = {}
-                rate = (training.seen - first) / max(time.monotonic() - started, 1e-9)
-                folder.note({"images": training.seen, "images_per_second": round(rate, 3), **means})
-                say(_line(training, options, rate, means, deadline))
+            noted = (training.seen // c.batch) % options.report_steps == 0
+            if noted or time.monotonic() - said >= SAY_EVERY:
+                progress(note=noted)
             due = training.seen - last_seen >= options.snapshot_images
             if world.any(due or time.monotonic() - last_time >= 60 * options.snapshot_minutes):
                 snapshot()
+        progress(note=True)
         if training.seen != last_seen or first == training.seen:
             snapshot()
     return Ended(why=why, seen=training.seen, metric=value, best=facts.get("best"), metric_name=metric)

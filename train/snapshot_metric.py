@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from editkit.errors import EditkitError
 from editkit.photo import image_from_uint8
 from train.dataset import DOCUMENT, ImageDataset
 from train.faces import LABELS as FACE_LABELS
-from train.metrics.frechet import frechet_distance, statistics
+from train.metrics.frechet import distance_from
 from train.snapshots import samples
 from train.training import Training
 
@@ -68,14 +68,14 @@ def snapshot_metric(
     count = max(2, min(count, len(dataset)))
     picked = torch.linspace(0, len(dataset) - 1, count).long().unique().tolist()
     parts = (picked[start : start + _AT_A_TIME] for start in range(0, len(picked), _AT_A_TIME))
-    wanted = statistics(_all(features, (image_from_uint8(dataset.__getitems__(part).images) for part in parts)))
+    distance = distance_from((image_from_uint8(dataset.__getitems__(part).images) for part in parts), features)
 
     def measure(training: Training) -> float:
         # Few at a time, for memory; whole rounds of the classes, which samples go through in turn.
         classes = max(1, dataset.c_dim)
         size = -(-_AT_A_TIME // classes) * classes
         made = (samples(training, min(size, count - i), seed=_SEED + i) for i in range(0, count, size))
-        return frechet_distance(wanted, statistics(_all(features, (part.clamp(-1, 1) for part in made))))
+        return distance(part.clamp(-1, 1) for part in made)
 
     return name, measure
 
@@ -93,18 +93,13 @@ def _network_features(name: str, device: torch.device) -> Callable[[Tensor], Ten
 
     def features(images: Tensor) -> Tensor:
         colour = images.to(device).expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3].to(device)
-        with torch.no_grad():
-            if name == "fd_faces":
-                return network.embed(colour).cpu()
-            side = min(_LARGEST, colour.shape[3])
-            flat = [stage.flatten(2) for stage in network.stages(resize(colour, (side, side)))]
-            return torch.cat([x for part in flat for x in (part.mean(2), part.std(2, correction=0))], 1).cpu()
+        if name == "fd_faces":
+            return network.embed(colour)
+        side = min(_LARGEST, colour.shape[3])
+        flat = [stage.flatten(2) for stage in network.stages(resize(colour, (side, side)))]
+        return torch.cat([x for part in flat for x in (part.mean(2), part.std(2, correction=0))], 1)
 
     return features
-
-
-def _all(features: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> Tensor:
-    return torch.cat([features(part) for batch in batches for part in batch.split(_AT_A_TIME)])
 
 
 def kept_best(facts: Mapping[str, Any], header: Mapping[str, Any] | None, name: str) -> float | None:

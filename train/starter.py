@@ -24,6 +24,7 @@ from train.codes import PrincipalCodes
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 from train.starter_batches import Batches
 from train.starter_config import StarterConfig
+from train.training import DivergedError
 
 
 class StarterTraining:
@@ -227,10 +228,6 @@ class StarterTraining:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
             torch._foreach_copy_(list(self.average.buffers()), list(self.generator.buffers()))
-
-
-class DivergedError(RuntimeError):
-    """The losses left their range; the caller goes back to the last good state."""
 
 
 def _psnr(image: Tensor, target: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from train.starter import DivergedError, StarterTraining
+from train.starter import StarterTraining
+from train.training import DivergedError
 
 log = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ _EMAS = ("w_avg", "magnitude_ema")
 
 
 class DivergedError(ArithmeticError):
-    """A loss or a gradient is not finite; the loop goes back to the last good state."""
+    """A loss or a gradient is not finite or out of its range; the loop goes back to the last good state."""
 
 
 class Training:

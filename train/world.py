@@ -70,7 +70,13 @@ def join(device: str = "auto") -> World:
     elif where.type != "cpu":
         raise UsageError(f"several processes run on cuda or cpu, not on {where.type}; start one, or give --device cpu")
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        from train.meeting import fresh_corner  # not every build of torch has what it imports
+
+        store, rank, size = next(iter(dist.rendezvous("env://")))
+        dist.init_process_group(
+            "nccl" if where.type == "cuda" else "gloo",
+            store=fresh_corner(store, rank, size), rank=rank, world_size=size,
+        )  # fmt: skip
     return World(rank=dist.get_rank(), size=dist.get_world_size(), device=where)
 
 

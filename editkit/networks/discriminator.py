@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editkit.networks.layers import BINOMIAL, Conv2dLayer, FullyConnectedLayer
+from editkit.networks.layers import BINOMIAL, Conv2dLayer, FullyConnectedLayer, in_half
 from editkit.networks.mapping import MappingNetwork
 from editkit.networks.stylegan2_layers import ARCHITECTURES
 from editkit.ops.filters import setup_filter
@@ -70,8 +70,7 @@ class DiscriminatorBlock(nn.Module):
         seen = image if x is None else x
         if seen is None:
             raise ValueError("a block needs features or an image")
-        half = self.use_fp16 and seen.device.type == "cuda" and seen.dtype != torch.float64
-        dtype = torch.float16 if half else torch.promote_types(seen.dtype, torch.float32)
+        dtype = torch.float16 if in_half(self.use_fp16, seen) else torch.promote_types(seen.dtype, torch.float32)
         if image is not None:
             entered = self.fromrgb(image.to(dtype))
             x = entered if x is None else x.to(dtype) + entered

@@ -15,6 +15,13 @@ from editkit.ops.filters import setup_filter
 
 BINOMIAL = (1, 3, 3, 1)
 """Taps of the low-pass filter of published StyleGAN2 networks."""
+HALF_DEVICES = ("cuda",)
+"""Where half precision is the faster one."""
+
+
+def in_half(wanted: bool, x: Tensor) -> bool:
+    """Whether a layer that is ``wanted`` in half precision computes so with ``x``: float64 is never made less."""
+    return wanted and x.device.type in HALF_DEVICES and x.dtype != torch.float64
 
 
 def default_gain(activation: str) -> float:

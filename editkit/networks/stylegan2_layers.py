@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editkit.networks.layers import BINOMIAL, Conv2dLayer, FullyConnectedLayer, default_gain
+from editkit.networks.layers import BINOMIAL, Conv2dLayer, FullyConnectedLayer, default_gain, in_half
 from editkit.ops.bias_act import bias_act
 from editkit.ops.filters import setup_filter
 from editkit.ops.modulated_conv2d_resample import modulated_conv2d_resample
@@ -170,8 +170,7 @@ class SynthesisBlock(nn.Module):
         ``noise``: layer -> [N, R, R], instead of stored maps.
         """
         first = styles["conv1"]
-        half = self.use_fp16 and first.device.type == "cuda" and first.dtype != torch.float64
-        dtype = torch.float16 if half else first.dtype
+        dtype = torch.float16 if in_half(self.use_fp16, first) else first.dtype
         options: dict[str, Any] = {"noise_mode": noise_mode, "fused": fused, "maps": noise.get("conv1")}
         before = options | {"maps": noise.get("conv0")}
         if x is None:

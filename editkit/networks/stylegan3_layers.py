@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from editkit.networks.layers import FullyConnectedLayer
+from editkit.networks.layers import FullyConnectedLayer, in_half
 from editkit.ops.filtered_lrelu import filtered_lrelu
 from editkit.ops.filters import design_lowpass_filter
 from editkit.ops.modulated_conv import modulated_conv2d
@@ -135,7 +135,7 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, styles: Tensor, *, update_emas: bool = False) -> Tensor:
         """``x`` [N, I, in_size, in_size] and ``styles`` [N, I] to [N, O, out_size, out_size]."""
         g = self.geometry
-        if g.use_fp16 and x.device.type == "cuda" and x.dtype != torch.float64:
+        if in_half(g.use_fp16, x):
             x = x.half()
         if update_emas:
             magnitude = x.detach().float().square().mean().to(self.magnitude_ema.dtype)

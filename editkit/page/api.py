@@ -10,10 +10,11 @@ import gradio as gr
 
 import projector
 from editkit.direction import Direction
-from editkit.edited_picture import render_edited, write_edited
+from editkit.edited_picture import paste_edited, render_edited, write_edited
 from editkit.edits import Edit, Recipe
 from editkit.errors import DirectionError, UsageError
-from editkit.page import finding, methods
+from editkit.labels import class_index
+from editkit.page import finding, methods, parts
 from editkit.page.pictures import file_stem
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
@@ -29,19 +30,21 @@ def offer(studio: Studio) -> None:
         edits = gr.JSON(label="edits")
         steps = gr.Number(studio.options.steps, label="steps", precision=0)
         whole = gr.Checkbox(True, label="whole_photo")
+        kind = gr.Textbox("", label="class_name")
         picture, report, names = gr.File(label="picture"), gr.JSON(label="report"), gr.JSON(label="directions")
         ask, go = gr.Button("directions"), gr.Button("edit")
 
         def edit(
-            request: gr.Request, photo: str, edits: dict[str, float] | str, steps: float, whole_photo: bool
-        ) -> tuple[str, dict[str, Any]]:
+            request: gr.Request, photo: str, edits: dict[str, float] | str, steps: float, whole_photo: bool,
+            class_name: str = "",
+        ) -> tuple[str, dict[str, Any]]:  # fmt: skip
             """Find the largest face of a photo, edit it, and give the picture and how it went."""
-            return edited_photo(studio, request, photo, edits, int(steps), whole_photo)
+            return edited_photo(studio, request, photo, edits, int(steps), whole_photo, class_name)
 
         ask.click(toasted(lambda: listed(studio)), None, [names], api_name="directions", **public)
         go.click(
-            toasted(edit), [photo, edits, steps, whole], [picture, report], api_name="edit", **public,
-            concurrency_id="search", concurrency_limit=1,
+            toasted(edit), [photo, edits, steps, whole, kind], [picture, report], api_name="edit", **public,
+            concurrency_id="search", concurrency_limit=parts.SEARCH["concurrency_limit"],
         )  # fmt: skip
 
 
@@ -54,27 +57,48 @@ def listed(studio: Studio) -> dict[str, dict[str, Any]]:
 
 
 def edited_photo(
-    studio: Studio, request: gr.Request, photo: str, edits: dict[str, float] | str, steps: int, whole: bool
-) -> tuple[str, dict[str, Any]]:
-    """A picture's file and {"psnr", "stop", "seconds", "edits"}. Raises EditkitError."""
+    studio: Studio, request: gr.Request, photo: str, edits: dict[str, float] | str, steps: int, whole: bool,
+    class_name: str | int | None = None,
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """A picture's file and {"psnr", "stop", "seconds", "edits"}, "class" where one was asked for,
+    "face_found" where the crop is made round a face; searched in its turn.
+
+    ``class_name``: a class by name or index; none: all of them together. Raises EditkitError.
+    """
     if not photo:
         raise UsageError("give a photo, as gradio_client.handle_file(path)")
     if not 1 <= steps <= MOST_STEPS:
         raise UsageError(f"steps is 1 to {MOST_STEPS}, got {steps}")
+    spec, named = studio.G.spec, str("" if class_name is None else class_name).strip()
+    if named and not spec.c_dim:
+        raise UsageError(f"{spec.name!r} has no classes; leave class_name out")
+    kind = class_index(spec, named) if named else None
     desk = studio.desk(request)
+    cancel = desk.start()
     recipe = recipe_of(studio.directions, edits)
     finding.read(studio, desk, photo)
     face = finding.cropped(studio, desk, 0)
-    method = methods.make(methods.AUTO, studio.G, steps=steps)
-    found = projector.project(studio.G, face, method, perceptual=studio.perceptual)
+    method = methods.make(methods.AUTO, studio.G, steps=steps, classes=kind)
+    with studio.line.place() as place:
+        for _ in place.ahead(cancel):
+            pass
+        if cancel.is_set():
+            raise UsageError("the call was given up before its turn came")
+        found = projector.project(
+            studio.G, face, method, classes=kind, perceptual=studio.perceptual,
+            on_step=lambda step: not cancel.is_set(),
+        )  # fmt: skip
     image = render_edited(studio.G, found.latent, recipe, transform=found.transform).clamp(-1, 1)
     path = desk.path(f"{file_stem(Path(photo).name)}-edited.png")
     if whole:
-        write_edited(path, face.paste_back(image, inverted=found.image.clamp(-1, 1)), recipe, photo=face.photo)
+        write_edited(path, paste_edited(face, image, found.image, recipe), recipe, photo=face.photo)
     else:
         write_edited(path, image, recipe)
     told = {"psnr": round(found.metrics["psnr"], 2), "stop": found.stop.value, "seconds": round(found.seconds, 2)}
-    return str(path), told | {"edits": recipe.summary}
+    classes = {} if kind is None else {"class": kind}
+    if finding.needs_face(studio):
+        told["face_found"] = bool(desk.faces)
+    return str(path), told | {"edits": recipe.summary} | classes
 
 
 def recipe_of(known: Any, edits: dict[str, float] | str) -> Recipe:

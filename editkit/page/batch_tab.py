@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from typing import Any
 import gradio as gr
 
 import directions
+from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
 from editkit.errors import UsageError
 from editkit.page import classes, methods, parts
 from editkit.page.desk import Desk
 from editkit.page.edit_tab import ALL_CLASSES
-from editkit.page.grouping import first_of
-from editkit.page.live import News, live
+from editkit.page.grouping import first_of, slider_of
+from editkit.page.live import News, Tell, Waiting, live
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted
 from editkit.photo import Photo, read_photo
@@ -29,7 +31,10 @@ from projector.result import Step
 from projector.sources import Source
 
 MOST = 200
+BATCH = "batch"
+"""The long work of this tab, see ``Desk.start``."""
 FROM_EDIT, FROM_FILE, FROM_CHOICE = "What is set on the Edit tab", "A recipe", "One direction"
+NOTHING = "Nothing is set on the Edit tab: the faces are found, not changed."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +55,8 @@ class BatchTab:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         parts.heading(
-            "Many photos at once", "Each is found and edited by itself; one that fails does not stop the rest."
+            "Many photos at once",
+            "Of each the largest face is found and edited; one that fails does not stop the rest.",
         )
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
@@ -72,11 +78,14 @@ class BatchTab:
                         sorted(studio.directions), label="Direction", elem_id="ek-batch-which", min_width=120,
                         value=first_of(studio.directions),
                     )  # fmt: skip
-                    self.strength = gr.Slider(-3, 3, value=1, step=0.1, label="Strength", min_width=160,
-                                              elem_id="ek-batch-strength")  # fmt: skip
+                    self.strength = gr.Slider(
+                        **_range(studio.directions.get(first_of(studio.directions) or "")), label="Strength",
+                        min_width=160, elem_id="ek-batch-strength",
+                    )  # fmt: skip
                 self.recipe = gr.File(
                     label="Recipe (.json)", file_types=[".json"], height=150, visible=False, elem_id="ek-batch-recipe"
                 )
+                self.will = gr.HTML(elem_id="ek-batch-will")
                 self.classes = classes.chooser(studio, ALL_CLASSES, elem_id="ek-batch-class")
                 self.steps = gr.Slider(
                     5, 1000, value=studio.options.steps, step=5, label="Steps a photo", elem_id="ek-batch-steps"
@@ -101,13 +110,21 @@ class BatchTab:
             self.classes,
         ]
         self.go.click(toasted(self.on_go), inputs, [self.status, self.table, self.zip], **parts.SEARCH)
-        self.what.input(
-            lambda what: (gr.update(visible=what == FROM_CHOICE), gr.update(visible=what == FROM_FILE)),
-            [self.what],
-            [choice, self.recipe],
-            **parts.QUICK,
-        )
+        self.what.input(toasted(self.on_what), [self.what], [choice, self.recipe, self.will], **parts.QUICK)
+        self.which.input(toasted(self.on_which), [self.which], [self.strength], **parts.QUICK)
         self.stop.click(toasted(self.on_stop), None, [self.status], queue=False, **parts.PRIVATE)
+
+    def on_what(self, request: gr.Request, what: str) -> tuple[Any, Any, str]:
+        """Where the edit comes from: what is asked for it, and what it will be."""
+        desk, will = self.studio.desk(request), ""
+        if what == FROM_EDIT:
+            recipe = self._recipe(desk, what, None, 0.0, None)
+            will = parts.line(NOTHING if _empty(recipe) else f"Now set there: {recipe.summary}.", kind="call")
+        return gr.update(visible=what == FROM_CHOICE), gr.update(visible=what == FROM_FILE), will
+
+    def on_which(self, request: gr.Request, which: str | None) -> Any:
+        """A direction was chosen: the strength goes as far as it looks right."""
+        return gr.update(**_range(self.studio.directions_of(self.studio.desk(request)).get(which or "")))
 
     def on_go(
         self, request: gr.Request, files: Sequence[str] | None, folder_files: Sequence[str] | None, what: str,
@@ -122,7 +139,9 @@ class BatchTab:
         if not paths or len(paths) > MOST:
             raise UsageError(f"choose 1 to {MOST} pictures (JPEG, PNG, WebP, TIFF or HEIC); there are {len(paths)}")
         recipe = self._recipe(desk, what, which, strength, recipe_file)
-        out, cancel = desk.path("editkit-batch", lasting=True), desk.start()
+        if _empty(recipe):
+            gr.Warning(NOTHING if what == FROM_EDIT else "There is no edit: the faces are found, not changed.")
+        out, cancel = desk.path("editkit-batch", lasting=True), desk.start(BATCH)
         most = self.studio.options.max_pixels
         sources = [
             Upload(path=path, name=f"{number:03d}-{path.name}", max_pixels=most)
@@ -130,7 +149,7 @@ class BatchTab:
         ]
         rows: list[dict[str, Any]] = []
 
-        def work(tell: Any) -> Path:
+        def work(tell: Tell) -> Path:
             method = methods.make(methods.AUTO, self.studio.G, steps=int(steps), classes=classes.chosen(kind))
             studio = self.studio
             job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, recipe=recipe,
@@ -143,19 +162,20 @@ class BatchTab:
             self.table: "",
             self.zip: gr.update(visible=False),
         }
-        for item in live(work, cancel):
-            if isinstance(item, News):
+        told = parts.line("Stopped before the first photo.")
+        for item in live(work, cancel, self.studio.line):
+            if isinstance(item, Waiting):
+                yield {self.status: parts.line(item.text, kind="call"), self.table: _table(rows)}
+            elif isinstance(item, News):
                 share, text = item.value
                 yield {self.status: parts.bar(share, text), self.table: _table(rows)}
             else:
                 shutil.rmtree(out, ignore_errors=True)  # the zip has it all
                 failed = sum(row["status"] == "failed" for row in rows)
                 text = f"{len(rows) - failed} of {len(sources)} done" + (f", {failed} failed" if failed else "")
-                yield {
-                    self.status: parts.line(text),
-                    self.table: _table(rows),
-                    self.zip: gr.update(value=str(item.value), visible=True),
-                }
+                told = parts.line(f"{text}. The edit: {recipe.summary}.")
+                yield {self.table: _table(rows), self.zip: gr.update(value=str(item.value), visible=True)}
+        yield {self.status: told}
 
     def _recipe(self, desk: Any, what: str, which: str | None, strength: float, file: str | None) -> Recipe:
         if what == FROM_EDIT:
@@ -168,31 +188,42 @@ class BatchTab:
         if direction is None:
             return Recipe(name="none", edits=())
         low, high = direction.strength
-        return Recipe(name=direction.name, edits=(Edit(direction, min(max(strength, low), high)),))
+        held = min(max(strength, low), high)
+        if held != strength:  # of another direction's slider, or typed
+            gr.Warning(
+                f"{direction.name} looks right from {low:+g} to {high:+g}; {held:+g} is used, not {strength:+g}."
+            )
+        return Recipe(name=direction.name, edits=(Edit(direction, held),) if held else ())
 
     def follows(self, desk: Desk) -> dict[Any, Any]:
         """Updates of what depends on the generator, for when another one draws."""
         known = self.studio.directions_of(desk)
+        first = first_of(known)
         return {
-            self.which: gr.update(choices=sorted(known), value=first_of(known)),
+            self.which: gr.update(choices=sorted(known), value=first),
+            self.strength: gr.update(**_range(known.get(first or ""))),
             self.classes: classes.update(self.studio, ALL_CLASSES),
         }
 
     def on_stop(self, request: gr.Request) -> str:
         """What is done stays done."""
-        self.studio.desk(request).cancel.set()
+        self.studio.desk(request).stop(BATCH)
         return parts.line("Stopping; what is done is kept.")
 
 
 class _Watch:
     """Passes on how a run goes."""
 
-    def __init__(self, tell: Any, cancel: Any, rows: list[dict[str, Any]]) -> None:
+    def __init__(self, tell: Tell, cancel: threading.Event, rows: list[dict[str, Any]]) -> None:
         self.tell, self.cancel, self.rows = tell, cancel, rows
         self.index, self.total, self.name = 0, 1, ""
 
     def begin(self, source: Source, index: int, total: int) -> None:
-        """A photo is taken up."""
+        """A photo is taken up, once those had their turn who have waited meanwhile."""
+        if index and not self.cancel.is_set():
+            self.tell.give_way()
+        if self.cancel.is_set():  # stopped between two photos
+            raise KeyboardInterrupt
         self.index, self.total, self.name = index, total, source.name
         self.tell((index / total, f"{source.name} ({index + 1} of {total})"))
 
@@ -206,6 +237,19 @@ class _Watch:
         """It is done, or failed."""
         self.rows.append(entry)
         self.tell(((self.index + 1) / self.total, f"{source.name}: {entry['status']}"))
+
+
+def _range(direction: Direction | None) -> dict[str, Any]:
+    """The slider of a direction's strength; at first half of what it has."""
+    if direction is None:
+        return {"minimum": -1, "maximum": 1, "value": 0, "step": 0.1, "interactive": False}
+    slider = slider_of(direction)
+    value = round(slider.high / 2 / slider.step) * slider.step
+    return {"minimum": slider.low, "maximum": slider.high, "value": value, "step": slider.step, "interactive": True}
+
+
+def _empty(recipe: Recipe) -> bool:
+    return not recipe.edits and recipe.transform is None
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from editkit.transform import Transform
     from editkit.weight_delta import WeightDelta
 
+SEARCH = "search"
+"""The long work of the Edit tab; others have names of their own, so that a walk does not end a search."""
 IDLE = 3600.0
 """Seconds after which a desk that nobody uses is cleared."""
 LEFT = 600.0
@@ -48,6 +50,11 @@ class Piece:
     told: str = ""  # how the search went, for people
     tuning: WeightDelta | None = None  # what pivotal tuning adds to the generator for this photo
 
+    @property
+    def summary(self) -> str:
+        """A line on it for people."""
+        return f"{self.name}: {self.told}" if self.told else self.name
+
 
 @dataclass(kw_only=True, eq=False)
 class Desk:
@@ -63,7 +70,7 @@ class Desk:
     history: History = field(default_factory=History)
     shelf: dict[str, Piece] = field(default_factory=dict)
     bag: dict[str, Any] = field(default_factory=dict)  # what the other tabs keep
-    cancel: threading.Event = field(default_factory=threading.Event)
+    jobs: dict[str, threading.Event] = field(default_factory=dict)  # of each tab's long work, what ends it
     used: float = field(default_factory=time.monotonic)
     closed: bool = False
     keeping: threading.Thread | None = None  # what is being written into the library
@@ -72,11 +79,16 @@ class Desk:
     _places: deque[Path] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def start(self) -> threading.Event:
-        """A new flag for work that begins; what was going on before is told to stop."""
-        self.cancel.set()
-        self.cancel = threading.Event()
-        return self.cancel
+    def start(self, job: str = SEARCH) -> threading.Event:
+        """A new flag for work that begins; what went on before under that name is told to stop."""
+        self.stop(job)
+        self.jobs[job] = threading.Event()
+        return self.jobs[job]
+
+    def stop(self, job: str | None = None) -> None:
+        """Tell some work to stop, or all."""
+        for cancel in list(self.jobs.values()) if job is None else [self.jobs.setdefault(job, threading.Event())]:
+            cancel.set()
 
     def put(self, piece: Piece) -> None:
         """Lay a piece on the desk, with nothing set."""
@@ -138,7 +150,7 @@ class Desks:
         with self._lock:
             desk = self._desks.get(session)
             if desk is not None:
-                desk.cancel.set()
+                desk.stop()
                 desk.closed, desk.used = True, self._clock()
             self._sweep()
             self._sweep_later()
@@ -169,5 +181,5 @@ class Desks:
 
     def _clear(self, session: str) -> None:
         desk = self._desks.pop(session)
-        desk.cancel.set()
+        desk.stop()
         shutil.rmtree(desk.folder, ignore_errors=True)

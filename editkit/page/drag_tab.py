@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -14,12 +15,14 @@ from editkit.errors import UsageError
 from editkit.page import parts, pictures
 from editkit.page.desk import Desk, Piece
 from editkit.page.edit_tab import EditTab
-from editkit.page.live import News, live
+from editkit.page.live import News, Tell, Waiting, live
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
 from editkit.rendering import render
 from projector import Drag, DragStep, drag
 
+DRAG = "drag"
+"""The long work of this tab, see ``Desk.start``."""
 SIDE = 512
 """Pixels a side of the picture that is clicked on."""
 
@@ -82,7 +85,7 @@ class DragTab:
         desk = self.studio.desk(request)
         piece = piece_of(desk)
         edited = apply_edits(piece.latent, recipe_of(self.studio, desk))
-        return self._laid(desk, Piece(name=piece.name, latent=edited, transform=None, picture=piece.picture))
+        return self._laid(desk, replace(piece, latent=edited, transform=None))
 
     def on_random(self, request: gr.Request) -> dict[Any, Any]:
         """The next seed."""
@@ -95,7 +98,7 @@ class DragTab:
 
     def _laid(self, desk: Desk, piece: Piece) -> dict[Any, Any]:
         latent = piece.latent.require("w", "w+").as_w_plus()
-        desk.bag["drag"] = {"name": piece.name, "latents": [latent], "points": [], "half": None}
+        desk.bag["drag"] = {"piece": piece, "latents": [latent], "points": [], "half": None}
         shown = self._shown(desk, "Click a point of the picture, then where it should go.")
         return {**shown, self.mask: {"background": shown[self.picture], "layers": [], "composite": None}}
 
@@ -107,7 +110,7 @@ class DragTab:
 
     def _shown(self, desk: Desk, text: str) -> dict[Any, Any]:
         work = self._work(desk)
-        image = render(self.studio.G, work["latents"][-1]).clamp(-1, 1)
+        image = render(self.studio.painter(work["piece"]), work["latents"][-1]).clamp(-1, 1)
         marks = [*work["points"], *([work["half"]] if work["half"] else [])]
         return {self.picture: pictures.enlarged(desk, image, side=SIDE, marks=marks), self.status: parts.line(text)}
 
@@ -156,20 +159,24 @@ class DragTab:
         if not work["points"]:
             raise UsageError("put a point and its target first: two clicks on the picture")
         pairs = [((x, y), (to_x, to_y)) for x, y, to_x, to_y in work["points"]]
-        cancel, start = desk.start(), work["latents"][-1]
-        allowed = self._mask(mask)
+        cancel, start = desk.start(DRAG), work["latents"][-1]
+        allowed, painter = self._mask(mask), self.studio.painter(work["piece"])
 
-        def act(tell: Any) -> Any:
+        def act(tell: Tell) -> Any:
             def on_step(step: DragStep) -> bool:
                 tell(step)
                 return not cancel.is_set()
 
-            return drag(self.studio.G, start, pairs, mask=allowed, options=Drag(steps=int(steps)), on_step=on_step)
+            return drag(painter, start, pairs, mask=allowed, options=Drag(steps=int(steps)), on_step=on_step)
 
-        for item in live(act, cancel):
-            if isinstance(item, News):
+        yield {self.status: parts.bar(0, "The first step")}
+        ended = self._shown(desk, "Not begun; the points are where they were.")
+        for item in live(act, cancel, self.studio.line):
+            if isinstance(item, Waiting):
+                yield {self.status: parts.line(item.text, kind="call")}
+            elif isinstance(item, News):
                 step: DragStep = item.value
-                image = render(self.studio.G, step.latent).clamp(-1, 1)
+                image = render(painter, step.latent).clamp(-1, 1)
                 marks = [(*at, *to) for at, (_, to) in zip(step.positions.tolist(), pairs, strict=True)]
                 share = (step.index + 1) / step.total
                 yield {
@@ -181,7 +188,8 @@ class DragTab:
                 work["latents"].append(result.latent)
                 work["points"] = []
                 arrived = f"{sum(result.reached)} of {len(result.reached)} arrived"
-                yield self._shown(desk, f"{arrived}, {result.steps} steps: {result.stop.advice}")
+                ended = self._shown(desk, f"{arrived}, {result.steps} step(s): {result.stop.advice}")
+        yield ended
 
     def _mask(self, painted: Any) -> Tensor | None:
         """[R, R] in 0 to 1 of what was painted, None where nothing was."""
@@ -197,7 +205,7 @@ class DragTab:
 
     def on_stop(self, request: gr.Request) -> str:
         """The nearest so far is enough."""
-        self.studio.desk(request).cancel.set()
+        self.studio.desk(request).stop(DRAG)
         return parts.line("Stopping.")
 
     def on_keep(self, request: gr.Request) -> dict[Any, Any]:
@@ -206,6 +214,8 @@ class DragTab:
         work = self._work(desk)
         latent = work["latents"][-1]
         desk.photo, desk.faces = None, []
-        shown = render(self.studio.G, latent).clamp(-1, 1)
-        piece = Piece(name=work["name"], latent=latent, transform=None, picture=shown, told="pulled into shape")
+        piece: Piece = work["piece"]
+        shown = render(self.studio.painter(piece), latent).clamp(-1, 1)
+        piece = Piece(name=piece.name, latent=latent, transform=None, picture=shown, told="pulled into shape",
+                      tuning=piece.tuning)  # fmt: skip
         return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.show_piece(desk, piece)}

@@ -38,7 +38,10 @@ class Controls:
                 ]
             self.groups[group] = box
         with gr.Accordion("Placement", open=False, elem_id="ek-placement", elem_classes="ek-group"):
-            gr.HTML('<p class="ek-about">The generator draws the face anew where you put it, detail and all.</p>')
+            gr.HTML(
+                '<p class="ek-about">The generator draws the face anew where you put it, detail and all. '
+                "In the whole photo, a face that is moved goes back whole.</p>"
+            )
             self.x = gr.Slider(-0.4, 0.4, value=0, step=0.01, label="Move right", elem_id="ek-x")
             self.y = gr.Slider(-0.4, 0.4, value=0, step=0.01, label="Move down", elem_id="ek-y")
             self.turn = gr.Slider(-180, 180, value=0, step=1, label="Turn (degrees)", elem_id="ek-turn")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
+from editkit.errors import EditkitError
 from editkit.page import editing, parcel, parts, pictures
-from editkit.page.desk import Desk
+from editkit.page.desk import SEARCH, Desk
 from editkit.page.edit_controls import Controls
+from editkit.page.live import News, Waiting
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
 
@@ -36,7 +38,11 @@ class Stage:
                     type="filepath",
                 )  # fmt: skip
                 self.paste = gr.Radio(
-                    list(editing.PASTES), value=next(iter(editing.PASTES)), label="What goes back", elem_id="ek-paste"
+                    list(editing.PASTES),
+                    value=next(iter(editing.PASTES)),
+                    label="What goes back",
+                    elem_id="ek-paste",
+                    info="A face that is moved, turned or zoomed always goes back whole, or its old place would show",
                 )
         with gr.Row(elem_id="ek-under-stage"):
             self.against = gr.Radio(
@@ -58,8 +64,9 @@ class Stage:
             self.save_recipe = gr.Button("Recipe (the edits)", size="sm", elem_id="ek-save-recipe", min_width=120)
             self.save_latent = gr.Button("Latent (the face)", size="sm", elem_id="ek-save-latent", min_width=120)
 
-    def wire(self, controls: Controls) -> None:
-        """Connect the picture with the controls, and the buttons with their files."""
+    def wire(self, controls: Controls, status: gr.HTML, stop: gr.Button) -> None:
+        """Connect the picture with the controls, and the buttons with their files; ``status`` and ``stop``: where long
+        work says how far it is, and what ends it."""
         self.controls = controls
         stage = [self.stage, self.whole, *controls.marks]
         for control in controls.inputs:  # each tells its own value: forty sliders would be much to send at every move
@@ -78,7 +85,7 @@ class Stage:
         parts.download(self.save_whole, "whole", toasted(self.whole_png), [self.paste])
         parts.download(self.save_recipe, "recipe", toasted(self.recipe))
         parts.download(self.save_latent, "latent", toasted(self.latent))
-        parts.download(self.save_video, "video", toasted(self.video), **{**parts.SEARCH, "show_progress": "minimal"})
+        parts.download(self.save_video, "video", toasted(self.video), told=[status, stop], how=parts.SEARCH)
 
     def _on_move(self, control: Any) -> Callable[..., list[Any]]:
         """What happens when a control moves."""
@@ -144,7 +151,7 @@ class Stage:
         if paste is None or desk.piece is None or desk.piece.face is None:
             return gr.skip()
         found = against == AGAINST_FOUND
-        before, after = editing.whole(desk, editing.picture(self.studio, desk), paste, found=found)
+        before, after = editing.whole(self.studio, desk, editing.picture(self.studio, desk), paste, found=found)
         return pictures.show(desk, before), pictures.show(desk, after)
 
     def back_to_face(self, desk: Desk) -> dict[Any, Any]:
@@ -186,6 +193,23 @@ class Stage:
         desk = self.studio.desk(request)
         return str(parcel.latent_of(desk, editing.piece_of(desk)))
 
-    def video(self, request: gr.Request) -> str:
-        """The video."""
-        return str(editing.video(self.studio, self.studio.desk(request)))
+    def video(self, request: gr.Request) -> Iterator[tuple[Any, str, Any]]:
+        """The video, and how far it is; no file where it was stopped."""
+        desk = self.studio.desk(request)
+        before = parts.line(editing.piece_of(desk).summary), gr.update(visible=False)
+        path, mine = None, desk.start()
+        try:
+            for item in editing.video(self.studio, desk, mine):
+                if isinstance(item, Waiting):
+                    yield None, parts.line(item.text, kind="call"), gr.update(visible=True, value="Do not wait")
+                elif isinstance(item, News):
+                    number, total = item.value
+                    text = parts.bar(number / total, f"Frame {number} of {total}")
+                    yield None, text, gr.update(visible=True, value="Stop the video")
+                elif item.value is not None:
+                    path = str(item.value)
+        except EditkitError:
+            yield None, *before
+            raise
+        told = before if desk.jobs[SEARCH] is mine else (gr.skip(), gr.skip())  # another piece says its own
+        yield path, *told

@@ -9,10 +9,11 @@ import gradio as gr
 
 from editkit.errors import EditkitError
 from editkit.page import classes, editing, finding, methods, parts, pictures
-from editkit.page.desk import Desk, Piece
+from editkit.page.desk import SEARCH, Desk, Piece
 from editkit.page.edit_controls import Controls
 from editkit.page.edit_stage import AGAINST_PHOTO, Stage
 from editkit.page.finding import CROP_AUTO, CROP_CENTRE, Glimpse, Search
+from editkit.page.live import Waiting
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
 from editkit.photo import sample_photo, write_image
@@ -24,6 +25,7 @@ WELCOME = """<div class="ek-hero"><h1>Edit a face, not its pixels</h1>
 generator has learned. Nothing leaves this machine.</p></div>"""
 
 ALL_CLASSES = "All of them together"
+STOP, STOP_WAITING = "Stop and keep the best so far", "Do not wait"
 
 
 class EditTab:
@@ -49,7 +51,7 @@ class EditTab:
                 self.view = Stage(studio)
             with gr.Column(scale=5, min_width=320, elem_id="ek-control-side"):
                 self.status = gr.HTML(elem_id="ek-status")
-                self.stop = gr.Button("Stop and keep the best so far", visible=False, elem_id="ek-stop", size="sm")
+                self.stop = gr.Button(STOP, visible=False, elem_id="ek-stop", size="sm")
                 self.faces = gr.Gallery(
                     label="Several faces: choose one", columns=5, height=140, allow_preview=False, visible=False,
                     elem_id="ek-faces", buttons=[], object_fit="cover",
@@ -96,7 +98,7 @@ class EditTab:
         self.recent.select(toasted(self.on_recent), None, laid, **parts.QUICK)
         for resume in (self.resume_first, self.resume):
             resume.upload(toasted(self.on_file), [resume], [*laid, self.resume_first, self.resume], **parts.QUICK)
-        self.view.wire(self.controls)
+        self.view.wire(self.controls, self.status, self.stop)
 
     # What happens when a photo comes
 
@@ -145,33 +147,47 @@ class EditTab:
     def on_search(self, request: gr.Request, *search: Any) -> Iterator[dict[Any, Any]]:
         """Search again, with other settings; the library is not asked."""
         desk = self.studio.desk(request)
+        finding.look_again(self.studio, desk)
         yield from self._searched(desk, desk.bag.get("face", 0), search_of(*search), anew=True)
 
     def _searched(self, desk: Desk, face: int, search: Search, *, anew: bool = False) -> Iterator[dict[Any, Any]]:
         kept = None if anew else finding.kept_piece(self.studio, desk, face, search)
         if kept is not None:
-            desk.start()
             yield self.show_piece(desk, kept)
             return
+        mine = desk.start()
         crop = pictures.show(desk, finding.cropped(self.studio, desk, face, search.crop).image, lasting=True)
         yield {
             **self.view.back_to_face(desk),
             self.panel: gr.update(visible=False),
-            self.stop: gr.update(visible=True),
+            self.stop: gr.update(visible=True, value=STOP),
             self.view.stage: (crop, crop),
             self.status: parts.bar(0.0, "Looking for this face in the generator"),
         }
-        for item in finding.find(self.studio, desk, face, search):
-            if isinstance(item, Piece):
-                yield self.show_piece(desk, item)
-            elif isinstance(item, Glimpse):
-                news: dict[Any, Any] = {self.status: parts.bar(item.share, item.text)}
-                if item.picture is not None:
-                    news[self.view.stage] = (crop, pictures.show(desk, item.picture))
-                yield news
+        try:
+            for item in finding.find(self.studio, desk, face, search, mine):
+                if desk.jobs[SEARCH] is not mine:  # something else is laid on the bench, or nothing
+                    continue
+                if isinstance(item, Piece):
+                    yield self.show_piece(desk, item)
+                elif isinstance(item, Waiting):
+                    waiting = parts.line(item.text, kind="call")
+                    yield {self.status: waiting, self.stop: gr.update(visible=True, value=STOP_WAITING)}
+                elif isinstance(item, Glimpse):
+                    news = {self.status: parts.bar(item.share, item.text), self.stop: gr.update(value=STOP)}
+                    if item.picture is not None:
+                        news[self.view.stage] = (crop, pictures.show(desk, item.picture))
+                    yield news
+        except EditkitError:
+            if desk.jobs[SEARCH] is mine:
+                yield self.show_again(desk)
+            raise
+        if desk.jobs[SEARCH] is mine:  # it was not waited for
+            yield self.show_again(desk)
 
     def show_piece(self, desk: Desk, piece: Piece) -> dict[Any, Any]:
-        """Updates that lay a piece on the bench."""
+        """Updates that lay a piece on the bench; a search that goes on ends, and shows nothing more."""
+        desk.start()
         desk.put(piece)
         whole = {self.view.whole: self.view.whole_again(desk)} if piece.face else self.view.back_to_face(desk)
         return {
@@ -179,21 +195,35 @@ class EditTab:
             self.bench: gr.update(visible=True),
             self.panel: gr.update(visible=True),
             self.stop: gr.update(visible=False),
-            self.status: parts.line(f"{piece.name}: {piece.told}" if piece.told else piece.name),
+            self.status: parts.line(piece.summary),
             self.view.stage: self.view.pair(desk, AGAINST_PHOTO),
             **whole,
             self.view.against: gr.update(value=AGAINST_PHOTO, visible=piece.face is not None),
             **self.controls.shown(desk),
         }
 
+    def show_again(self, desk: Desk) -> dict[Any, Any]:
+        """The bench as it was before something was begun on it, or the start where nothing was there."""
+        if desk.piece is None:
+            return self._at_start(desk)
+        history = desk.history
+        shown = self.show_piece(desk, desk.piece)
+        desk.history = history
+        whole = {self.view.whole: self.view.whole_again(desk)} if desk.piece.face else {}
+        pair = self.view.pair(desk, AGAINST_PHOTO)
+        return {**shown, **self.controls.shown(desk), self.view.stage: pair, **whole}
+
     def on_stop(self, request: gr.Request) -> str:
         """The best so far is enough."""
-        self.studio.desk(request).cancel.set()
-        return parts.line("Stopping; the best so far is kept.")
+        self.studio.desk(request).stop(SEARCH)
+        return parts.line("Stopping.")
 
     def on_another(self, request: gr.Request) -> dict[Any, Any]:
         """Back to the start."""
         desk = self.studio.desk(request)
+        return {**self._at_start(desk), self.recent: self.recent_update(desk)}
+
+    def _at_start(self, desk: Desk) -> dict[Any, Any]:
         desk.start()
         desk.photo, desk.faces, desk.piece = None, [], None
         return {
@@ -204,7 +234,6 @@ class EditTab:
             self.drop: None,
             self.view.stage: None,
             **self.view.back_to_face(desk),
-            self.recent: self.recent_update(desk),
         }
 
     def recent_update(self, desk: Desk) -> Any:
@@ -212,7 +241,7 @@ class EditTab:
         library = self.studio.library(desk)
         kept = library.entries(generator=self.studio.G.spec.id)[:6] if library else []
         desk.bag["recent"] = kept
-        shown = [(pictures.copied(desk, one.thumbnail), one.name) for one in kept]
+        shown = [(pictures.copied(desk, one.thumbnail), one.title) for one in kept]
         return gr.update(value=shown, visible=bool(shown), selected_index=None)
 
     def on_recent(self, request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
@@ -226,28 +255,17 @@ class EditTab:
         assert library is not None
         piece = library.open(kept)
         desk.photo, desk.photo_name = (piece.face.photo if piece.face else None), piece.name
-        desk.photo_key, _, _ = kept.key.removeprefix("page:").partition(":")
+        desk.photo_key, face, *_ = kept.key.removeprefix("page:").split(":")
         desk.faces = []
-        desk.bag["face"] = 0
+        desk.bag["face"] = max(0, int(face))
         return self.show_piece(desk, piece)
 
     def on_file(self, request: gr.Request, path: str) -> dict[Any, Any]:
         """A recipe or a latent was dropped."""
         desk = self.studio.desk(request)
         text = editing.go_on_from(self.studio, desk, path)
-        piece = editing.piece_of(desk)
-        history = desk.history
-        shown = self.show_piece(desk, piece)
-        desk.history = history
-        return {
-            **shown,
-            **self.controls.shown(desk),
-            self.view.stage: self.view.pair(desk, AGAINST_PHOTO),
-            **({self.view.whole: self.view.whole_again(desk)} if piece.face else {}),
-            self.status: parts.line(text),
-            self.resume_first: None,
-            self.resume: None,
-        }
+        shown = self.show_again(desk)
+        return {**shown, self.status: parts.line(text), self.resume_first: None, self.resume: None}
 
     def follows(self, desk: Desk) -> dict[Any, Any]:
         """Updates of what depends on the generator, for when another one draws."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,23 +13,27 @@ import directions
 from editkit.alignment import Alignment
 from editkit.direction import Direction
 from editkit.easing import ease_in_out
-from editkit.edited_picture import render_edited, write_edited
+from editkit.edited_picture import paste_edited, paste_way, render_edited, write_edited
 from editkit.edits import Edit, Recipe, apply_edits
 from editkit.errors import EditkitError, UsageError
 from editkit.latent_file import read_latent
 from editkit.page import parcel
 from editkit.page.desk import Desk, Piece
 from editkit.page.grouping import slider_of
+from editkit.page.live import News, Result, Tell, Waiting, live
 from editkit.page.pictures import file_stem
 from editkit.page.settings import Settings
 from editkit.page.studio import Studio
-from editkit.rendered_path import render_path
+from editkit.pasting import Paste
+from editkit.rendered_path import RenderedPath, render_path
 from editkit.rendering import render
 from editkit.transform import Transform
 from editkit.video import write_video
 
 FRAMES, FPS = 48, 24
-PASTES = {"Only the change (keeps detail)": "difference", "The whole face": "replace"}
+BATCH = 4
+"""Frames of a video rendered at a time: few, so that it says how far it is, and stops when told."""
+PASTES: dict[str, Paste] = {"Only the change (keeps detail)": "difference", "The whole face": "replace"}
 
 
 def piece_of(desk: Desk) -> Piece:
@@ -50,7 +55,7 @@ def picture(studio: Studio, desk: Desk) -> Tensor:
     return render_edited(G, piece.latent, recipe_of(studio, desk), transform=piece.transform).clamp(-1, 1)
 
 
-def whole(desk: Desk, edited: Tensor, paste: str, *, found: bool = False) -> tuple[Tensor, Tensor]:
+def whole(studio: Studio, desk: Desk, edited: Tensor, paste: str, *, found: bool = False) -> tuple[Tensor, Tensor]:
     """The whole photo before and after; ``found``: before the edit, with the face as the generator draws it.
 
     Raises UsageError where there is no photo.
@@ -58,9 +63,16 @@ def whole(desk: Desk, edited: Tensor, paste: str, *, found: bool = False) -> tup
     piece = piece_of(desk)
     if piece.face is None:
         raise UsageError("this picture did not come from a photo, so there is nothing to put it back into")
-    inverted = piece.picture if PASTES.get(paste, "difference") == "difference" else None
-    before = piece.face.paste_back(piece.picture, inverted=inverted) if found else piece.face.photo.image
-    return before, piece.face.paste_back(edited, inverted=inverted)
+    recipe, asked = recipe_of(studio, desk), PASTES.get(paste, "difference")
+    before = piece.face.photo.image
+    if found and paste_way(recipe, asked) == "replace":
+        before = piece.face.paste_back(piece.picture)
+    return before, paste_edited(piece.face, edited, piece.picture, recipe, paste=asked)
+
+
+def moved(studio: Studio, desk: Desk) -> bool:
+    """Whether the picture is moved, so that the whole face goes back whatever was chosen."""
+    return paste_way(recipe_of(studio, desk), "difference") == "replace"
 
 
 def png(studio: Studio, desk: Desk, *, paste: str | None = None) -> Path:
@@ -72,7 +84,7 @@ def png(studio: Studio, desk: Desk, *, paste: str | None = None) -> Path:
         write_edited(path, edited, recipe)
     else:
         path = desk.path(f"{stem}-photo.png")
-        _, after = whole(desk, edited, paste)
+        _, after = whole(studio, desk, edited, paste)
         write_edited(path, after, recipe, photo=None if piece.face is None else piece.face.photo)
     return path
 
@@ -84,17 +96,34 @@ def recipe_file(studio: Studio, desk: Desk) -> Path:
     return path
 
 
-def video(studio: Studio, desk: Desk) -> Path:
-    """From the picture as it was found to the edited one and back. Raises UsageError where both are the same."""
+def video(studio: Studio, desk: Desk, cancel: threading.Event) -> Iterator[Waiting | News | Result[Path | None]]:
+    """From the picture as it was found to the edited one and back: (frame, frames) as news, at the end the file, None
+    where ``cancel`` came first. Raises UsageError where both are the same.
+    """
     piece, recipe = piece_of(desk), recipe_of(studio, desk)
     if not recipe.edits and recipe.transform is None:
         raise UsageError("a video shows the change, and nothing is changed yet; move a slider first")
     placed = [piece.transform, _on_top(recipe, piece)]
     ends = [piece.latent, apply_edits(piece.latent, recipe)]
-    frames = render_path(studio.painter(piece), ends, frames=FRAMES, transforms=placed, easing=ease_in_out, loop=True)
+    frames = render_path(studio.painter(piece), ends, frames=FRAMES, transforms=placed, easing=ease_in_out, loop=True,
+                         batch=BATCH)  # fmt: skip
     path = desk.path(f"{file_stem(piece.name)}-change.mp4")
-    write_video(path, frames, fps=FPS, size=max(256, studio.G.spec.resolution), metadata={"recipe": recipe.to_json()})
-    return path
+    size, metadata = max(256, studio.G.spec.resolution), {"recipe": recipe.to_json()}
+
+    def work(tell: Tell) -> Path | None:
+        write_video(path, told_frames(frames, tell, cancel), fps=FPS, size=size, metadata=metadata)
+        return None if cancel.is_set() else path
+
+    yield from live(work, cancel, studio.line)
+
+
+def told_frames(frames: RenderedPath, tell: Tell, cancel: threading.Event) -> Iterator[Tensor]:
+    """Frames, told (frame, frames) as they are rendered, until ``cancel``; the first one at least."""
+    for number, frame in enumerate(frames, start=1):
+        if cancel.is_set() and number > 1:
+            return
+        tell((number, len(frames)))
+        yield frame
 
 
 def go_on_from(studio: Studio, desk: Desk, path: str | Path) -> str:

@@ -112,7 +112,6 @@ class ExploreTab:
         piece = self.piece(seed, psi, self._class(kind))
         liked, disliked = _lists(desk)
         if click == EDIT:
-            desk.start()
             desk.photo, desk.faces = None, []
             return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.show_piece(desk, piece)}
         if click == SHELVE:

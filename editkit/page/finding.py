@@ -22,7 +22,7 @@ from editkit.faces import find_faces
 from editkit.page import methods
 from editkit.page.desk import Desk, Piece
 from editkit.page.library import Library
-from editkit.page.live import News, live
+from editkit.page.live import News, Waiting, live
 from editkit.page.studio import Studio
 from editkit.photo import read_photo
 from editkit.rendering import render
@@ -58,11 +58,18 @@ class Glimpse:
 
 def read(studio: Studio, desk: Desk, path: str | Path) -> None:
     """Put a photo on the desk and find its faces, largest first. Raises PhotoError."""
-    photo = read_photo(path, max_pixels=studio.options.max_pixels)
-    desk.photo, desk.photo_name = replace(photo, path=Path(Path(path).name)), Path(path).stem
-    desk.photo_key = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    desk.piece, desk.faces = None, []
-    desk.faces = find_faces(photo.image) if needs_face(studio) else []
+    with studio.reading:
+        photo = read_photo(path, max_pixels=studio.options.max_pixels)
+        desk.photo, desk.photo_name = replace(photo, path=Path(Path(path).name)), Path(path).stem
+        desk.photo_key = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        desk.piece, desk.faces = None, []
+        desk.faces = find_faces(photo.image) if needs_face(studio) else []
+
+
+def look_again(studio: Studio, desk: Desk) -> None:
+    """Find the faces of a photo that came from the library, where nobody needed them so far."""
+    if desk.photo is not None and not desk.faces and needs_face(studio):
+        desk.faces = find_faces(desk.photo.image)
 
 
 def needs_face(studio: Studio) -> bool:
@@ -91,10 +98,10 @@ def key_of(desk: Desk, face: int, search: Search) -> str:
 
 
 def kept_piece(studio: Studio, desk: Desk, face: int, search: Search) -> Piece | None:
-    """The same photo's piece from the library, where there is one."""
+    """The same photo's piece from the library, where there is one whose search was not stopped."""
     library = studio.library(desk)
     kept = library and library.find(key_of(desk, face, search), studio.G.spec.id)
-    if not library or not kept:
+    if not library or not kept or kept.stopped:
         return None
     try:
         piece = library.open(kept)
@@ -103,12 +110,15 @@ def kept_piece(studio: Studio, desk: Desk, face: int, search: Search) -> Piece |
     return replace(piece, face=cropped(studio, desk, face, search.crop), name=desk.photo_name)
 
 
-def find(studio: Studio, desk: Desk, face: int, search: Search) -> Iterator[Glimpse | Piece]:
-    """Search the latent of a face: glimpses on the way, at the end the piece, which the library keeps.
+def find(
+    studio: Studio, desk: Desk, face: int, search: Search, cancel: threading.Event | None = None
+) -> Iterator[Glimpse | Waiting | Piece]:
+    """Search the latent of a face in its turn: glimpses on the way, at the end the piece, which the library keeps.
 
-    ``desk.cancel`` ends it with the best so far. Raises EditkitError.
+    ``cancel`` ends it with the best so far; where it had not begun yet, without a piece. Raises EditkitError.
     """
-    aligned, cancel = cropped(studio, desk, face, search.crop), desk.start()
+    aligned, cancel = cropped(studio, desk, face, search.crop), cancel or desk.start()
+    name, key = desk.photo_name or "photo", key_of(desk, face, search)
     method = methods.make(search.method, studio.G, steps=search.steps, classes=search.classes)
     started = time.monotonic()
 
@@ -120,16 +130,19 @@ def find(studio: Studio, desk: Desk, face: int, search: Search) -> Iterator[Glim
         )
 
     found: ProjectionResult | None = None
-    for item in live(work, cancel):
-        if isinstance(item, News):
+    for item in live(work, cancel, studio.line):
+        if isinstance(item, Waiting):
+            yield item
+        elif isinstance(item, News):
             yield item.value
         else:
             found = item.value
-    assert found is not None
+    if found is None:
+        return
     if not bool(torch.isfinite(found.image).all()):
         raise CheckpointError(f"the pictures of {studio.G.spec.name!r} hold NaN values; its weights may be damaged")
     piece = Piece(
-        name=desk.photo_name or "photo",
+        name=name,
         latent=found.latent,
         transform=found.transform,
         picture=found.image.clamp(-1, 1),
@@ -138,13 +151,22 @@ def find(studio: Studio, desk: Desk, face: int, search: Search) -> Iterator[Glim
         tuning=found.tuning,
     )
     library = studio.library(desk)
-    if library is not None and found.stop is not Stop.CANCELLED:
+    kept = library is not None and _worth_keeping(library, key, studio.G.spec.id, found)
+    if library is not None and not kept:
+        piece = replace(piece, told=f"{piece.told}; your library keeps the closer one of before")
+    if library is not None and kept:
         job = Job(generator=studio.G, method=method, perceptual=studio.perceptual, seed=search.seed,
                   classes=search.classes, recipe=Recipe(name="none", edits=()))  # fmt: skip
         seconds = time.monotonic() - started
         outcome = Outcome(face=aligned, found=found, edited=found.image, zero_edit_is_identity=True, seconds=seconds)
-        _keep(library, desk, key_of(desk, face, search), piece.name, job, outcome)
+        _keep(library, desk, key, piece.name, job, outcome)
     yield piece
+
+
+def _worth_keeping(library: Library, key: str, generator: str, found: ProjectionResult) -> bool:
+    """A search that was stopped does not take the place of one that came closer."""
+    there = library.find(key, generator) if found.stop is Stop.CANCELLED else None
+    return there is None or there.psnr is None or found.metrics["psnr"] > there.psnr
 
 
 def _keep(library: Library, desk: Desk, key: str, name: str, job: Job, outcome: Outcome) -> None:

@@ -12,6 +12,7 @@ LIGHT, FACE, PERSON, MINE, OTHER = "Light and colour", "Expression and pose", "P
 SPARE = 8
 """Sliders of a group at least, for directions that come later."""
 GROUPS = (FACE, LIGHT, PERSON, MINE, OTHER)
+_TITLES = {"yaw": "head turn (yaw)", "pitch": "head nod (pitch)", "roll": "head tilt (roll)"}
 _WORDS: Mapping[str, tuple[str, ...]] = {
     LIGHT: ("brightness", "contrast", "warmth", "saturation", "exposure", "light", "shadow", "colour", "tint", "hue",
             "background", "sharpness", "vignette"),
@@ -53,8 +54,16 @@ def slider_of(direction: Direction) -> Slider:
     step = 10.0**-digits
     low, high = round(math.ceil(low / step - 1e-6) * step, digits), round(math.floor(high / step + 1e-6) * step, digits)
     about = f"also moves other things ({direction.scores['leakage']:.0%})" if _leaks(direction) else ""
-    title = direction.name.replace("_", " ").replace("-", " ").strip()
-    return Slider(direction.name, title[:1].upper() + title[1:], low, high, step, about)
+    return Slider(direction.name, title_of(direction.name), low, high, step, about)
+
+
+def title_of(name: str) -> str:
+    """What a person reads on a slider: "smile_width" -> "Smile width", "yaw" -> "Head turn (yaw)"."""
+    words = name.replace("_", " ").replace("-", " ").split()
+    if words and words[0] in _TITLES:
+        words = [_TITLES[words[0]], *words[1:]]
+    title = " ".join(words)
+    return title[:1].upper() + title[1:]
 
 
 def grouped(directions: Iterable[Direction]) -> dict[str, list[Slider]]:

@@ -25,8 +25,10 @@ from editkit.weight_delta import WeightDelta
 from projector.job import Job, Outcome, write
 from projector.manifest import Manifest, Record
 from projector.photo_folder import new_folder
+from projector.result import Stop
 
 PHOTO = "photo.png"
+STOPPED = "stopped early"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,12 @@ class Kept:
     psnr: float | None
     when: str
     generator: str
+    stopped: bool = False  # the visitor ended its search
+
+    @property
+    def title(self) -> str:
+        """What stands below its picture."""
+        return f"{self.name} ({STOPPED})" if self.stopped else self.name
 
     @property
     def thumbnail(self) -> str:
@@ -78,14 +86,7 @@ class Library:
             records = manifest.records()
         words = search.casefold().split()
         found = [
-            Kept(
-                key=record.path,
-                name=record.name,
-                folder=self.folder / record.folder,
-                psnr=record.psnr,
-                when=record.updated,
-                generator=record.settings,
-            )
+            self._kept(record)
             for record in records
             if record.status == "done"
             and all(word in record.name.casefold() for word in words)
@@ -134,7 +135,8 @@ class Library:
             with suppress(PhotoError):
                 face = Alignment.from_dict(held.alignment).crop(self.photo(kept))
         tuning = kept.folder / weight_delta.NAME
-        told = f"{kept.psnr:.1f} dB, from your library" if kept.psnr is not None else "from your library"
+        near = [] if kept.psnr is None else [f"{kept.psnr:.1f} dB"]
+        told = ", ".join([*near, *([STOPPED] if kept.stopped else []), "from your library"])
         return Piece(
             name=kept.name, latent=held.latent, transform=held.transform, picture=picture, face=face,
             alignment=held.alignment, told=told, tuning=WeightDelta.load(tuning) if tuning.is_file() else None,
@@ -157,4 +159,5 @@ class Library:
 
     def _kept(self, record: Record) -> Kept:
         return Kept(key=record.path, name=record.name, folder=self.folder / record.folder, psnr=record.psnr,
-                    when=record.updated, generator=record.settings)  # fmt: skip
+                    when=record.updated, generator=record.settings,
+                    stopped=record.stop == Stop.CANCELLED.value)  # fmt: skip

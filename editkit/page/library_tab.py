@@ -10,7 +10,7 @@ from editkit.errors import UsageError
 from editkit.page import parts, pictures
 from editkit.page.desk import Desk
 from editkit.page.edit_tab import EditTab
-from editkit.page.library import Kept, Library
+from editkit.page.library import STOPPED, Kept, Library
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
 
@@ -62,8 +62,12 @@ class LibraryTab:
         """The entries whose name holds the words, the latest first."""
         entries = self._library(desk).entries(search=search, generator=self.studio.G.spec.id)[:MOST]
         desk.bag["listed"], desk.bag["picked"] = entries, None
-        shown = [(pictures.copied(desk, one.thumbnail), one.name) for one in entries]
-        text = "" if entries else "Nothing here yet. What is found on the Edit tab is kept by itself."
+        shown = [(pictures.copied(desk, one.thumbnail), one.title) for one in entries]
+        text = (
+            ""
+            if entries
+            else "Nothing here yet. What is found on the Edit tab is kept by itself, stopped searches too."
+        )
         off = gr.update(interactive=False)
         return {
             self.grid: gr.update(value=shown, selected_index=None),
@@ -83,6 +87,7 @@ class LibraryTab:
         kept: Kept = parts.clicked(desk.bag.get("listed"), event.index)
         desk.bag["picked"] = kept
         near = "" if kept.psnr is None else f", {kept.psnr:.1f} dB"
+        near += f", {STOPPED}: dropping the photo again searches anew" if kept.stopped else ""
         on = gr.update(interactive=True)
         return {
             self.chosen: parts.line(f"{kept.name}, {kept.when[:16].replace('T', ' ')} UTC{near}", kind="call"),
@@ -100,7 +105,6 @@ class LibraryTab:
     def on_open(self, request: gr.Request) -> dict[Any, Any]:
         """It goes to the Edit tab."""
         desk = self.studio.desk(request)
-        desk.start()
         return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.open_kept(desk, self._picked(desk))}
 
     def on_shelve(self, request: gr.Request) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
 from editkit.easing import ease_in_out
 from editkit.errors import EditkitError, UsageError
-from editkit.latent import Latent
 from editkit.page import finding, parts, pictures
 from editkit.page.desk import Desk, Piece
 from editkit.page.edit_tab import EditTab, search_of
+from editkit.page.editing import BATCH, told_frames
 from editkit.page.finding import Glimpse, Search
-from editkit.page.live import News, live
+from editkit.page.live import News, Tell, Waiting, live
+from editkit.page.mixing import blended, drawn_by
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted
 from editkit.paths import Spline
@@ -26,6 +27,8 @@ from editkit.video import write_video
 
 FPS = 24
 MOST = 12
+ADD, WALK = "add", "walk"
+"""The long work of this tab, see ``Desk.start``."""
 
 
 class MixTab:
@@ -33,7 +36,7 @@ class MixTab:
 
     def __init__(self, studio: Studio, edit: EditTab, tabs: gr.Tabs) -> None:
         self.studio, self.edit = studio, edit
-        parts.heading("Your shelf", "Photos that you add here are found first; what you edit can be put here too.")
+        parts.heading("Your shelf", "Of each photo the largest face is found first; what you edit can be put here too.")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=260):
                 self.add = gr.File(
@@ -41,6 +44,7 @@ class MixTab:
                 )
                 self.take = gr.Button("Add what is on the Edit tab", size="sm", elem_id="ek-mix-take")
                 self.status = gr.HTML(elem_id="ek-mix-status")
+                self.enough = gr.Button("Stop adding", size="sm", visible=False, elem_id="ek-mix-enough")
             with gr.Column(scale=5, min_width=320):
                 self.shelf = gr.Gallery(
                     show_label=False, columns=8, height=190, allow_preview=False, elem_id="ek-shelf", buttons=[],
@@ -70,6 +74,7 @@ class MixTab:
         self.picture = gr.Image(
             show_label=False, interactive=False, elem_id="ek-mix-picture", elem_classes="ek-mat", buttons=["fullscreen"]
         )
+        self.note = gr.HTML(elem_id="ek-mix-note")
         self.edit_it = gr.Button("Edit the blend", size="sm", elem_id="ek-mix-edit")
 
     def _walk(self) -> None:
@@ -92,14 +97,16 @@ class MixTab:
         self.shown = [self.shelf, *chosen]
         blend = [self.first, self.second, self.share, self.row_first, self.row_last]
         shelf = [self.status, *self.shown]
-        self.add.upload(toasted(self.on_add), [self.add, *self.edit.search], [self.add, *shelf], **parts.SEARCH)
+        self.add.upload(toasted(self.on_add), [self.add, *self.edit.search], [self.add, self.enough, *shelf],
+                        **parts.SEARCH)  # fmt: skip
+        self.enough.click(toasted(self.on_enough), None, [self.status], queue=False, **parts.PRIVATE)
         self.shelf.select(toasted(self.on_pick), None, None, **parts.QUICK)
         for button, act in ((self.earlier, self._mover(-1)), (self.later, self._mover(1)), (self.off, self.on_off)):
             button.click(toasted(act), chosen, self.shown, **parts.QUICK)
         self.take.click(toasted(self.on_take), None, shelf, **parts.QUICK)
         for control in blend:
             event = control.change if isinstance(control, gr.Dropdown) else control.input
-            event(toasted(self.on_blend), blend, [self.picture], **parts.QUICK, trigger_mode="always_last")
+            event(toasted(self.on_blend), blend, [self.picture, self.note], **parts.QUICK, trigger_mode="always_last")
         self.edit_it.click(toasted(self.on_edit), blend, [tabs, *self.edit.laid], **parts.QUICK)
         walk = [self.stops, self.seconds, self.loop, self.smooth]
         self.go.click(toasted(self.on_walk), walk, [self.walk_status, self.video], **parts.SEARCH)
@@ -108,43 +115,63 @@ class MixTab:
     def on_add(self, request: gr.Request, files: list[str] | None, *search: Any) -> Iterator[dict[Any, Any]]:
         """Find each photo as the Edit tab would, and put it on the shelf."""
         desk, how = self.studio.desk(request), search_of(*search)
-        kept = (desk.photo, desk.photo_name, desk.photo_key, desk.faces, desk.piece)
-        try:
-            for number, path in enumerate((files or [])[:MOST], start=1):
-                name = f"{Path(path).name} ({number} of {min(len(files or []), MOST)})"
-                try:
-                    yield from self._found(desk, path, name, how)
-                except EditkitError as error:
-                    gr.Warning(f"{said(error)}", title=said(UsageError(Path(path).name)))
-                if desk.cancel.is_set():
-                    break
-        finally:
-            desk.photo, desk.photo_name, desk.photo_key, desk.faces, desk.piece = kept
-        yield {self.status: "", self.add: None, **self.shelf_updates(desk)}
+        if len(files or []) > MOST:
+            gr.Warning(f"{MOST} photos at a time are the most; the first ones are added.", duration=6)
+        # a desk beside the visitor's, so that the Edit tab keeps its photo meanwhile
+        beside, cancel = Desk(folder=desk.path("add", lasting=True).parent, user=desk.user), desk.start(ADD)
+        yield {self.enough: gr.update(visible=True)}
+        for number, path in enumerate((files or [])[:MOST], start=1):
+            name = f"{Path(path).name} ({number} of {min(len(files or []), MOST)})"
+            try:
+                for item in self._found(beside, path, name, how, cancel):
+                    if isinstance(item, Piece):
+                        desk.shelve(item)
+                        yield self.shelf_updates(desk)
+                    else:
+                        yield {self.status: item}
+            except EditkitError as error:
+                gr.Warning(f"{said(error)}", title=said(UsageError(Path(path).name)))
+            if cancel.is_set():
+                break
+        yield {self.status: "", self.add: None, self.enough: gr.update(visible=False), **self.shelf_updates(desk)}
 
-    def _found(self, desk: Desk, path: str, name: str, search: Search) -> Iterator[dict[Any, Any]]:
-        yield {self.status: parts.bar(0, f"Reading {name}")}
+    def on_enough(self, request: gr.Request) -> str:
+        """Those that are there are enough, and the best so far of the one that is looked for."""
+        self.studio.desk(request).stop(ADD)
+        return parts.line("Stopping.")
+
+    def _found(
+        self, desk: Desk, path: str, name: str, search: Search, cancel: threading.Event
+    ) -> Iterator[str | Piece]:
+        """How far it is, in HTML, and at the end the piece."""
+        yield parts.bar(0, f"Reading {name}")
         finding.read(self.studio, desk, path)
+        if not desk.faces and finding.needs_face(self.studio):
+            gr.Warning(f"No face was found in {said(UsageError(Path(path).name))}, so its centre square is used.")
         piece = finding.kept_piece(self.studio, desk, 0, search)
         if piece is None:
-            for item in finding.find(self.studio, desk, 0, search):
-                if isinstance(item, Glimpse):
-                    yield {self.status: parts.bar(item.share, name)}
+            for item in finding.find(self.studio, desk, 0, search, cancel):
+                if isinstance(item, Waiting):
+                    yield parts.line(item.text, kind="call")
+                elif isinstance(item, Glimpse):
+                    yield parts.bar(item.share, name)
                 else:
                     piece = item
         if piece is not None:
-            desk.shelve(piece)
-            yield self.shelf_updates(desk)
+            yield piece
 
     def on_take(self, request: gr.Request) -> dict[Any, Any]:
         """Shelve what is edited, as edited."""
         from editkit.edits import apply_edits
-        from editkit.page.editing import picture, piece_of, recipe_of
+        from editkit.page.editing import piece_of, recipe_of
 
         desk = self.studio.desk(request)
-        piece = piece_of(desk)
-        edited = apply_edits(piece.latent, recipe_of(self.studio, desk))
-        desk.shelve(Piece(name=piece.name, latent=edited, transform=None, picture=picture(self.studio, desk)))
+        piece, recipe = piece_of(desk), recipe_of(self.studio, desk)
+        if recipe.transform is not None:
+            gr.Info("The shelf takes the face in its place: move, turn and zoom stay on the Edit tab.", duration=6)
+        edited = apply_edits(piece.latent, recipe)
+        shown = render(self.studio.painter(piece), edited).clamp(-1, 1)
+        desk.shelve(Piece(name=piece.name, latent=edited, transform=None, picture=shown, tuning=piece.tuning))
         return {self.status: "", **self.shelf_updates(desk)}
 
     def on_pick(self, request: gr.Request, event: gr.SelectData) -> None:
@@ -199,29 +226,19 @@ class MixTab:
         last = self.studio.G.spec.num_ws - 1
         return {self.row_first: gr.update(value=0, maximum=last), self.row_last: gr.update(value=last, maximum=last)}
 
-    def _blended(self, desk: Desk, *chosen: Any) -> tuple[Latent, Tensor, str]:
-        first, second, share, start, end = chosen
-        a, b = (desk.shelf.get(name or "") for name in (first, second))
-        if a is None or b is None:
-            raise UsageError("a blend takes two faces: add photos to the shelf, then choose one for each side")
-        start, end = sorted((int(start), int(end)))
-        moved = a.latent.as_w_plus().lerp(b.latent.as_w_plus(), float(share))
-        latent = a.latent.mix(moved, range(start, end + 1))
-        return latent, render(self.studio.G, latent).clamp(-1, 1), f"{a.name} and {b.name}"
-
-    def on_blend(self, request: gr.Request, *chosen: Any) -> str | None:
-        """The picture of the blend; nothing while only one is chosen."""
+    def on_blend(self, request: gr.Request, *chosen: Any) -> tuple[str | None, str]:
+        """The picture of the blend, and what draws it; nothing while only one is chosen."""
         desk = self.studio.desk(request)
         if not (chosen[0] and chosen[1]):
-            return None
-        return pictures.show(desk, self._blended(desk, *chosen)[1])
+            return None, ""
+        piece = blended(self.studio, desk, *chosen)
+        return pictures.show(desk, piece.picture), parts.line(drawn_by(desk, chosen[:2]))
 
     def on_edit(self, request: gr.Request, *chosen: Any) -> dict[Any, Any]:
         """The blend goes to the Edit tab."""
         desk = self.studio.desk(request)
-        latent, picture, name = self._blended(desk, *chosen)
+        piece = blended(self.studio, desk, *chosen)
         desk.photo, desk.faces = None, []
-        piece = Piece(name=name, latent=latent, transform=None, picture=picture, told="a blend")
         return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.show_piece(desk, piece)}
 
     def on_walk(
@@ -232,7 +249,7 @@ class MixTab:
         pieces = [piece for name, piece in desk.shelf.items() if name in stops]
         if len(pieces) < 2:
             raise UsageError("a walk takes two faces at least; add more to the shelf, or tick more of them")
-        cancel, path = desk.start(), desk.path("walk.mp4", lasting=True)
+        cancel, path = desk.start(WALK), desk.path("walk.mp4", lasting=True)
         frames = render_path(
             self.studio.G,
             [piece.latent.as_w_plus() for piece in pieces],
@@ -240,25 +257,25 @@ class MixTab:
             curve=Spline() if smooth else None,
             easing=ease_in_out,
             loop=loop,
+            tunings=[piece.tuning for piece in pieces],
+            batch=BATCH,
         )
 
-        def work(tell: Any) -> None:
-            def wanted() -> Iterator[Tensor]:
-                for number, frame in enumerate(frames, start=1):
-                    if cancel.is_set() and number > 1:
-                        return
-                    tell((number, len(frames)))
-                    yield frame
+        def work(tell: Tell) -> str:
+            write_video(path, told_frames(frames, tell, cancel), fps=FPS, size=max(256, self.studio.G.spec.resolution))
+            return str(path)
 
-            write_video(path, wanted(), fps=FPS, size=max(256, self.studio.G.spec.resolution))
-
-        for item in live(work, cancel):
-            if isinstance(item, News):
+        for item in live(work, cancel, self.studio.line):
+            if isinstance(item, Waiting):
+                yield {self.walk_status: parts.line(item.text, kind="call")}
+            elif isinstance(item, News):
                 number, total = item.value
                 yield {self.walk_status: parts.bar(number / total, f"Frame {number} of {total}")}
-        yield {self.walk_status: "", self.video: str(path)}
+            else:
+                yield {self.video: item.value}
+        yield {self.walk_status: ""}
 
     def on_stop(self, request: gr.Request) -> str:
         """The frames so far are enough."""
-        self.studio.desk(request).cancel.set()
+        self.studio.desk(request).stop(WALK)
         return parts.line("Stopping.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
@@ -11,11 +11,14 @@ import gradio as gr
 from editkit.checkpoints import catalogue
 from editkit.errors import UsageError
 from editkit.generator import MODELS, bundled_generators
-from editkit.page import parts
+from editkit.page import parts, turns
 from editkit.page.desk import Desk
 from editkit.page.edit_tab import EditTab
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
+
+LOAD = "load"
+"""The long work of this tab, see ``Desk.start``."""
 
 
 class ModelsTab:
@@ -48,29 +51,43 @@ class ModelsTab:
         self.follow, edit = follow, self.edit
         edited = [edit.start, edit.bench, edit.drop, edit.recent, *edit.controls.outputs, *followed]
         outputs = [self.facts, self.card, self.head, *edited]
-        self.which.input(toasted(self.on_choice), [self.which], outputs, **parts.SEARCH)
+        self.which.input(toasted(self.on_choice), [self.which], [self.file, *outputs], **parts.SEARCH)
         self.file.upload(toasted(self.on_file), [self.file], [self.file, *outputs], **parts.SEARCH)
 
-    def on_choice(self, request: gr.Request, name: str) -> dict[Any, Any]:
+    def on_choice(self, request: gr.Request, name: str) -> Iterator[dict[Any, Any]]:
         """A model that is at hand."""
         if name not in choices():  # the page offers names only; a path of this server is none
             raise UsageError(f"there is no model {name!r} at hand")
-        self.studio.load(name)
-        return self._changed(request)
+        if name == self.studio.G.spec.name and self.studio.source in (name, None):  # it draws already
+            yield {self.facts: facts(self.studio)}
+            return
+        yield from self._loaded(request, name)
 
-    def on_file(self, request: gr.Request, path: str) -> Any:
+    def on_file(self, request: gr.Request, path: str) -> Iterator[dict[Any, Any]]:
         """A file that was dropped: read by the safe importer."""
-        try:
-            self.studio.load(path)
-        except Exception:
-            yield {self.file: None}
-            raise
-        yield {self.file: None, **self._changed(request)}
+        yield from self._loaded(request, path)
+
+    def _loaded(self, request: gr.Request, source: str) -> Iterator[dict[Any, Any]]:
+        """In its turn, so that no search loses its generator."""
+        cancel = self.studio.desk(request).start(LOAD)
+        with self.studio.line.place() as place:
+            for before in place.ahead(cancel):
+                yield {self.facts: parts.line(turns.said(before), kind="call")}
+            if cancel.is_set():  # another one was chosen meanwhile, or the page was closed
+                return
+            try:
+                self.studio.load(source)
+            except Exception:
+                yield {self.file: None, self.facts: facts(self.studio)}
+                raise
+            changed = self._changed(request)
+        yield {self.file: None, **changed}
 
     def _changed(self, request: gr.Request) -> dict[Any, Any]:
         from editkit.page.layout import header
 
         desk = self.studio.desk(request)
+        desk.stop()
         desk.start()
         desk.photo, desk.piece, desk.faces = None, None, []
         desk.shelf.clear()
@@ -127,8 +144,9 @@ def facts(studio: Studio) -> str:
 def catalogue_table() -> str:
     """The published networks, which of them are here, and how one gets another."""
     body = "".join(
-        f"<tr><td>{escape(network.name)}{' · here' if network.at_hand else ''}</td><td>{network.resolution} px</td>"
-        f"<td>{escape(network.domain)}</td><td>{escape(network.licence or 'not stated')}</td></tr>"
+        f"<tr><td>{escape(network.name)}{' · here' if network.at_hand else ''}</td>"
+        f"<td>{network.resolution}&nbsp;px</td><td>{escape(network.domain)}</td>"
+        f"<td>{escape(network.licence or 'not stated')}</td></tr>"
         for network in catalogue.published()
     )
     about = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, TypeVar
 
 import gradio as gr
 
 from editkit.errors import UsageError
+from editkit.page.turns import MOST
 
 T = TypeVar("T")
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress_on": []}
@@ -17,8 +18,13 @@ anew, and copy all that is in it to do so (0.1 s a slider's move); our own progr
 """
 QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "concurrency_id": "draw", "concurrency_limit": 2}
 """For handlers that answer in a fraction of a second: they do not wait for searches."""
-SEARCH: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "concurrency_id": "search", "concurrency_limit": 1}
-"""For searches and videos: one at a time, the others wait in turn and are told so."""
+SEARCH: dict[str, Any] = {
+    **PRIVATE,
+    "show_progress": "hidden",
+    "concurrency_id": "search",
+    "concurrency_limit": MOST + 8,
+}
+"""For searches and videos. They take turns in ``editkit.page.live``, where who waits is told so."""
 
 SAVE_JS = "() => { setTimeout(() => document.querySelector('#%s')?.click(), 60); }"
 
@@ -34,11 +40,16 @@ def photo_drop(**options: Any) -> gr.Image:
 
 
 def download(
-    button: gr.Button, name: str, make: Callable[..., Any], inputs: list[Any] | None = None, **how: Any
-) -> None:
-    """Make ``button`` write a file with ``make`` and hand it to the browser."""
+    button: gr.Button, name: str, make: Callable[..., Any], inputs: list[Any] | None = None, *,
+    told: Sequence[Any] = (), how: Mapping[str, Any] = QUICK,
+) -> None:  # fmt: skip
+    """Make ``button`` write a file with ``make`` and hand it to the browser.
+
+    told: what ``make`` gives besides the file, after it; it may then be a generator, whose last file counts.
+    """
     hidden = gr.DownloadButton("↓", elem_id=f"ek-file-{name}", elem_classes="ek-offstage")
-    button.click(make, inputs or [], hidden, **(how or QUICK)).success(None, js=SAVE_JS % f"ek-file-{name}", **PRIVATE)
+    done = button.click(make, inputs or [], [hidden, *told], **how)
+    done.success(None, js=SAVE_JS % f"ek-file-{name}", **PRIVATE)
 
 
 def bar(share: float, text: str) -> str:

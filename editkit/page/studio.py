@@ -14,6 +14,7 @@ from editkit.page import own
 from editkit.page.desk import Desk, Desks, Piece
 from editkit.page.library import Library
 from editkit.page.options import Options
+from editkit.page.turns import Turns
 from editkit.perceptual import best_available
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Studio:
     def __init__(self, options: Options, temporary: Path) -> None:
         self.options, self.temporary = options, temporary
         self.desks = Desks(temporary)
+        self.line = Turns()  # for searches and other long work
+        self.reading = threading.Lock()  # one large photo is decoded at a time
         self._lock = threading.Lock()
         self._libraries: dict[str | None, Library] = {}
         self._perceptual: PerceptualDistance | None = None

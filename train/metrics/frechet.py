@@ -10,7 +10,7 @@ only with each other, at the same number of pictures (fewer pictures give larger
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,20 +57,35 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     return max(float(distance), 0.0)
 
 
-def face_statistics(
-    images: Tensor | Iterable[Tensor], *, network: Bundled | None = None, batch: int = 64
+def picture_statistics(
+    images: Tensor | Iterable[Tensor], features: Callable[[Tensor], Tensor], *, batch: int = 64
 ) -> FeatureStatistics:
-    """Statistics of the bundled embedding over pictures.
+    """Statistics of ``features``, pictures to [N, D], over pictures, ``batch`` at a time.
 
-    images: [N, 3, R, R] in [-1, 1], or an iterable of such batches (for sets that do not fit into memory).
+    images: [N, C, R, R] in [-1, 1], or an iterable of such batches (for sets that do not fit into memory).
+    Raises UsageError where there are fewer than 2.
     """
-    network = network or Bundled()
-    batches = images.split(batch) if isinstance(images, Tensor) else images
+    batches = [images] if isinstance(images, Tensor) else images
     with torch.no_grad():
-        found = [network.features(part) for whole in batches for part in whole.split(batch)]
+        found = [features(part).cpu() for whole in batches for part in whole.split(batch)]
     if not found:
-        raise UsageError("fd_faces needs pictures, got none.")
+        raise UsageError("A Frechet distance needs pictures, got none.")
     return statistics(torch.cat(found))
+
+
+def distance_from(
+    images: Tensor | Iterable[Tensor], features: Callable[[Tensor], Tensor], *, batch: int = 64
+) -> Callable[[Tensor | Iterable[Tensor]], float]:
+    """A function of other pictures: their Frechet distance from ``images``, which are looked at once, now.
+
+    All as for ``picture_statistics``. What measures a training again and again takes this.
+    """
+    wanted = picture_statistics(images, features, batch=batch)
+
+    def distance(others: Tensor | Iterable[Tensor]) -> float:
+        return frechet_distance(picture_statistics(others, features, batch=batch), wanted)
+
+    return distance
 
 
 def fd_faces(
@@ -85,8 +100,4 @@ def fd_faces(
     Each set is [N, 3, R, R] in [-1, 1], aligned as the generator's training faces, or an iterable of such batches.
     Compare only values at the same numbers of pictures; say the numbers beside the value.
     """
-    network = network or Bundled()
-    return frechet_distance(
-        face_statistics(images_a, network=network, batch=batch),
-        face_statistics(images_b, network=network, batch=batch),
-    )
+    return distance_from(images_b, (network or Bundled()).features, batch=batch)(images_a)
