@@ -1,4 +1,4 @@
-"""The Drag tab (experimental): put a handle, put its target, paint what may change, and pull."""
+"""The Drag tab: put a handle, put its target, paint what may change, and pull."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DragTab:
         self.studio, self.edit = studio, edit
         parts.heading(
             "Pull points of the picture",
-            "Experimental: it misses its target in about half of the trials. Click a point, then where it should go.",
+            "Click a point, then where it should go. Paint a mask to keep the rest of the picture still.",
         )
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320):
