@@ -49,7 +49,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a folder for the results")
     parser.add_argument("--steps", type=positive, metavar="N", help="at most")
-    parser.add_argument("--lr", type=positive_number, metavar="RATE", help="of a step, in standard deviations of W (0.1)")
+    parser.add_argument(
+        "--lr", type=positive_number, metavar="RATE", help="of a step, in standard deviations of W (0.1)"
+    )
     parser.add_argument("--sample", type=int, metavar="N", help="which code, from 0 on, where the file holds several")
     add_generator_options(parser, label=False)
     parser.add_argument("--no-metadata", action="store_true", help="write no note into the pictures")

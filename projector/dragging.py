@@ -49,8 +49,8 @@ class Drag:
         pace: how far the patch is led a step, unless the way is too long for half of the steps; None: 1/8.
         tolerance: a handle this near to its target has arrived.
         near: weight of the code's distance to where it was; ten times as much where rows go different ways.
-        hold: weight of what stays: outside the mask, or, without one, far from the handles' ways at low frequency; None:
-            10 with a mask, 1 without.
+        hold: weight of what stays: outside the mask, or, without one, far from the handles' ways at low frequency;
+            None: 10 with a mask, 1 without.
         patience: steps without coming nearer, after which it ends; 0: never.
     """
 
