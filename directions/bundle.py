@@ -9,8 +9,9 @@
    (``directions.combining``), corrected by what is measured of it: in w+, and where that misses the bars or keeps them
    over a short range only, in s.
    What is found in s is carried to w+ where that is exact, as in StyleGAN3: then it goes with latents of either.
-4. Each is judged on other seeds (``directions.judging``), over a shorter range where the ends of the whole one miss the
-   bars; those that pass are kept, a unit being one standard deviation of their score.
+4. Of faces, each range ends where pictures leave what samples look like (``directions.likeness``). Each is judged on
+   other seeds (``directions.judging``), over a shorter range where the ends of the whole one miss the bars; those that
+   pass are kept, a unit being one standard deviation of their score.
 5. Where fewer than wanted pass, components of a layer, factors and channels fill up (``directions.filling``), and then
    combinations in s for the scores that are not judged by as a rule, such as ``face_length``.
 
@@ -48,9 +49,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WANTED = 12
-"""How many directions are enough."""
-_WIDE = 2.5  # units from which on a range is not looked for in another space
+WANTED, LEAST = 12, 10
+"""How many directions are enough; and from how many on a score has one only."""
+_WIDE = 2.0  # units from which on a range is not looked for in another space
 _HOPELESS = 0.6  # leakage as screened beyond which a candidate is not judged
 
 
@@ -104,6 +105,7 @@ def build(
         confirmed=confirmed,
         memory=Remembered(scratch(G.spec.id)),
         say=say or log.info,
+        faces=faces,
     )
     candidates = boundary_candidates(G, bank, scorers)
     if count:
@@ -151,7 +153,10 @@ def _supervised(work: Work, candidates: list[Direction], deviation: float) -> li
 
 
 def _filled(work: Work, passed: Sequence[Bundled], count: int) -> list[Bundled]:
-    """At most ``count`` directions that were found without a score, pass the bars and look like none of ``passed``."""
+    """At most ``count`` directions that were found without a score, pass the bars and look like none of ``passed``.
+
+    A second one for a score is taken short of ``LEAST`` only: it is the weaker of the two.
+    """
     held = {one.judgement.target for one in passed}
     missing = [one for one in work.scorers if one.name in work.against.deviation and one.name not in held]
     changes = [change(work.G, one.direction) for one in passed]
@@ -161,6 +166,8 @@ def _filled(work: Work, passed: Sequence[Bundled], count: int) -> list[Bundled]:
     for one in found:
         if len(made) == count or one.leakage > _HOPELESS:
             break
+        if one.target in held and len(passed) + len(made) >= LEAST:
+            continue
         named = replace(one.direction, name=free_name(one.direction.name, taken))
         settled = work.settled(named, one.target)
         if settled is None:
@@ -171,6 +178,7 @@ def _filled(work: Work, passed: Sequence[Bundled], count: int) -> list[Bundled]:
             continue
         changes.append(step)
         taken.append(named.name)
+        held.add(one.target)
         made.append(settled)
     return made
 
