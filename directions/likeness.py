@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 FARTHER = 1.25
 """Distance of edited pictures, in distances of the same pictures unedited, at which a range ends (median)."""
 SAMPLES = 1200
+"""Samples that pictures are compared with."""
 _SEED, _FACES_SEED = 700_000, 600_000  # apart from what directions are found and judged on
-_FACES = 16
+FACES = 32
+"""Samples that are edited."""
 _SHARES = (0.25, 0.5, 0.75, 1.0)  # of a range's end, at which pictures are looked at
 _SHRINK = 0.01  # of the mean variance, added to every one: with few samples a covariance has no inverse
 _STAGES = slice(1, 4)
@@ -76,7 +78,7 @@ class Likeness:
 
     def ends(self, G: Generator, direction: Direction, *, farther: float = FARTHER) -> tuple[float, float]:
         """``direction.strength``, each end shortened to where pictures are ``farther`` away than before the edit."""
-        latents = in_space(G, sample_latents(G, samples=_FACES, seed=_FACES_SEED), direction)
+        latents = in_space(G, sample_latents(G, samples=FACES, seed=_FACES_SEED), direction)
         before = self.distances(G, latents)
 
         def strain(strength: float) -> float:

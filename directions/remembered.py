@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from directions.attributes import Scorer
-from directions.likeness import FARTHER, Likeness
+from directions.likeness import FACES, FARTHER, SAMPLES, Likeness
 from directions.score import Baseline, Measurement, measure
 from editkit.direction import Direction
 from editkit.files import ensure_folder, user_folder, write_text
@@ -68,7 +68,9 @@ class Remembered:
 
     def ends(self, G: Generator, direction: Direction, likeness: Callable[[], Likeness]) -> tuple[float, float]:
         """As ``Likeness.ends``, of a likeness that is made when it is needed."""
-        made = self._known(_key(G, direction, ["ends", FARTHER]), lambda: {"ends": list(likeness().ends(G, direction))})
+        made = self._known(
+            _key(G, direction, ["ends", FARTHER, FACES, SAMPLES]), lambda: {"ends": list(likeness().ends(G, direction))}
+        )
         low, high = made["ends"]
         return low, high
 
