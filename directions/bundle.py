@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WANTED, LEAST = 12, 10
-"""How many directions are enough; and from how many on a score has one only."""
-_WIDE = 2.0  # units from which on a range is not looked for in another space
+WANTED = 10
+"""How many directions are enough: what fills up is weaker, or a second one for its score."""
+_WIDE = 1.5  # units from which on a range is not looked for in another space
 _HOPELESS = 0.6  # leakage as screened beyond which a candidate is not judged
 
 
@@ -153,10 +153,7 @@ def _supervised(work: Work, candidates: list[Direction], deviation: float) -> li
 
 
 def _filled(work: Work, passed: Sequence[Bundled], count: int) -> list[Bundled]:
-    """At most ``count`` directions that were found without a score, pass the bars and look like none of ``passed``.
-
-    A second one for a score is taken short of ``LEAST`` only: it is the weaker of the two.
-    """
+    """At most ``count`` directions that were found without a score, pass the bars and look like none of ``passed``."""
     held = {one.judgement.target for one in passed}
     missing = [one for one in work.scorers if one.name in work.against.deviation and one.name not in held]
     changes = [change(work.G, one.direction) for one in passed]
@@ -166,8 +163,6 @@ def _filled(work: Work, passed: Sequence[Bundled], count: int) -> list[Bundled]:
     for one in found:
         if len(made) == count or one.leakage > _HOPELESS:
             break
-        if one.target in held and len(passed) + len(made) >= LEAST:
-            continue
         named = replace(one.direction, name=free_name(one.direction.name, taken))
         settled = work.settled(named, one.target)
         if settled is None:
@@ -178,7 +173,6 @@ def _filled(work: Work, passed: Sequence[Bundled], count: int) -> list[Bundled]:
             continue
         changes.append(step)
         taken.append(named.name)
-        held.add(one.target)
         made.append(settled)
     return made
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _SCREEN_STRENGTHS = (-2.0, 2.0)
 SCREEN_SEED, _CORRECTION_SEED = 200_000, 300_000
-_SHARES = (1.0, 0.8, 0.65, 0.5)  # of the range within reach, tried one after the other
+_BACK = 0.5  # units that a direction goes the other way at least; its own way it goes one
+_SHARES = (1.0, 0.8, 0.65, 0.5)  # of the farther end within reach, tried one after the other
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,13 +114,15 @@ class Work:
         said, where = "", f"in {space}"
         ends = self.memory.ends(self.G, made, self.likeness) if self.faces else made.strength
         for share in _SHARES:
-            low, high = (share * end for end in ends)
+            bound = share * max(map(abs, ends))  # of two unlike ends the farther one comes in first
+            low, high = max(ends[0], -bound), min(ends[1], bound)
             tried = replace(made, strength=(low, high))
             options: Any = {"against": self.against, "samples": self.confirmed, "seed": SEED}
             seen = self.memory.measure(self.G, tried, self.scorers, **options)
             top = math.floor(100 * high * seen.effects[target]) / 100
-            if (least := min(top, -low * seen.effects[target])) < 1:
-                said = f"only {least:.2f} standard deviations are in reach{f'; before, {said}' if said else ''}"
+            bottom = -low * seen.effects[target]
+            if top < 1 or bottom < _BACK:
+                said = f"only -{bottom:.2f} to {top:+.2f} are in reach{f'; before, {said}' if said else ''}"
                 break
             scale = high / top
             failures = self.bars.failures(seen.scaled(scale).as_scores(target), target)
@@ -142,19 +145,30 @@ class Work:
     def combined(self, candidates: Sequence[Direction], effects: Tensor, gram: Tensor, target: str) -> Bundled | None:
         """The combination of ``candidates`` that moves ``target`` alone, where it keeps the bars.
 
+        What leaks over a wide range and within looks may differ: where one fails over a range cut for looks, it is
+        searched again by what is measured over the range that is left.
         ``effects``: E [scores, candidates], from ``effect_matrix``; ``gram``: Q.
         """
+        ends: tuple[float, float] | None = None
 
         def made(found: Combination) -> Direction:
             return assemble(candidates, found, name=target, bars=self.bars, most=MOST)
 
         def measured(found: Combination) -> Tensor:
             one = made(found)
-            seen = self.moved(one, one.strength, _CORRECTION_SEED)
+            seen = self.moved(one, ends or one.strength, _CORRECTION_SEED)
             return torch.tensor(self.effects(seen), dtype=torch.float64)
 
-        found = search(effects, gram, list(self.against.deviation).index(target), measured, bars=self.bars)
+        column = list(self.against.deviation).index(target)
+        found = search(effects, gram, column, measured, bars=self.bars)
         if found is None:
             self.say(f"{target}: out of reach in {candidates[0].space}")
+            return None
+        whole = made(found)
+        done = self.settled(whole, target)
+        if done is not None or not self.faces:
+            return done
+        ends = self.memory.ends(self.G, whole, self.likeness)
+        if ends == whole.strength or (found := search(effects, gram, column, measured, bars=self.bars)) is None:
             return None
         return self.settled(made(found), target)
