@@ -1,6 +1,6 @@
 """Find, keep and judge directions: the vectors along which a latent is edited.
 
-    warmth = directions.load(G, "warmth")
+    yaw = directions.load(G, "yaw")
 
 Names are loaded on first use (PEP 562).
 """

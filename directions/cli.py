@@ -25,9 +25,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "list, show and find the directions that edits go along",
         examples=[
             ("editkit directions list", "what is at hand for the default generator"),
-            ("editkit directions show warmth --image warmth.png", "its figures, and a picture of what it does"),
+            ("editkit directions show yaw --image yaw.png", "its figures, and a picture of what it does"),
             ("editkit directions find --method svm --attribute age", "make one from a scorer, judge it and keep it"),
-            ("editkit directions score warmth --image warmth.png", "judge it on fresh samples"),
+            ("editkit directions score yaw --image yaw.png", "judge it on fresh samples"),
         ],
     )
     parser.set_defaults(run=run_list, generator=None, device="auto")  # without an action it lists
@@ -73,8 +73,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "write a direction to a file, to keep or to give away",
         run_export,
         examples=[
-            ("editkit directions export warmth --out warmth.safetensors", "with its figures, range and generator id"),
-            ("editkit directions export warmth --out warmth.npy", "the bare numbers, for other programs"),
+            ("editkit directions export yaw --out yaw.safetensors", "with its figures, range and generator id"),
+            ("editkit directions export yaw --out yaw.npy", "the bare numbers, for other programs"),
         ],
     )
     export.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")

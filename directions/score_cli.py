@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from editkit.generator import Generator
 
 EXAMPLES = [
-    ("editkit directions score warmth", "a table: effect, leakage and monotonicity for every score"),
+    ("editkit directions score brightness", "a table: effect, leakage and monotonicity for every score"),
     ("editkit project photos/ --out found; editkit directions score age --photos found", "on codes found from photos"),
     ("editkit directions score mine/age.safetensors --image age.png --json", "of a file, with a strip; as JSON"),
 ]
