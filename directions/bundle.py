@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 WANTED = 10
 """How many directions are enough: what fills up is weaker, or a second one for its score."""
-_WIDE = 1.5  # units from which on a range is not looked for in another space
+_WIDE = 2.0  # units from which on a range is not looked for in another space
 _HOPELESS = 0.6  # leakage as screened beyond which a candidate is not judged
 
 
