@@ -80,9 +80,10 @@ class ExploreTab:
         self.psi.release(toasted(self.on_draw), drawn, [self.grid], **parts.QUICK)
         self.classes.input(toasted(self.on_draw), drawn, [self.grid], **parts.QUICK)
         self.first.submit(toasted(self.on_draw), drawn, [self.grid], **parts.QUICK)
-        self.grid.select(
-            toasted(self.on_click), [self.click, *drawn], [self.taste, tabs, *self.edit.laid], **parts.QUICK
-        )
+        self.grid.select(  # every click counts: sixteen thumbs are given faster than they are answered
+            toasted(self.on_click), [self.click, *drawn], [self.taste, tabs, *self.edit.laid],
+            trigger_mode="multiple", **parts.QUICK,
+        )  # fmt: skip
         self.make.click(toasted(self.on_make), [self.name], made, **parts.QUICK)
         self.forget.click(toasted(self.on_forget), [self.which], made, **parts.QUICK)
         self.clear.click(toasted(self.on_clear), None, [self.taste], **parts.QUICK)
