@@ -322,7 +322,10 @@ def test_a_batch_says_what_it_does_with_the_strength_and_with_no_edit(
     assert batch.on_what(request, batch_tab.FROM_CHOICE)[2] == ""
 
 
-def test_thumbs_become_a_boundary_from_eight_a_side(studio: Studio, tabs: SimpleNamespace) -> None:
+def test_thumbs_become_a_boundary_from_eight_a_side(
+    studio: Studio, tabs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("directions.preference._PATIENCE", 1e9)  # whatever else this machine does
     explore, request = tabs.explore, tabs.request
     with pytest.raises(UsageError, match="nothing is liked yet"):
         explore.on_make(request, "mine")

@@ -77,6 +77,7 @@ def test_examples_with_rows_of_their_own_work_too(G: NetworkGenerator) -> None:
 
 
 def test_it_is_judged_where_that_takes_seconds(G: NetworkGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preference, "_PATIENCE", 1e9)  # whatever else this machine does
     made = from_examples(G, "mine", *sides(G, 10, 10))
     found = judged(G, made)
     assert found is not None and found.measurement.samples == 16
