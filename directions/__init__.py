@@ -1,6 +1,6 @@
 """Find, keep and judge directions: the vectors along which a latent is edited.
 
-    warmth = directions.load(G, "warmth")
+    yaw = directions.load(G, "yaw")
 
 Names are loaded on first use (PEP 562).
 """
@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from directions.attributes import Scorer
     from directions.boundary import LinearSVM
     from directions.catalog import load, names, offered, resolve
     from directions.labels import Labelled
     from directions.methods import find
 
-__all__ = ["Labelled", "LinearSVM", "find", "load", "names", "offered", "resolve"]
+__all__ = ["Labelled", "LinearSVM", "Scorer", "find", "load", "names", "offered", "resolve"]
 
 _HOMES = {
     "Labelled": "directions.labels",
     "LinearSVM": "directions.boundary",
+    "Scorer": "directions.attributes",
     "find": "directions.methods",
     "load": "directions.catalog",
     "names": "directions.catalog",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from editkit.direction import Direction
@@ -43,11 +43,22 @@ class Bars:
 
 
 def target_of(direction: Direction) -> str | None:
-    """The score that a direction is judged by: that of its name, else the one it moves most; None if never judged."""
+    """The score that a direction is judged by; None if never judged.
+
+    The one in its file; in older files, which do not say, that of its name, else the one it moves most.
+    """
     effects = {key.removeprefix(_EFFECT): abs(v) for key, v in direction.scores.items() if key.startswith(_EFFECT)}
-    if direction.name in effects:
-        return direction.name
-    return max(effects, key=lambda name: effects[name], default=None)
+    return intended(direction, effects) or max(effects, key=lambda name: effects[name], default=None)
+
+
+def intended(direction: Direction, known: Container[str]) -> str | None:
+    """Which of the ``known`` scores a direction says that it is for, by its target or by its name; None for none."""
+    return next((told for told in (direction.target, direction.name) if told in known), None)
+
+
+def is_judged(figure: str) -> bool:
+    """Whether a figure of ``Direction.scores`` comes from judging it; others are told by the method that found it."""
+    return figure.startswith(_EFFECT) or figure in ("leakage", "monotonicity", "kept")
 
 
 def failures(direction: Direction, bars: Bars | None = None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from directions import attributes
+from directions.accuracy import balanced, separability, wilson
 from directions.attributes import Scorer
 from directions.bank import labelled, usual_samples
 from directions.calibration import calibrated, known_baseline, reachable
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LEAST = 8  # samples a side
+LEAST = 8
+"""Samples a side that a boundary needs."""
 REFERENCE = "Shen et al. 2020, section 2.2"
 
 
@@ -136,8 +138,9 @@ class Boundary:
     Attributes:
         vector: [D], the edit of one standard deviation of the boundary's score, towards more.
         normal: [D], and offset: the side of x is the sign of normal . x + offset.
-        scores: ``accuracy`` on ``held_out`` samples with its 95 % interval, ``balanced_accuracy`` (mean over the two
-            sides), ``positive_share`` of the samples used, and ``separability``, see ``separability``.
+        scores: ``accuracy`` on ``held_out`` samples and ``balanced_accuracy`` (mean over the two sides), each with its
+            95 % interval (``_low``, ``_high``), ``positive_share`` of the samples used, and ``separability`` (all of
+            ``directions.accuracy``).
     """
 
     vector: Tensor
@@ -164,6 +167,7 @@ def fit(x: Tensor, labels: Labelled, options: LinearSVM) -> Boundary:
     weights, bias = torch.from_numpy(machine.coef_[0]).double(), float(machine.intercept_[0])
     right = (known[chosen][held] @ weights + bias > 0) == (sides[held] > 0)
     low, high = wilson(int(right.sum()), len(right))
+    shares = balanced(*((int(right[sides[held] == s].sum()), int((sides[held] == s).sum())) for s in (1, -1)))
     reach = (known @ weights).std()
     if not float(reach) > 0:
         raise DirectionError(
@@ -176,7 +180,9 @@ def fit(x: Tensor, labels: Labelled, options: LinearSVM) -> Boundary:
         "accuracy": round(float(right.double().mean()), 4),
         "accuracy_low": round(low, 4),
         "accuracy_high": round(high, 4),
-        "balanced_accuracy": round(sum(float(right[sides[held] == s].double().mean()) for s in (1, -1)) / 2, 4),
+        "balanced_accuracy": round(shares[0], 4),
+        "balanced_accuracy_low": round(shares[1], 4),
+        "balanced_accuracy_high": round(shares[2], 4),
         "separability": round(separability(sides[held], right), 4),
         "held_out": float(len(right)),
         "positive_share": round(float((sides > 0).double().mean()), 4),
@@ -205,10 +211,10 @@ def ends(labels: Labelled, *, share: float, margin: float | None = None) -> tupl
             above &= values > values[order[count - 1]]
             below &= values < values[order[-count]]
     few = min(int(above.sum()), int(below.sum()))
-    if few < _LEAST:
+    if few < LEAST:
         raise DirectionError(
             f"{int(above.sum())} samples with much {labels.name} and {int(below.sum())} with little were found among "
-            f"{len(values)}; at least {_LEAST} of each are needed: label more, or take a larger share"
+            f"{len(values)}; at least {LEAST} of each are needed: label more, or take a larger share"
         )
     if few * 10 < max(int(above.sum()), int(below.sum())):
         log.warning("%s: %d samples on one side and %d on the other; the smaller side counts as much as the larger",
@@ -216,29 +222,6 @@ def ends(labels: Labelled, *, share: float, margin: float | None = None) -> tupl
     chosen = torch.cat([above.nonzero()[:, 0], below.nonzero()[:, 0]])
     sides = torch.cat([torch.ones(int(above.sum())), -torch.ones(int(below.sum()))])
     return chosen, sides
-
-
-def separability(sides: Tensor, right: Tensor) -> float:
-    """exp H(Y|X) for true sides Y and the boundary's X, in nats: 1 where X tells Y, 2 where it says nothing.
-
-    Karras et al. 2019, section 4.2, with labels of both sides counting the same.
-    """
-    joint = torch.zeros(2, 2, dtype=torch.float64)  # [Y, X]
-    for row, side in enumerate((1, -1)):
-        share = float(right[sides == side].double().mean())
-        joint[row, row], joint[row, 1 - row] = share / 2, (1 - share) / 2
-    said = joint.sum(0, keepdim=True).expand(2, 2)
-    seen = joint > 0
-    return math.exp(-float((joint[seen] * (joint[seen] / said[seen]).log()).sum()))
-
-
-def wilson(successes: int, count: int, *, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927): honest for few samples, and at 0 and 1."""
-    if count < 1:
-        return 0.0, 1.0
-    share = successes / count
-    middle, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
-    return (middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count)
 
 
 def _parts(sides: Tensor, validation: float) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@
    (``directions.combining``), corrected by what is measured of it: in w+, and where that misses the bars or keeps them
    over a short range only, in s.
    What is found in s is carried to w+ where that is exact, as in StyleGAN3: then it goes with latents of either.
-4. Each is judged on other seeds (``directions.judging``), over a shorter range where the ends of the whole one miss the
-   bars; those that pass are kept, a unit being one standard deviation of their score.
+4. Of faces, each range ends where pictures leave what samples look like (``directions.likeness``). Each is judged on
+   other seeds (``directions.judging``), over a shorter range where the ends of the whole one miss the bars; those that
+   pass are kept, a unit being one standard deviation of their score.
 5. Where fewer than wanted pass, components of a layer, factors and channels fill up (``directions.filling``), and then
    combinations in s for the scores that are not judged by as a rule, such as ``face_length``.
 
@@ -48,9 +49,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WANTED = 12
-"""How many directions are enough."""
-_WIDE = 2.5  # units from which on a range is not looked for in another space
+WANTED = 10
+"""How many directions are enough: what fills up is weaker, or a second one for its score."""
+_WIDE = 2.0  # units from which on a range is not looked for in another space
 _HOPELESS = 0.6  # leakage as screened beyond which a candidate is not judged
 
 
@@ -104,6 +105,7 @@ def build(
         confirmed=confirmed,
         memory=Remembered(scratch(G.spec.id)),
         say=say or log.info,
+        faces=faces,
     )
     candidates = boundary_candidates(G, bank, scorers)
     if count:

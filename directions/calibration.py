@@ -101,6 +101,7 @@ def calibrated(
         scaled,
         strength=(-high, high),
         unit=f"one standard deviation of {scorer.name} over the generator's samples",
+        target=scorer.name,
     )
 
 

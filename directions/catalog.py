@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from directions.bars import failures
 from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
-from editkit.errors import DirectionError, EditkitError, GeneratorMismatchError
+from editkit.errors import DirectionError, EditkitError, GeneratorMismatchError, OutputError
 from editkit.files import ensure_folder, user_folder
 
 if TYPE_CHECKING:
@@ -110,6 +110,38 @@ def save(G: Generator, direction: Direction, *, folder: Path | None = None) -> P
     return path
 
 
+def remove(G: Generator, name: str, *, folder: Path | None = None) -> Path:
+    """Delete the direction ``name`` of ``G`` from the user's folder, or another of the same layout. What was its path.
+
+    Its file may be damaged. Raises DirectionError where there is no such file there, OutputError where it stays.
+    """
+    root = folder or user_directions()
+    places = [folder_of(identity, root) for identity in (G.spec.id, G.spec.parent_id) if identity]
+    own = {path.name.removesuffix(_SUFFIX): path for place in reversed(places) for path in place.glob(f"*{_SUFFIX}")}
+    if name not in own:
+        if name in bundled(G):
+            raise DirectionError(f"{name!r} comes with the package and stays; only directions of your own are removed")
+        raise DirectionError(
+            f"no direction {name!r} of your own for {G.spec.name!r}, {G.spec.id[:12]}; "
+            f"{f'yours are: {_closest_first(name, sorted(own))}' if own else 'you have none'}"
+        )
+    try:
+        own[name].unlink()
+    except OSError as problem:
+        raise OutputError(f"cannot remove {own[name]}: {problem.strerror or problem}") from problem
+    return own[name]
+
+
+def hiding(G: Generator, name: str, *, folder: Path | None = None) -> str:
+    """A line for people where a direction of the user's hides the bundled one of its name; "" where it does not.
+
+    ``folder``: where it is kept instead of the user's own folder; there it hides nothing.
+    """
+    if folder is not None or name not in bundled(G):
+        return ""
+    return f"it hides the bundled {name!r} until `editkit directions remove {name}`"
+
+
 def find_files(spec: GeneratorSpec) -> dict[str, Path]:
     """Name -> file of every direction at hand for the generator of ``spec`` (and its parent)."""
     found: dict[str, Path] = {}
@@ -145,6 +177,9 @@ def _resolved(G: Generator, edit: Edit) -> Edit:
 def _unknown(name: str, known: list[str], spec: GeneratorSpec) -> str:
     if not known:
         return f"no directions are at hand for {spec.name!r}, {spec.id[:12]}; make some with `editkit directions find`"
+    return f"no direction {name!r} for {spec.name!r}; there are: {_closest_first(name, known)}"
+
+
+def _closest_first(name: str, known: list[str]) -> str:
     closest = difflib.get_close_matches(name, known, n=len(known), cutoff=0.5)
-    ordered = closest + [other for other in known if other not in closest]
-    return f"no direction {name!r} for {spec.name!r}; there are: {', '.join(ordered)}"
+    return ", ".join(closest + [other for other in known if other not in closest])

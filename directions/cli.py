@@ -1,4 +1,4 @@
-"""``editkit directions``: list, show, find, score, export and rebuild directions."""
+"""``editkit directions``: list, show, find, score, export, remove and rebuild directions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from editkit.option_types import add_class_option, positive
 if TYPE_CHECKING:
     from editkit.direction import Direction
     from editkit.generator import Generator
-    from editkit.labels import Classes
+    from editkit.latent import Latent
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,9 +25,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "list, show and find the directions that edits go along",
         examples=[
             ("editkit directions list", "what is at hand for the default generator"),
-            ("editkit directions show warmth --image warmth.png", "its figures, and a picture of what it does"),
+            ("editkit directions show yaw --image yaw.png", "its figures, and a picture of what it does"),
             ("editkit directions find --method svm --attribute age", "make one from a scorer, judge it and keep it"),
-            ("editkit directions score warmth --image warmth.png", "judge it on fresh samples"),
+            ("editkit directions score yaw --image yaw.png", "judge it on fresh samples"),
         ],
     )
     parser.set_defaults(run=run_list, generator=None, device="auto")  # without an action it lists
@@ -73,8 +73,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "write a direction to a file, to keep or to give away",
         run_export,
         examples=[
-            ("editkit directions export warmth --out warmth.safetensors", "with its figures, range and generator id"),
-            ("editkit directions export warmth --out warmth.npy", "the bare numbers, for other programs"),
+            ("editkit directions export yaw --out yaw.safetensors", "with its figures, range and generator id"),
+            ("editkit directions export yaw --out yaw.npy", "the bare numbers, for other programs"),
         ],
     )
     export.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
@@ -97,6 +97,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=disentangle_cli.EXAMPLES,
     )
     disentangle_cli.add_options(alone)
+    remove = _add(
+        actions,
+        "remove",
+        "delete directions of your own",
+        run_remove,
+        examples=[("editkit directions remove beard", "its file is gone, and a bundled one of its name is back")],
+    )
+    remove.add_argument("names", nargs="+", metavar="NAME", help="of your own, as `editkit directions list` names them")
     build = _add(
         actions,
         "build",
@@ -113,7 +121,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--components", type=int, default=0, metavar="N", help="of W, combined with the boundaries (default: 0)"
     )
     build.add_argument(
-        "--wanted", type=positive, default=12, metavar="N", help="fill up to so many, where they pass (default: 12)"
+        "--wanted", type=positive, default=10, metavar="N", help="fill up to so many, where they pass (default: 10)"
     )
     build.add_argument("--sheet", type=Path, metavar="DIR", help="write a strip of each direction there")
 
@@ -130,18 +138,22 @@ def run_list(args: argparse.Namespace) -> int:
         missed, origins = [bars.failures(row) for row in rows], [catalog.origin(G, name) for name in found]
         told = zip(rows, missed, origins, strict=True)
         output.put("directions", [{**r.header(), "offered": not m, "origin": o} for r, m, o in told])
+        hidden = set(catalog.bundled(G)) - {name for name, o in zip(found, origins, strict=True) if o == "bundled"}
+        output.put("hidden", sorted(hidden))
         if not rows:
             output.say(f"none for {G.spec.name}; make some with `editkit directions find`")
         for row, failures, origin in zip(rows, missed, origins, strict=True):
             reach = f"{row.strength[0]:+.1f} to {row.strength[1]:+.1f}"
             line = f"{row.name:<22} {reach}  {row.space:<2}  {origin:<8}  {row.unit}"
-            output.say(f"{line}{'' if not failures else f' (not offered: {failures[0]})'}")
+            hides = " (hides the bundled one)" if row.name in hidden else ""
+            output.say(f"{line}{hides}{'' if not failures else f' (not offered: {failures[0]})'}")
     return 0
 
 
 def run_show(args: argparse.Namespace) -> int:
     """Everything that is known of one direction, and a strip."""
     from directions import catalog
+    from directions.score import sample_latents
 
     G = load_asked(args)
     direction = catalog.load(G, args.name)
@@ -154,7 +166,8 @@ def run_show(args: argparse.Namespace) -> int:
         for key, value in direction.scores.items():
             output.say(f"  {key:<24} {value:+.3f}")
         if args.image is not None:
-            write_strip(G, direction, args.image, samples=args.samples, seed=args.seed, classes=args.label)
+            latents = sample_latents(G, samples=args.samples, seed=args.seed, classes=args.label)
+            write_strip(G, direction, args.image, latents)
             output.put("image", args.image)
             output.say(f"wrote {args.image}")
     return 0
@@ -174,10 +187,26 @@ def run_export(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_remove(args: argparse.Namespace) -> int:
+    """Delete files of the user's own, one after another, and say which."""
+    from directions import catalog
+
+    G = load_asked(args)
+    with Output(args) as output:
+        removed: list[dict[str, object]] = []
+        output.put("removed", removed)
+        for name in args.names:
+            path, back = catalog.remove(G, name), name in catalog.bundled(G)
+            removed.append({"name": name, "file": path, "bundled_is_back": back})
+            output.say(f"removed {name}, {path}{'; the bundled one is back' if back else ''}")
+    return 0
+
+
 def run_build(args: argparse.Namespace) -> int:
     """Rebuild the bundled directions."""
     from directions import bundle
     from directions.catalog import bundled_directions, folder_of
+    from directions.score import sample_latents
     from editkit.files import ensure_folder
 
     G = load_asked(args)
@@ -189,7 +218,7 @@ def run_build(args: argparse.Namespace) -> int:
             name = one.direction.name
             output.say(f"{name:<22} to {one.direction.strength[1]:+.1f}  {find_cli.summary(one.judgement)}")
             if args.sheet is not None:
-                write_strip(G, one.direction, ensure_folder(args.sheet) / f"{name}.png", samples=6, seed=0)
+                write_strip(G, one.direction, ensure_folder(args.sheet) / f"{name}.png", sample_latents(G, samples=6))
         output.put("directions", [one.direction.header() for one in made])
         place = folder_of(G.spec.id, args.out or bundled_directions())
         output.put("folder", place)
@@ -220,13 +249,9 @@ def load_asked(args: argparse.Namespace) -> Generator:
     return load_generator(args.generator, device=args.device)
 
 
-def write_strip(
-    G: Generator, direction: Direction, path: Path, *, samples: int, seed: int, classes: Classes | None = None
-) -> None:
-    """A strip of generated samples, see ``directions.strips``."""
-    from directions.score import sample_latents
+def write_strip(G: Generator, direction: Direction, path: Path, latents: Latent) -> None:
+    """A strip of ``latents``, see ``directions.strips``."""
     from directions.strips import strip
     from editkit.photo import write_image
 
-    latents = sample_latents(G, samples=samples, seed=seed, classes=classes)
     write_image(path, strip(G, direction, latents))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from directions.attributes import Scorer
+from directions.bars import intended
 from directions.calibration import layer_ranges
 from directions.channels import in_units, ranged
 from directions.methods import Progress
@@ -87,7 +88,7 @@ def leakage_matrix(
 ) -> LeakageMatrix:
     """Measure every direction by every scorer.
 
-    ``targets``: direction's name -> score; by default the score of the same name, else the one that it moves most.
+    ``targets``: direction's name -> score; by default the one that it is for (``bars.intended``), or moves most.
     Raises DirectionError: no directions, or an unknown score.
     """
     if not directions:
@@ -100,7 +101,7 @@ def leakage_matrix(
     names = tuple(seen[0].effects)
     chosen = []
     for one, measured in zip(directions, seen, strict=True):
-        target = (targets or {}).get(one.name, one.name if one.name in names else measured.target)
+        target = (targets or {}).get(one.name) or intended(one, names) or measured.target
         if target not in names:
             raise DirectionError(f"no score {target!r} was measured; there are {', '.join(names)}")
         chosen.append(names.index(target))

@@ -63,6 +63,8 @@ def run_name(args: argparse.Namespace) -> int:
                 if new.name != old.name:
                     kept.append(catalog.save(G, new, folder=args.out))
                     output.say(f"{new.name:<22} {kept[-1]}")
+                    if hides := catalog.hiding(G, new.name, folder=args.out):
+                        output.say(f"{'':<22} {hides}")
         rows = [{"direction": p.direction, "name": p.name, "correlations": dict(p.correlations)} for p in proposed]
         output.put("proposals", rows)
         output.put("kept", kept)

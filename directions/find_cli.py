@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from directions.judging import Judgement
     from directions.labels import Labelled
     from directions.methods import Method
-    from editkit.direction import Direction
     from editkit.generator import Generator
 
 ATTRIBUTES = (
@@ -86,7 +85,7 @@ def add_options(find: argparse.ArgumentParser) -> None:
 
 def run_find(args: argparse.Namespace) -> int:
     """Find directions, judge them, keep them."""
-    from directions import catalog
+    from directions import accuracy, catalog
     from directions.cli import load_asked
     from directions.judging import judge
     from directions.methods import find
@@ -99,15 +98,18 @@ def run_find(args: argparse.Namespace) -> int:
                 target = _target(method)
                 found = judge(G, direction, target=target, classes=args.label, on_progress=output.counter("judging"))
                 measured = found.applied(direction)
-                hides = args.out is None and direction.name in catalog.bundled(G)
+                hides = catalog.hiding(G, direction.name, folder=args.out)
                 path = catalog.save(G, measured, folder=args.out)
-                kept.append({**measured.header(), "file": path, "does": found.target, "failures": found.failures})
+                told = {"file": path, "does": found.target, "failures": found.failures, "hides_bundled": bool(hides)}
+                kept.append({**measured.header(), **told})
                 output.say(f"{direction.name:<22} {summary(found)}")
                 if "accuracy" in direction.scores:
-                    output.say(f"{'':<22} {accuracy(direction)}")
-                output.say(f"{'':<22} {path}")
-                if hides:
-                    output.say(f"{'':<22} it hides the bundled {direction.name!r} until this file is removed")
+                    output.say(f"{'':<22} {accuracy.told(direction.scores)}")
+                reach = f"{direction.strength[0]:+.1f} to {direction.strength[1]:+.1f}"
+                output.say(f"{'':<22} a unit is {direction.unit}")
+                output.say(f"{'':<22} range {reach}: as far as samples go, not shortened by the bars")
+                for line in filter(None, (path, hides)):
+                    output.say(f"{'':<22} {line}")
         output.put("directions", kept)
     return 0
 
@@ -135,15 +137,6 @@ def summary(found: Judgement) -> str:
         f"{name} {seen.effects[name]:+.2f} sd a unit, monotone on {seen.monotonicity[name]:.0%}, "
         f"leakage {seen.worst_leakage(name):.2f}{kept}; "
         + ("offered" if not found.failures else f"not offered: {'; '.join(found.failures)}")
-    )
-
-
-def accuracy(direction: Direction) -> str:
-    """A line for people: how well the boundary tells samples apart that it was not fitted on."""
-    scores = direction.scores
-    return (
-        f"tells {scores['accuracy']:.1%} of {scores['held_out']:.0f} held-out samples apart (95 % interval "
-        f"{scores['accuracy_low']:.1%} to {scores['accuracy_high']:.1%}; {scores['positive_share']:.0%} positive)"
     )
 
 

@@ -70,8 +70,10 @@ def run_import(args: argparse.Namespace) -> int:
         kept = []
         for direction in found:
             path = catalog.save(G, direction, folder=args.out)
-            kept.append({**direction.header(), "file": path})
+            hides = catalog.hiding(G, direction.name, folder=args.out)
+            kept.append({**direction.header(), "file": path, "hides_bundled": bool(hides)})
             output.say(f"{direction.name:<22} {direction.method}; {direction.unit}")
-            output.say(f"{'':<22} {path}")
+            for line in filter(None, (path, hides)):
+                output.say(f"{'':<22} {line}")
         output.put("directions", kept)
     return 0

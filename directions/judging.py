@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from directions import score
 from directions.attributes import Scorer
 from directions.bank import known
-from directions.bars import Bars
+from directions.bars import Bars, intended, is_judged
 from directions.boundary import LinearSVM, fit
 from directions.calibration import known_baseline
 from directions.labels import Labelled
@@ -20,6 +20,7 @@ from editkit.direction import Direction
 from editkit.edits import Edit, apply_edits
 from editkit.errors import DirectionError
 from editkit.labels import Classes
+from editkit.latent import Latent
 from editkit.perceptual import Bundled, bundled_weights
 from editkit.rendering import render
 
@@ -37,11 +38,11 @@ class Judgement:
     """What was measured of a direction.
 
     Attributes:
-        target: the score that it is meant to move: that of its name, else the one it moves most.
+        target: the score that it is meant to move: the direction's own, that of its name, or the one it moves most.
         measurement: effects and monotonicity on every score.
         kept: how much of the rest is kept at one unit: 1 less the perceptual distance between a sample and its edit, in
             distances between two samples. 1 is untouched, 0 as different as another sample. None without the network.
-        separability: of the target in the direction's space, see ``boundary.separability``: 1 is perfectly linear, 2
+        separability: of the target in the direction's space, see ``accuracy.separability``: 1 is perfectly linear, 2
             not at all. None where the sample bank knows too few samples.
         failures: bars that it misses, in words.
     """
@@ -62,9 +63,9 @@ class Judgement:
         return found
 
     def applied(self, direction: Direction) -> Direction:
-        """``direction`` with these figures among its scores."""
-        old = {name: value for name, value in direction.scores.items() if not name.startswith("effect:")}
-        return replace(direction, scores={**old, **self.figures()})
+        """``direction`` with these figures among its scores, and what it was judged by."""
+        old = {name: value for name, value in direction.scores.items() if not is_judged(name)}
+        return replace(direction, scores={**old, **self.figures()}, target=self.target)
 
 
 def judge(
@@ -78,19 +79,23 @@ def judge(
     samples: int = SAMPLES,
     seed: int = SEED,
     classes: Classes | None = None,
+    latents: Latent | None = None,
     measured: Measurement | None = None,
     on_progress: Progress | None = None,
 ) -> Judgement:
     """Edit samples that no search has seen, over the direction's range, and score them.
 
     Args:
-        scorers: ``default_scorers()`` by default, for a generator of faces those of faces too, and the built-in one of
-            the direction's name.
+        scorers: ``default_scorers()`` by default, for a generator of faces those of faces too, and the built-in one
+            that is the target.
         against: deviations of these scores; from the sample bank by default, which is labelled where it lacks them.
-        target: the score that it should move; that of its name by default, or the one that it moves most.
+        target: the score that it should move; by default ``direction.target``, that of its name, or the one that it
+            moves most.
         bars: what to hold it against.
         samples, seed: of the seeds ``seed`` and up.
         classes: of a conditional generator, see ``editkit.labels``.
+        latents: codes to edit in place of samples, such as those of photos; deviations are those of samples all the
+            same.
         measured: by these scorers on these samples already.
         on_progress: called with (done, total) strengths.
 
@@ -103,9 +108,9 @@ def judge(
         faces = "face" in (G.spec.domain or "")
         scorers = score.default_scorers(faces=faces)
         others = {one.name: one for one in score.all_scorers(faces=faces)}
-        named = others.get(target or direction.name)
-        if named is not None and named.name not in {one.name for one in scorers}:
-            scorers = (*scorers, named)
+        named = target or intended(direction, others)
+        if named in others and named not in {one.name for one in scorers}:
+            scorers = (*scorers, others[named])
     if target is not None and target not in {each.name for each in scorers}:
         raise DirectionError(f"no score {target!r} is measured; there are {', '.join(s.name for s in scorers)}")
     against = against or known_baseline(G, scorers, classes=classes)
@@ -117,15 +122,16 @@ def judge(
         samples=samples,
         seed=seed,
         classes=classes,
+        latents=latents,
         on_progress=on_progress,
     )
-    target = target or (direction.name if direction.name in seen.effects else seen.target)
+    target = target or intended(direction, seen.effects) or seen.target
     if target not in seen.effects:
         raise DirectionError(f"{target} does not vary over the samples of {G.spec.name!r}; judge by another score")
     return Judgement(
         target=target,
         measurement=seen,
-        kept=kept(G, direction, samples=min(samples, KEPT_SAMPLES), seed=seed, classes=classes),
+        kept=kept(G, direction, samples=min(samples, KEPT_SAMPLES), seed=seed, classes=classes, latents=latents),
         separability=_separability(G, direction, [s for s in scorers if s.name == target], classes=classes),
         failures=(bars or Bars()).failures(seen.as_scores(target), target),
     )
@@ -138,11 +144,13 @@ def kept(
     samples: int = KEPT_SAMPLES,
     seed: int = SEED,
     classes: Classes | None = None,
+    latents: Latent | None = None,
 ) -> float | None:
-    """How much of a picture is kept at one unit, see ``Judgement.kept``."""
-    if not bundled_weights().is_file() or samples < 2 or G.spec.channels != 3:
+    """How much of a picture is kept at one unit, see ``Judgement.kept``; ``latents``: as for ``judge``."""
+    given = sample_latents(G, samples=samples, seed=seed, classes=classes) if latents is None else latents
+    if not bundled_weights().is_file() or len(given) < 2 or G.spec.channels != 3:
         return None
-    latents = in_space(G, sample_latents(G, samples=samples, seed=seed, classes=classes), direction)
+    latents = in_space(G, given, direction)
     before, after = render(G, latents), render(G, apply_edits(latents, Edit(direction, 1.0)))
     distance = Bundled().distance
     apart = float(distance(before, before.roll(1, 0)).mean())

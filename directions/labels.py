@@ -125,14 +125,19 @@ class Labelled:
         Raises DirectionError where a folder holds no latents, or a file is in both; GeneratorMismatchError for latents
         of another generator.
         """
-        files = [_latent_files(Path(folder)) for folder in (with_it, without)]
+        files = [latent_files(Path(folder)) for folder in (with_it, without)]
         sides = [_read(G, paths) for paths in files]
         both = {path.resolve() for path in files[0]} & {path.resolve() for path in files[1]}
         if both:
             raise DirectionError(f"{min(both)} is on both sides, with and without {name}; give two folders apart")
-        scores = torch.cat([torch.ones(len(sides[0])), torch.zeros(len(sides[1]))])
         source = f"{len(sides[0])} latents of {Path(with_it).name}, {len(sides[1])} of {Path(without).name}"
-        return cls(name=name, latents=concatenate(sides), scores=scores, source=source)
+        return cls.of_sides(*sides, name=name, source=source)
+
+    @classmethod
+    def of_sides(cls, with_it: Latent, without: Latent, *, name: str, source: str) -> Labelled:
+        """Label 1 for all ``with_it``, 0 for all ``without``. Raises DirectionError."""
+        scores = torch.cat([torch.ones(len(with_it)), torch.zeros(len(without))])
+        return cls(name=name, latents=concatenate([with_it, without]), scores=scores, source=source)
 
 
 def _table(path: Path) -> list[dict[str, str]]:
@@ -190,7 +195,16 @@ def _check_generator(G: Generator, text: str | None, path: Path, line: int) -> N
         )
 
 
-def _latent_files(folder: Path) -> list[Path]:
+def photo_latents(G: Generator, folder: str | Path) -> Latent:
+    """All latents of a folder of projected photos, as ``Labelled.from_folders`` takes them. Raises as that does."""
+    return _read(G, latent_files(Path(folder)))
+
+
+def latent_files(folder: Path) -> list[Path]:
+    """The latents in a folder, sub-folders included: what `editkit project` wrote, else every .safetensors there is.
+
+    Raises DirectionError where there is none.
+    """
     if not folder.is_dir():
         raise DirectionError(f"{folder} is not a folder; give one of projected photos")
     found = sorted(path for path in folder.rglob("*.safetensors") if path.is_file())

@@ -89,19 +89,24 @@ def proposals(
 
 
 def renamed(directions: Iterable[Direction], proposed: Iterable[Proposal]) -> tuple[Direction, ...]:
-    """``directions`` under their proposed names, turned so that more is more; a name's second holder gets "-2"."""
+    """``directions`` under their proposed names, turned so that more is more; a name's second holder gets "-2".
+
+    What one is judged by stays, unless its new name is that of another score: then it has to be judged anew.
+    """
     made, held = [], dict[str, int]()
     for one, proposal in zip(directions, proposed, strict=True):
         held[proposal.name] = held.get(proposal.name, 0) + 1
         name = proposal.name if held[proposal.name] == 1 else f"{proposal.name}-{held[proposal.name]}"
         scores = {f"correlation:{score}": round(value, 4) for score, value in proposal.correlations.items()}
         low, high = one.strength
+        target = target_of(one) or one.target
         vector, measured = one.vector, dict(one.scores)
         if proposal.sign < 0:
             measured = {key: -v if key.startswith("effect:") else v for key, v in measured.items()}
             vector = {k: -v for k, v in vector.items()} if isinstance(vector, Mapping) else -vector
             low, high = -high, -low
-        if f"effect:{name}" in measured and target_of(one) != name:  # leakage and so on are those of another score
+        if f"effect:{name}" in measured and target != name:  # leakage and so on are those of another score
+            target = name
             measured = {key: v for key, v in measured.items() if key not in ("leakage", "monotonicity", "separability")}
         reference = one.reference if name == one.name else f"{one.name}; {one.reference}"
         made.append(
@@ -112,6 +117,7 @@ def renamed(directions: Iterable[Direction], proposed: Iterable[Proposal]) -> tu
                 strength=(low, high),
                 reference=reference,
                 scores={**measured, **scores},
+                target=target,
             )
         )
     return tuple(made)

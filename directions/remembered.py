@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from directions.attributes import Scorer
+from directions.likeness import FACES, FARTHER, SAMPLES, Likeness
 from directions.score import Baseline, Measurement, measure
 from editkit.direction import Direction
 from editkit.files import ensure_folder, user_folder, write_text
@@ -46,24 +47,43 @@ class Remembered:
         strengths: Sequence[float] | None = None,
     ) -> Measurement:
         """As ``directions.score.measure``."""
-        key = _key(G, direction, scorers, against, (samples, seed, strengths and list(strengths)))
-        self.asked += 1
-        if key in self._kept:
-            self.known += 1
-        else:
+
+        def measured() -> dict[str, Any]:
             options: dict[str, Any] = {"against": against, "samples": samples, "seed": seed, "strengths": strengths}
             seen = measure(G, direction, scorers, **options)
-            self._kept[key] = {
+            return {
                 "effects": dict(seen.effects),
                 "monotonicity": dict(seen.monotonicity),
                 "strengths": list(seen.strengths),
                 "samples": seen.samples,
             }
+
+        rest = [
+            [one.identity for one in scorers],
+            (samples, seed, strengths and list(strengths)),
+            sorted(against.deviation.items()),
+        ]
+        one = self._known(_key(G, direction, rest), measured)
+        return Measurement(**{**one, "strengths": tuple(one["strengths"])})
+
+    def ends(self, G: Generator, direction: Direction, likeness: Callable[[], Likeness]) -> tuple[float, float]:
+        """As ``Likeness.ends``, of a likeness that is made when it is needed."""
+        made = self._known(
+            _key(G, direction, ["ends", FARTHER, FACES, SAMPLES]), lambda: {"ends": list(likeness().ends(G, direction))}
+        )
+        low, high = made["ends"]
+        return low, high
+
+    def _known(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        self.asked += 1
+        if key in self._kept:
+            self.known += 1
+        else:
+            self._kept[key] = make()
             self._unsaved += 1
             if self._unsaved >= _KEEP_EVERY:
                 self.keep()
-        one = self._kept[key]
-        return Measurement(**{**one, "strengths": tuple(one["strengths"])})
+        return self._kept[key]
 
     def keep(self) -> None:
         """Write what is not written yet. Raises OutputError."""
@@ -92,12 +112,9 @@ def _read(path: Path | None) -> dict[str, dict[str, Any]]:
     return found if isinstance(found, dict) else {}
 
 
-def _key(
-    G: Generator, direction: Direction, scorers: Sequence[Scorer], against: Baseline, rest: tuple[object, ...]
-) -> str:
+def _key(G: Generator, direction: Direction, rest: Sequence[object]) -> str:
     digest = hashlib.sha256()
-    said = [G.spec.id, direction.space, direction.strength, [one.identity for one in scorers], rest]
-    digest.update(json.dumps([*said, sorted(against.deviation.items())]).encode())
+    digest.update(json.dumps([G.spec.id, direction.space, direction.strength, *rest]).encode())
     for name, part in direction.named_tensors().items():
         digest.update(name.encode())
         digest.update(part.detach().cpu().to(torch.float32).contiguous().numpy().tobytes())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editkit.command import Output
-from editkit.option_types import add_class_option, positive
+from editkit.errors import UsageError
+from editkit.option_types import add_class_option, positive, positive_number
 
 if TYPE_CHECKING:
     from directions.judging import Judgement
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from editkit.generator import Generator
 
 EXAMPLES = [
-    ("editkit directions score warmth", "a table: effect, leakage and monotonicity for every score"),
+    ("editkit directions score brightness", "a table: effect, leakage and monotonicity for every score"),
+    ("editkit project photos/ --out found; editkit directions score age --photos found", "on codes found from photos"),
     ("editkit directions score mine/age.safetensors --image age.png --json", "of a file, with a strip; as JSON"),
 ]
 
@@ -30,6 +33,13 @@ def add_options(score: argparse.ArgumentParser) -> None:
         "contrast, sharpness, warmth, tint, saturation, background; of faces also age, gender_presentation, yaw and "
         "smile_width",
     )
+    score.add_argument(
+        "--photos",
+        type=Path,
+        metavar="DIR",
+        help="edit the photos that `editkit project` wrote there, not samples; units stay those of samples",
+    )
+    score.add_argument("--range", dest="bound", type=positive_number, metavar="UNITS", help="look no further than this")
     score.add_argument("--samples", type=positive, default=48, metavar="N", help="to edit (default: 48)")
     score.add_argument("--seed", type=int, default=100_000, help="of the first (default: 100000)")
     score.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
@@ -43,9 +53,17 @@ def run_score(args: argparse.Namespace) -> int:
     from directions import catalog
     from directions.cli import load_asked, write_strip
     from directions.judging import judge
+    from directions.labels import photo_latents
+    from directions.score import sample_latents
 
+    if args.save and (args.photos is not None or args.bound is not None):
+        raise UsageError("--save keeps figures of samples over the whole range; leave out --photos and --range")
     G = load_asked(args)
     direction = asked(G, args.name)
+    if args.bound is not None:
+        low, high = direction.strength
+        direction = replace(direction, strength=(max(low, -args.bound), min(high, args.bound)))
+    photos = None if args.photos is None else photo_latents(G, args.photos)
     with Output(args) as output:
         found = judge(
             G,
@@ -54,9 +72,10 @@ def run_score(args: argparse.Namespace) -> int:
             samples=args.samples,
             seed=args.seed,
             classes=args.label,
+            latents=photos,
             on_progress=output.counter("judging"),
         )
-        for line in table(direction, found):
+        for line in table(direction, found, of="samples" if photos is None else "photos"):
             output.say(line)
         seen = found.measurement
         output.put("name", direction.name)
@@ -72,8 +91,11 @@ def run_score(args: argparse.Namespace) -> int:
         if args.save:
             output.put("file", catalog.save(G, found.applied(direction)))
             output.say(f"kept in {output.document['file']}")
+            if hides := catalog.hiding(G, direction.name):
+                output.say(hides)
         if args.image is not None:
-            write_strip(G, direction, args.image, samples=args.rows, seed=args.seed, classes=args.label)
+            shown = sample_latents(G, samples=args.rows, seed=args.seed, classes=args.label)
+            write_strip(G, direction, args.image, shown if photos is None else photos[: args.rows])
             output.put("image", args.image)
             output.say(f"wrote {args.image}")
     return 0
@@ -89,8 +111,11 @@ def asked(G: Generator, name: str) -> Direction:
     return catalog.load(G, name)
 
 
-def table(direction: Direction, found: Judgement) -> list[str]:
-    """Lines for people: a row a score, the target first, then the largest leakage; and the verdict."""
+def table(direction: Direction, found: Judgement, *, of: str = "samples") -> list[str]:
+    """Lines for people: a row a score, the target first, then the largest leakage; and the verdict.
+
+    ``of``: what was edited. Offered is by samples, so of anything else the bars are only said to be kept or not.
+    """
     seen, target = found.measurement, found.target
     leakage = {target: 1.0, **seen.leakage(target)}
     order = sorted(leakage, key=lambda name: (name != target, -leakage[name]))
@@ -99,11 +124,14 @@ def table(direction: Direction, found: Judgement) -> list[str]:
         share = f"{leakage[name]:6.2f}" if name != target else f"{'target':>6}"
         lines.append(f"{name:<22} {seen.effects[name]:>+9.2f}  {share}  {seen.monotonicity[name]:>8.0%}")
     strengths = f"{seen.strengths[0]:+.1f} to {seen.strengths[-1]:+.1f}"
-    lines.append(f"{seen.samples} samples, strengths {strengths}")
+    lines.append(f"{seen.samples} {of}, strengths {strengths}")
     if found.kept is not None:
         lines.append(f"kept at one unit: {found.kept:.0%} of the distance to another sample")
     if found.separability is not None:
         lines.append(f"linear separability of {target}: {found.separability:.2f} (1 perfect, 2 none)")
-    verdict = "offered by default" if not found.failures else f"not offered: {'; '.join(found.failures)}"
+    kept, missed = "offered by default", "not offered"
+    if of != "samples":
+        kept, missed = f"keeps the bars on these {of}", f"misses bars on these {of}"
+    verdict = kept if not found.failures else f"{missed}: {'; '.join(found.failures)}"
     lines.append(f"{direction.name}: {verdict}")
     return lines

@@ -44,6 +44,7 @@ class Direction:
         method: how it was found, such as "ganspace".
         reference: paper, data or seeds behind it.
         scores: measured figures by name, such as {"effect:warmth": 1.4}.
+        target: the score that it is meant to move and is judged by, whatever its name; "" where none is known.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Direction:
     method: str = ""
     reference: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    target: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -131,6 +133,7 @@ class Direction:
             "method": self.method,
             "reference": self.reference,
             "scores": dict(self.scores),
+            "target": self.target,
         }
 
     @classmethod
@@ -153,6 +156,7 @@ class Direction:
                 method=str(header.get("method", "")),
                 reference=str(header.get("reference", "")),
                 scores=header.get("scores", {}),
+                target=str(header.get("target", "")),
             )
         except (KeyError, TypeError, AttributeError) as problem:
             raise DirectionError(f"this direction lacks a part or holds a wrong one ({problem})") from problem

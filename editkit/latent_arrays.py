@@ -21,6 +21,7 @@ from editkit.errors import LatentError
 SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 MAX_BYTES = 1 << 30  # of a file, unpacked: some 30,000 codes in W+ of the largest networks
 MAX_DEPTH = 3
+_MAGIC = b"\x93NUMPY"
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -55,6 +56,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 def _read_numpy(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix.lower() == ".npy":
+            _check_npy(file)
             # Mapped: a header that claims more than the file has is an error, not an allocation.
             return _numbers({"": np.load(file, mmap_mode="r", allow_pickle=False)}, file)
         with zipfile.ZipFile(file) as archive:
@@ -69,6 +71,22 @@ def _read_numpy(file: Path) -> dict[str, Tensor]:
                 f"{file}: holds Python objects, which are never loaded; save the numbers alone, as a float array"
             ) from error
         raise LatentError(f"{file}: not a readable NumPy file ({_short(error)}); it may be damaged") from error
+
+
+def _check_npy(file: Path) -> None:
+    """NumPy takes whatever does not begin like an array of its own for a pickle, and says so; say what it is."""
+    with file.open("rb") as stream:
+        begin = stream.read(6)
+    if begin == _MAGIC:
+        return
+    if begin[:1] == b"\x80":  # the protocol of a pickle
+        raise ValueError("Python objects")
+    if begin[:4] == b"PK\x03\x04":
+        raise LatentError(f"{file}: holds several arrays, or a file of torch; call it .npz, or .pt")
+    what = f"it begins with {begin!r}, and an array of NumPy with {_MAGIC!r}" if begin else "it is empty"
+    raise LatentError(
+        f"{file}: not a readable NumPy file ({what}); write the numbers with numpy.save, or get the file again"
+    )
 
 
 def _numbers(content: Mapping[str, Any], file: Path) -> dict[str, Tensor]:

@@ -9,9 +9,10 @@ import torch
 from linear_generator import LinearGenerator
 
 import directions
-from directions import attributes, bank, boundary
+from directions import attributes, bank
+from directions.accuracy import balanced, separability, told, wilson
 from directions.attributes import Scorer
-from directions.boundary import LinearSVM, ends, separability, wilson
+from directions.boundary import LinearSVM, ends
 from directions.labels import Labelled
 from directions.score import baseline, measure
 from editkit.errors import DirectionError, UsageError
@@ -255,14 +256,32 @@ def test_the_interval_is_wilsons():
     assert wilson(10, 10)[1] == pytest.approx(1.0) and wilson(0, 0) == (0.0, 1.0)
 
 
+def test_two_sides_of_different_size_count_the_same():
+    assert balanced((9, 10), (9, 10)) == pytest.approx((0.9, 0.9 - 0.3042 / 2**0.5, 0.9 + 0.0821 / 2**0.5), abs=1e-3)
+    mean, low, high = balanced((95, 95), (0, 5))  # says "it" every time
+    assert mean == 0.5 and low < 0.5 < high < 0.75
+
+
+def test_what_is_told_of_unbalanced_labels_is_the_balanced_accuracy():
+    G = Painter()
+    latents = sample_w(G, range(400))
+    level = latents.tensor[:, 0, 0]
+    for share, word in ((0.5, "tells"), (0.1, "balanced accuracy: tells")):
+        side = (level > level.quantile(1 - share)).double()
+        (found,) = directions.find(G, LinearSVM(labels=Labelled(name="x", latents=latents, scores=side, source="")))
+        said = told(found.scores)
+        assert said.startswith(word) and f"{share:.0%} positive" in said
+        assert ("each side counts the same" in said) == (share < 0.5)
+        assert found.scores["balanced_accuracy_low"] <= found.scores["balanced_accuracy"]
+        assert found.scores["balanced_accuracy"] <= found.scores["balanced_accuracy_high"]
+
+
 def test_separability_is_one_for_a_perfect_and_two_for_a_blind_boundary():
     sides = torch.tensor([1.0] * 10 + [-1.0] * 10)
     assert separability(sides, torch.ones(20, dtype=torch.bool)) == pytest.approx(1.0)
     half = torch.tensor([True, False] * 10)
     assert separability(sides, half) == pytest.approx(2.0)
-    assert boundary.separability(sides, ~torch.ones(20, dtype=torch.bool)) == pytest.approx(
-        1.0
-    )  # always wrong tells too
+    assert separability(sides, ~torch.ones(20, dtype=torch.bool)) == pytest.approx(1.0)  # always wrong tells too
 
 
 def test_by_default_the_shipped_samples_are_taken(tmp_path, monkeypatch):

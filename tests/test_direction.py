@@ -29,12 +29,18 @@ def make(space="w", **changes):
 @pytest.mark.parametrize("space", ["w", "w+", "s"])
 def test_save_and_load(tmp_path, space):
     full = make(
-        space, strength=(-1.5, 2), unit="one sd", method="ganspace", reference="here", scores={"effect:warmth": 1.25}
+        space,
+        strength=(-1.5, 2),
+        unit="one sd",
+        method="ganspace",
+        reference="here",
+        scores={"effect:warmth": 1.25},
+        target="warmth",
     )
     full.save(tmp_path / "warmth.safetensors")
     again = Direction.load(tmp_path / "warmth.safetensors")
     assert again.header() == full.header()
-    assert again.strength == (-1.5, 2.0) and again.scores == {"effect:warmth": 1.25}
+    assert again.strength == (-1.5, 2.0) and again.scores == {"effect:warmth": 1.25} and again.target == "warmth"
     a, b = full.named_tensors(), again.named_tensors()
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 

@@ -12,6 +12,7 @@ from linear_generator import LinearGenerator
 
 from directions import attributes, catalog, find_cli, image_statistics, score
 from directions.bank import SampleBank
+from directions.bars import target_of
 from editkit import cli
 from editkit.direction import Direction
 from editkit.option_types import number_list
@@ -76,13 +77,20 @@ def test_the_list_says_where_they_come_from_and_passes_over_damaged_ones(G, caps
     assert catalog.offered(G) == ("bought", "tone", "warmth") and catalog.origin(G, "none") == ""
 
 
-def test_what_was_looked_for_is_what_it_is_judged_by(G, capsys):
+def test_what_was_looked_for_is_what_it_is_judged_by(G, capsys, tmp_path):
     """Detail is not among the usual scores, and the direction is called something else."""
     options = ("--method", "svm", "--attribute", "detail", "--name", "crisp", "--samples", 300, "--layers", "1-2")
     code, printed = run(capsys, "find", *options, "--json")
     assert code == 0, printed.err
     (found,) = json.loads(printed.out)["directions"]
-    assert found["does"] == "detail" and "effect:detail" in found["scores"]
+    assert found["does"] == found["target"] == "detail" and "effect:detail" in found["scores"]
+    assert run(capsys, "export", "crisp", "--out", tmp_path / "crisp.safetensors")[0] == 0
+    given = (tmp_path / "crisp.safetensors", "--generator", "linear", "--name", "warmth")
+    assert run(capsys, "import", *given)[0] == 0
+    again = catalog.load(G, "warmth")
+    assert again.target == target_of(again) == "detail", "another name is not another target"
+    code, printed = run(capsys, "score", "warmth", "--samples", 4, "--json")
+    assert json.loads(printed.out)["target"] == "detail"
 
 
 def test_hiding_a_bundled_one_is_said(G, capsys, tmp_path):
@@ -91,10 +99,59 @@ def test_hiding_a_bundled_one_is_said(G, capsys, tmp_path):
     catalog.save(G, one, folder=tmp_path / "bundled")
     code, printed = run(capsys, *options, "--out", tmp_path / "mine")
     assert code == 0 and "hides" not in printed.out
+    says = "it hides the bundled 'brightness' until `editkit directions remove brightness`"
     code, printed = run(capsys, *options)
-    assert code == 0 and "it hides the bundled 'brightness' until this file is removed" in printed.out
+    assert code == 0 and says in printed.out
     code, printed = run(capsys, *options)
     assert code == 0 and "hides" in printed.out
+    code, printed = run(capsys, "list")
+    assert "(hides the bundled one)" in printed.out
+    np.save(tmp_path / "b.npy", np.array([1.0, 0, 0, 0]))
+    given = ("import", tmp_path / "b.npy", "--generator", "linear", "--name", "brightness")
+    code, printed = run(capsys, *given, "--out", tmp_path / "mine")
+    assert code == 0 and "hides" not in printed.out
+    code, printed = run(capsys, *given)
+    assert code == 0 and says in printed.out
+    code, printed = run(capsys, "score", "brightness", "--samples", 4, "--save")
+    assert code == 0 and says in printed.out
+    code, printed = run(capsys, "remove", "brightness")
+    assert code == 0 and "the bundled one is back" in printed.out and catalog.origin(G, "brightness") == "bundled"
+
+
+def test_a_name_that_hides_a_bundled_one_says_so(G, capsys, tmp_path):
+    basis = {name: 10 * row for name, row in zip(("a", "b", "c", "d"), torch.eye(4), strict=True)}
+    for name, row in basis.items():
+        catalog.save(G, Direction(name=name, vector=row, space="w", generator=G.spec.id))
+    code, printed = run(capsys, "name", "--samples", 300, "--json")
+    proposed = {one["name"] for one in json.loads(printed.out)["proposals"]} - set(basis)
+    assert proposed, "nothing goes with a score"
+    for name in proposed:
+        catalog.save(G, replace(catalog.load(G, "a"), name=name), folder=tmp_path / "bundled")
+    code, printed = run(capsys, "name", *basis, "--samples", 300, "--apply")
+    assert code == 0 and all(f"it hides the bundled {name!r} until" in printed.out for name in proposed)
+
+
+def test_remove(G, capsys, tmp_path):
+    one = Direction(name="beard", vector=torch.ones(4), space="w", generator=G.spec.id)
+    code, printed = run(capsys, "remove", "beard")
+    assert code == 1 and "no direction 'beard' of your own for 'linear'" in printed.err and "have none" in printed.err
+    for name in ("beard", "hat"):
+        catalog.save(G, replace(one, name=name))
+    catalog.save(G, replace(one, name="warmth"), folder=tmp_path / "bundled")
+    code, printed = run(capsys, "remove", "berd")
+    assert code == 1 and "yours are: beard, hat" in printed.err
+    code, printed = run(capsys, "remove", "warmth")
+    assert code == 1 and "'warmth' comes with the package and stays" in printed.err
+    assert catalog.names(G) == ("beard", "hat", "warmth")
+    path = catalog.find_files(G.spec)["beard"]
+    path.write_bytes(b"damaged")  # goes all the same
+    code, printed = run(capsys, "remove", "beard")
+    assert code == 0 and f"removed beard, {path}\n" == printed.out and not path.exists()
+    code, printed = run(capsys, "remove", "hat", "--json")
+    assert json.loads(printed.out)["removed"] == [
+        {"name": "hat", "file": str(path.with_name("hat.safetensors")), "bundled_is_back": False}
+    ]
+    assert catalog.names(G) == ("warmth",)
 
 
 def test_find_by_pca(G, capsys, tmp_path):
@@ -132,6 +189,8 @@ def test_find_from_a_table_and_from_folders(G, capsys, tmp_path):
     code, printed = run(capsys, "find", "--method", "svm", "--labels", tmp_path / "labels.csv")
     assert code == 0, printed.err
     assert catalog.load(G, "tall").reference.startswith("labels.csv, 60 rows")
+    assert "a unit is one standard deviation of the boundary's score for tall" in printed.out
+    assert "as far as samples go, not shortened by the bars" in printed.out
     for seed, side in enumerate(sides):
         place = tmp_path / ("with" if side else "without") / str(seed)
         place.mkdir(parents=True)
@@ -165,8 +224,34 @@ def test_score(G, capsys, tmp_path):
     assert catalog.load(G, "tone").scores["effect:warmth"] == pytest.approx(found["effects"]["warmth"], abs=1e-3)
     code, printed = run(capsys, "list", "--json")
     assert json.loads(printed.out)["directions"][0]["offered"] is False
+    assert catalog.load(G, "tone").target == "warmth"
+    code, printed = run(capsys, "score", "tone", "--samples", 4, "--json")
+    assert json.loads(printed.out)["target"] == "warmth", "the one in its file"
     code, printed = run(capsys, "score", "tone", "--target", "charm")
     assert code == 1 and "no score 'charm'" in printed.err
+
+
+def test_score_on_photos(G, capsys, tmp_path):
+    catalog.save(G, Direction(name="tone", vector=torch.tensor([1.0, 0, 0, 0]), space="w", generator=G.spec.id))
+    far = sample_w(G, range(3)).as_w_plus()
+    for number in range(3):
+        (tmp_path / "found" / str(number)).mkdir(parents=True)
+        far[number].save(tmp_path / "found" / str(number) / "latent.safetensors")
+    options = ("score", "tone", "--photos", tmp_path / "found", "--range", 0.5)
+    code, printed = run(capsys, *options, "--image", tmp_path / "tone.png", "--rows", 2)
+    assert code == 0, printed.err
+    assert "3 photos, strengths -0.5 to +0.5" in printed.out and "tone: misses bars on these photos" in printed.out
+    code, printed = run(capsys, *options, "--json")
+    found = json.loads(printed.out)
+    samples = json.loads(run(capsys, "score", "tone", "--range", 0.5, "--samples", 3, "--seed", 0, "--json")[1].out)
+    assert found["effects"] == pytest.approx(samples["effects"]), "the same codes, found in another way"
+    code, printed = run(capsys, *options, "--save")
+    assert code == 2 and "leave out --photos" in printed.err
+    code, printed = run(capsys, "score", "tone", "--photos", tmp_path)
+    assert code == 0, "sub-folders are looked into"
+    (tmp_path / "none").mkdir()
+    code, printed = run(capsys, "score", "tone", "--photos", tmp_path / "none")
+    assert code == 1 and "project its photos first" in printed.err
 
 
 def test_export(G, capsys, tmp_path):

@@ -64,6 +64,29 @@ def test_figures_and_the_bars():
     assert asked.target == "third"
 
 
+def test_the_target_is_the_one_in_the_file_before_that_of_the_name():
+    G = Painter()
+    against = baseline(G, SCORERS, samples=400)
+    found = judge(G, push(target="third"), scorers=SCORERS, against=against, samples=8)
+    assert found.target == "third" and found.applied(push()).target == "third"
+    made = found.applied(push(name="second"))
+    assert target_of(made) == "third" and failures(made) == found.failures
+    unknown = judge(G, push(target="charm"), scorers=SCORERS, against=against, samples=8)
+    assert unknown.target == "first", "no such score is measured: the name decides"
+    old = push(scores={"kept": 0.1, "leakage": 9.0, "accuracy": 0.9})
+    assert found.applied(old).scores["accuracy"] == 0.9 and found.applied(old).scores["leakage"] < 9
+
+
+def test_codes_of_ones_own_are_judged_in_place_of_samples():
+    G = Painter()
+    against = baseline(G, SCORERS, samples=400)
+    latents = score.sample_latents(G, samples=5, seed=7)
+    found = judge(G, push(), scorers=SCORERS, against=against, latents=latents)
+    asked = judge(G, push(), scorers=SCORERS, against=against, samples=5, seed=7)
+    assert found.measurement.samples == 5 and found.measurement.effects == asked.measurement.effects
+    assert found.kept == asked.kept
+
+
 def test_a_direction_that_goes_up_and_down_is_not_monotone():
     G = Painter()
     bent = Scorer(name="first", unit="", measure=lambda images: (images[:, 0, 0, 0] - G.w_avg[0] - 1).square())

@@ -19,6 +19,7 @@ from editkit.errors import GeneratorMismatchError, UsageError
 from editkit.generator import NetworkGenerator, random_generator, save_generator
 from editkit.page import classes, editing, finding, methods, mixing, own, parcel
 from editkit.page.desk import Piece
+from editkit.page.explore_tab import DISLIKE, LIKE
 from editkit.page.grouping import SPARE
 from editkit.page.layout import build
 from editkit.page.options import Options
@@ -227,6 +228,7 @@ def tabs(studio: Studio) -> SimpleNamespace:
     from editkit.page.batch_tab import BatchTab
     from editkit.page.drag_tab import DragTab
     from editkit.page.edit_tab import EditTab
+    from editkit.page.explore_tab import ExploreTab
     from editkit.page.mix_tab import MixTab
 
     with gr.Blocks():
@@ -234,9 +236,9 @@ def tabs(studio: Studio) -> SimpleNamespace:
         edit = EditTab(studio, [], bar)
         mix = MixTab(studio, edit, bar)
         drag, batch = DragTab(studio, edit, bar), BatchTab(studio)
-    return SimpleNamespace(
-        edit=edit, mix=mix, drag=drag, batch=batch, request=SimpleNamespace(session_hash="a", username=None)
-    )
+        explore = ExploreTab(studio, edit, bar)
+    made = {"edit": edit, "mix": mix, "drag": drag, "batch": batch, "explore": explore}
+    return SimpleNamespace(**made, request=SimpleNamespace(session_hash="a", username=None))
 
 
 def test_a_blend_of_tuned_faces_is_drawn_between_their_generators(
@@ -318,6 +320,54 @@ def test_a_batch_says_what_it_does_with_the_strength_and_with_no_edit(
     desk.history.add(replace(desk.history.now, strengths={"warmth": 1.5}))
     assert "warmth +1.5" in batch.on_what(request, batch_tab.FROM_EDIT)[2]
     assert batch.on_what(request, batch_tab.FROM_CHOICE)[2] == ""
+
+
+def test_thumbs_become_a_boundary_from_eight_a_side(
+    studio: Studio, tabs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("directions.preference._PATIENCE", 1e9)  # whatever else this machine does
+    explore, request = tabs.explore, tabs.request
+    with pytest.raises(UsageError, match="nothing is liked yet"):
+        explore.on_make(request, "mine")
+
+    def thumb(act: str, index: int) -> None:
+        explore.on_click(request, SimpleNamespace(index=index), act, 0, 0.7, None)
+
+    for index in range(8):
+        thumb(LIKE, index)
+    for index in range(8, 15):
+        thumb(DISLIKE, index)
+    told = explore.on_make(request, "seven")
+    assert "The difference of two means (8 liked, 7 disliked): too few to test. With 8 or more" in told[explore.taste]
+    few = studio.directions["seven"]
+    assert few.method == "examples" and "accuracy" not in few.scores
+    thumb(DISLIKE, 15)
+    told = explore.on_make(request, "eight")
+    assert "A linear SVM between 8 liked, 8 disliked" in told[explore.taste]
+    assert "of 4 held-out samples apart (95 % interval" in told[explore.taste]
+    assert "Judged on 16 faces" in told[explore.taste] and "Safe range: -" in told[explore.taste]
+    made = Direction.load(catalog.find_files(studio.G.spec)["eight"])
+    assert made.method == "examples, linear svm" and own.is_own(made) and made.target
+    assert {"accuracy", "accuracy_low", "accuracy_high", "leakage", "monotonicity"} <= set(made.scores)
+    _, table, forget = explore.on_which(request, "eight")
+    assert "judged by" in table and "accuracy" in table and forget["visible"]
+
+
+def test_a_direction_that_hides_a_bundled_one_says_so(
+    studio: Studio, tabs: SimpleNamespace, mine: Direction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "bundled_directions", lambda: tmp_path / "bundled")
+    catalog.save(studio.G, replace(mine, name="glow", method="ganspace"), folder=tmp_path / "bundled")
+    explore, request = tabs.explore, tabs.request
+    explore.on_click(request, SimpleNamespace(index=1), LIKE, 0, 0.7, None)
+    with pytest.raises(UsageError, match="'glow' is the name of a bundled direction, which yours would hide"):
+        explore.on_make(request, "glow")
+    catalog.save(studio.G, replace(mine, name="glow", method="ganspace"))  # found by a command
+    studio.forget_directions()
+    _, table, _ = explore.on_which(request, "glow")
+    assert "it hides the bundled" in table
+    _, table, _ = explore.on_which(request, "warmth")
+    assert "hides" not in table
 
 
 def test_the_walk_goes_in_the_order_of_the_shelf(studio: Studio, tabs: SimpleNamespace) -> None:

@@ -66,9 +66,21 @@ def test_a_direction_of_taste_is_there_next_time_until_it_is_deleted(
     page.fill("#ek-taste-name input, #ek-taste-name textarea", "lucky")
     page.click("#ek-taste-make")
     assert "kept for next time" in watched.toast()
+    page.wait_for_function("document.querySelector('#ek-taste').innerText.includes('too few to test')")
     page.fill("#ek-taste-name input, #ek-taste-name textarea", "yaw")
     page.click("#ek-taste-make")
     assert "choose another name" in watched.toast()
+    for act, indices in (("Like it", range(8)), ("Dislike it", range(8, 16))):
+        page.get_by_label(act, exact=True).check()
+        for index in indices:
+            page.locator("#ek-grid button:has(img)").nth(index).click()
+            page.wait_for_function(
+                "seed => document.querySelector('#ek-taste').innerText.includes(seed)", arg=f"seed {index}"
+            )
+    page.fill("#ek-taste-name input, #ek-taste-name textarea", "tested")
+    page.click("#ek-taste-make")
+    page.wait_for_function("document.querySelector('#ek-taste').innerText.includes('held-out samples apart')")
+    assert "A linear SVM between 8 liked, 8 disliked" in page.inner_text("#ek-taste")
     assert list((page_server.home / "directions").rglob("lucky.safetensors"))
 
     later = visit()

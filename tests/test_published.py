@@ -113,7 +113,10 @@ def test_wrong_arrays(G, tmp_path, array, options, message):
 def test_wrong_files(G, tmp_path):
     for name, content, message in (
         ("x.pt", b"", "imported from .npy"),
-        ("x.npy", b"no array", "never loaded"),
+        ("x.npy", b"no array", "not a readable NumPy file .it begins with"),
+        ("x.npy", b"PK\x03\x04 and more", "call it .npz"),
+        ("x.npy", b"\x80\x04 a pickle", "never loaded"),
+        ("x.npy", b"", "it is empty"),
         ("x.npz", b"no archive", "NumPy file"),
         ("x.safetensors", b"nothing", "safetensors"),
     ):

@@ -8,7 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from directions.preference import from_examples
+from directions.boundary import LEAST
+from directions.preference import from_examples, judged, told
 from directions.strips import strip
 from editkit.direction import Direction
 from editkit.errors import UsageError
@@ -48,7 +49,10 @@ class ExploreTab:
         )  # fmt: skip
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
-                parts.heading("A direction of your taste", "From what you like, away from what you dislike.")
+                parts.heading(
+                    "A direction of your taste",
+                    f"From what you like, away from what you dislike. With {LEAST} of each it is fitted and tested.",
+                )
                 self.taste = gr.HTML(_taste([], []), elem_id="ek-taste")
                 with gr.Row():
                     self.name = gr.Textbox(
@@ -76,9 +80,10 @@ class ExploreTab:
         self.psi.release(toasted(self.on_draw), drawn, [self.grid], **parts.QUICK)
         self.classes.input(toasted(self.on_draw), drawn, [self.grid], **parts.QUICK)
         self.first.submit(toasted(self.on_draw), drawn, [self.grid], **parts.QUICK)
-        self.grid.select(
-            toasted(self.on_click), [self.click, *drawn], [self.taste, tabs, *self.edit.laid], **parts.QUICK
-        )
+        self.grid.select(  # every click counts: sixteen thumbs are given faster than they are answered
+            toasted(self.on_click), [self.click, *drawn], [self.taste, tabs, *self.edit.laid],
+            trigger_mode="multiple", **parts.QUICK,
+        )  # fmt: skip
         self.make.click(toasted(self.on_make), [self.name], made, **parts.QUICK)
         self.forget.click(toasted(self.on_forget), [self.which], made, **parts.QUICK)
         self.clear.click(toasted(self.on_clear), None, [self.taste], **parts.QUICK)
@@ -141,11 +146,15 @@ class ExploreTab:
         if not liked:
             raise UsageError("nothing is liked yet: choose “Like it” above, then click some faces")
         key = re.sub(r"[^A-Za-z0-9_+.-]+", "_", name.strip()).strip("_.-+") or "mine"
+        own.check_name(self.studio, desk, key[:60])
         away = concatenate(one.latent for one in disliked) if disliked else None
         made = from_examples(self.studio.G, key[:60], concatenate(one.latent for one in liked), away)
+        if (found := judged(self.studio.G, made)) is not None:
+            made = found.applied(made)
         stays = "and kept for next time" if own.add(self.studio, desk, made) else "until this page is closed"
         gr.Info(f"“{made.name}” is among the sliders of the Edit tab, under Yours, {stays}.", duration=6)
-        return {self.which: self._names(desk, made.name), **self.edit.controls.shown(desk)}
+        said = _taste(*_shown(desk, liked, disliked), told(made, found))
+        return {self.which: self._names(desk, made.name), self.taste: said, **self.edit.controls.shown(desk)}
 
     def on_forget(self, request: gr.Request, name: str | None) -> dict[Any, Any]:
         """A direction of one's own is deleted."""
@@ -177,13 +186,20 @@ class ExploreTab:
         latents = sample_w(self.studio.G, range(3), truncation_psi=0.7)
         image = strip(self.studio.G, direction, latents, steps=7).clamp(-1, 1)
         mine = gr.update(visible=own.is_own(direction))
-        return pictures.show(desk, image, f"strip-{direction.name}"), scores_table(direction), mine
+        hides = own.hides(self.studio, direction)
+        return pictures.show(desk, image, f"strip-{direction.name}"), scores_table(direction, hides), mine
 
 
-def scores_table(direction: Direction) -> str:
-    """What was measured of a direction: effects as bars, then the rest."""
+def scores_table(direction: Direction, hides: str = "") -> str:
+    """What was measured of a direction: effects as bars, then the rest; first that it ``hides`` a bundled one."""
     low, high = direction.strength
-    rows = [("range", f"{low:+g} to {high:+g}"), ("unit", direction.unit), ("found by", direction.method)]
+    rows = [
+        ("of yours", hides),
+        ("range", f"{low:+g} to {high:+g}"),
+        ("unit", direction.unit),
+        ("found by", direction.method),
+    ]
+    rows += [("judged by", direction.target)]
     rows += [(name, f"{value:.2f}") for name, value in direction.scores.items() if not name.startswith("effect:")]
     effects = {name[7:]: value for name, value in direction.scores.items() if name.startswith("effect:")}
     largest = max((abs(value) for value in effects.values()), default=1.0) or 1.0
@@ -205,9 +221,10 @@ def _shown(desk: Desk, liked: list[Piece], disliked: list[Piece]) -> tuple[list[
     return [one.name for one in liked], [one.name for one in disliked]
 
 
-def _taste(liked: list[str], disliked: list[str]) -> str:
+def _taste(liked: list[str], disliked: list[str], said: str = "") -> str:
     def row(mark: str, names: list[str]) -> str:
         shown = ", ".join(escape(name) for name in names) or "none yet"
         return f'<p class="ek-note"><b>{mark}</b> {shown}</p>'
 
-    return row("Liked:", liked) + row("Disliked:", disliked)
+    made = f'<p class="ek-note">{escape(said)}</p>' if said else ""
+    return row("Liked:", liked) + row("Disliked:", disliked) + made

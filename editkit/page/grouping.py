@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from directions.preference import METHOD
 from editkit.direction import Direction
 
 LIGHT, FACE, PERSON, MINE, OTHER = "Light and colour", "Expression and pose", "Person", "Yours", "Found by analysis"
@@ -36,7 +37,7 @@ class Slider:
 
 def group_of(direction: Direction) -> str:
     """Which group a direction stands in: by the words of its name, else by how it was found."""
-    if direction.method == "examples":
+    if direction.method.startswith(METHOD):
         return MINE
     words = direction.name.lower().replace("-", "_").split("_")
     for group, known in _WORDS.items():

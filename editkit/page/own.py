@@ -58,12 +58,11 @@ def kept(studio: Studio, desk: Desk) -> dict[str, Direction]:
 def add(studio: Studio, desk: Desk, direction: Direction) -> bool:
     """Put a direction among the visitor's own, and say whether it was kept on the disk.
 
-    Raises UsageError where its name is another's, or there is no slider left for it.
+    Raises UsageError where its name is another's or a bundled one's, which it would hide, or there is no slider left.
     """
+    check_name(studio, desk, direction.name)
     known = studio.directions_of(desk)
     there = known.get(direction.name)
-    if there is not None and not is_own(there):
-        raise UsageError(f"there is a direction {direction.name!r} already; choose another name")
     if there is None and sum(is_own(one) for one in known.values()) >= SPARE:
         raise UsageError(f"{SPARE} directions of yours are the most that have sliders; delete one first")
     root = _root(studio, desk)
@@ -72,6 +71,23 @@ def add(studio: Studio, desk: Desk, direction: Direction) -> bool:
         _look_again(studio, desk)
     desk.bag.setdefault("directions", {})[direction.name] = direction
     return root is not None
+
+
+def check_name(studio: Studio, desk: Desk, name: str) -> None:
+    """Raises UsageError where a direction of the visitor's own may not be called so."""
+    there = studio.directions_of(desk).get(name)
+    if there is not None and is_own(there):
+        return
+    if name in catalog.bundled(studio.G):
+        raise UsageError(f"{name!r} is the name of a bundled direction, which yours would hide; choose another name")
+    if there is not None:
+        raise UsageError(f"there is a direction {name!r} already; choose another name")
+
+
+def hides(studio: Studio, direction: Direction) -> str:
+    """A line where a direction of the user's hides a bundled one; "" where it does not."""
+    ours = catalog.origin(studio.G, direction.name) == "bundled" and not is_own(direction)
+    return "" if ours else catalog.hiding(studio.G, direction.name)
 
 
 def remove(studio: Studio, desk: Desk, name: str) -> None:
