@@ -31,6 +31,7 @@ from projector.dragging import Drag, drag
 HALF = 4  # a patch is 9 x 9 pixels
 REACH = 10
 NEAR = 2.0
+OPTIONS = {"steps": int, "lr": float, "layer": int, "rows": int, "hold": float, "near": float, "pace": float}
 
 
 def corner_strength(image: Tensor) -> Tensor:
@@ -42,7 +43,9 @@ def corner_strength(image: Tensor) -> Tensor:
     return ((xx + yy) / 2 - (((xx - yy) / 2).square() + xy.square()).sqrt())[0, 0]
 
 
-def choose(image: Tensor, random: torch.Generator) -> tuple[tuple[float, float], tuple[float, float]]:
+def choose(
+    image: Tensor, random: torch.Generator, move: tuple[float, float]
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """A handle and a target, both at least 12 pixels from the edge, at centres of pixels and anywhere."""
     side, edge = image.shape[-1], 12
     inner = corner_strength(image)[edge:-edge, edge:-edge].flatten()
@@ -51,7 +54,7 @@ def choose(image: Tensor, random: torch.Generator) -> tuple[tuple[float, float],
         pick = int(candidates[torch.randint(len(candidates), (1,), generator=random)])
         x, y = pick % (side - 2 * edge) + edge + 0.5, pick // (side - 2 * edge) + edge + 0.5
         length, turn = torch.rand(2, generator=random).tolist()
-        offset = torch.polar(torch.tensor(3 + 3 * length), torch.tensor(2 * torch.pi * turn))
+        offset = torch.polar(torch.tensor(move[0] + (move[1] - move[0]) * length), torch.tensor(2 * torch.pi * turn))
         target = (x + float(offset.real), y + float(offset.imag))
         if all(edge <= v <= side - edge for v in target):
             return (x, y), target
@@ -88,19 +91,12 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (1)")
     parser.add_argument("--json", type=Path, help="a file for the results")
-    for name, kind in (
-        ("steps", int),
-        ("lr", float),
-        ("layer", int),
-        ("rows", int),
-        ("hold", float),
-        ("near", float),
-        ("pace", float),
-    ):
+    parser.add_argument("--move", type=float, nargs=2, default=(3, 6), metavar=("LOW", "HIGH"), help="pixels (3 6)")
+    for name, kind in OPTIONS.items():
         parser.add_argument(f"--{name}", type=kind, help="of projector.Drag")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    given = {name: getattr(args, name) for name in ("steps", "lr", "layer", "rows")}
+    given = {name: getattr(args, name) for name in OPTIONS}
     options = Drag(**{name: value for name, value in given.items() if value is not None})
     G, rows = editkit.load_generator(device="cpu"), []
     for seed in range(args.first, args.first + args.trials):
@@ -108,7 +104,7 @@ def main() -> None:
         latent = sample_w(G, [seed], truncation_psi=0.7)
         with torch.no_grad():
             before = G.synthesize(latent)
-        handle, target = choose(before, random)
+        handle, target = choose(before, random, args.move)
         started = time.monotonic()
         result = drag(G, latent, [(handle, target)], options=options)
         place, score = find(before, result.image, handle, target)

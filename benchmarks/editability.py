@@ -39,7 +39,7 @@ from editkit.generator import Generator
 from editkit.latent import Latent
 from editkit.perceptual import best_available
 from projector import Refine
-from projector.losses import Weights
+from projector.losses import EDITABLE, Weights
 from projector.search import measure
 from projector.statistics import sample_statistics
 
@@ -55,6 +55,7 @@ def points() -> dict[str, tuple[str, Weights]]:
     """Name -> space and weights; the default is "spread 0.05"."""
     made = {f"spread {spread:g}": ("w+", Weights(spread=spread)) for spread in SPREADS}
     made |= {f"prior {prior:g}": ("w+", Weights(prior=prior)) for prior in PRIORS}
+    made["auto"] = ("w+", EDITABLE)
     return made | {"w": ("w", Weights())}
 
 

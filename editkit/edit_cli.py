@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         G = load_generator(args.generator, device=args.device)
         held.latent.check(G.spec)
         recipe = _recipe(args, G)
-        delta = _delta(path)
+        delta = tuning_beside(path)
         G = G if delta is None else delta.added_to(G)
         output.say(f"{G.spec.name}, {G.spec.resolution} px, on {G.device}; edit: {recipe.summary}")
         crop, pasted = _targets(args.out, path, with_photo=face is not None)
@@ -123,7 +123,7 @@ def latent_path(path: Path) -> Path:
     raise LatentError(f"{path} holds no {NAME}, folders in it do; give one of them: {shown}")
 
 
-def _delta(latent: Path) -> WeightDelta | None:
+def tuning_beside(latent: Path) -> WeightDelta | None:
     """What `editkit project --method pivotal` left beside the latent. Raises CheckpointError or SchemaError."""
     from editkit import latent_file, weight_delta
 

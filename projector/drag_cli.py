@@ -13,10 +13,9 @@ from editkit.option_types import accept_negative_values, add_generator_options, 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from editkit.transform import Transform
     from projector.drag_result import DragStep
 
-PICTURE, LATENT, ANIMATION = "dragged.png", "latent.safetensors", "drag.gif"
+PICTURE, LATENT, ANIMATION, TUNING = "dragged.png", "latent.safetensors", "drag.gif", "tuning.safetensors"
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,9 +24,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         subparsers,
         "drag",
         "pull points of a picture to where they should be",
-        description="Pull points of the picture of a latent to where they should be. Points are X,Y in pixels of the "
-        f"generator's\npicture, from its top-left corner. --out gets {PICTURE}, {LATENT} and {ANIMATION}.\nExit "
-        "code 1: a handle did not arrive; the nearest that was found is written all the same.",
+        description="Pull points of the picture of a latent in W or W+ to where they should be. Points are X,Y in\n"
+        "pixels of the generator's aligned picture, from its top-left corner; a placement is kept and not drawn.\n"
+        f"--out gets {PICTURE}, {LATENT} and {ANIMATION}, and {TUNING} where one lies beside the latent.\n"
+        "Exit code 1: a handle did not arrive; the nearest that was found is written all the same.",
         examples=[
             ("editkit drag out/astronaut --from 32,40 --to 32,44 --out pulled", "one point, four pixels down"),
             ("editkit drag me.safetensors --from 20,30 --to 18,30 --from 44,30 --to 46,30 --out wide", "two points"),
@@ -59,7 +59,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from editkit.edit_cli import latent_path, one_of
+    from editkit.edit_cli import latent_path, one_of, tuning_beside
     from editkit.files import ensure_folder
     from editkit.generator import load_generator
     from editkit.photo import write_image
@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"every --from needs its --to, got {len(args.handles)} and {len(args.targets)}")
     path = latent_path(args.latent)
     held = one_of(path, args.sample)
-    if held.transform is not None and not moves_nothing(held.transform):
-        raise UsageError(f"{path} is of a picture that was moved or turned; drag one that was not")
     G = load_generator(args.generator, device=args.device)
+    tuning = tuning_beside(path)
+    G = G if tuning is None else tuning.added_to(G)
     given = {name: getattr(args, name) for name in ("steps", "lr") if getattr(args, name) is not None}
     mask = None if args.mask is None else read_mask(args.mask)
     folder = ensure_folder(args.out)
@@ -92,25 +92,21 @@ def run(args: argparse.Namespace) -> int:
         note = not args.no_metadata
         write_image(folder / PICTURE, result.image.clamp(-1, 1), note=note)
         result.latent.save(folder / LATENT, transform=held.transform, alignment=held.alignment)
+        if tuning is not None:
+            tuning.save(folder / TUNING)
         write_video(folder / ANIMATION, frames, fps=20, size=max(256, G.spec.resolution), note=note)
         for (handle, target), arrived, left in zip(points, result.reached, result.distances, strict=True):
             said = "arrived" if arrived else f"NOT arrived, {left:.1f} px left"
             output.say(f"{handle[0]:g},{handle[1]:g} -> {target[0]:g},{target[1]:g}: {said}")
         output.say(f"{folder}: {result.steps} steps; {result.stop.advice}")
-        output.put("files", [folder / name for name in (PICTURE, LATENT, ANIMATION)])
+        written = [PICTURE, LATENT, ANIMATION, *([] if tuning is None else [TUNING])]
+        output.put("files", [folder / name for name in written])
         output.put("reached", result.reached)
         output.put("distances", result.distances)
         output.put("positions", result.positions)
         output.put("stop", result.stop.value)
         output.put("steps", result.steps)
     return 0 if all(result.reached) else 1
-
-
-def moves_nothing(transform: Transform) -> bool:
-    """Whether it is the identity, exactly."""
-    import torch
-
-    return torch.equal(transform.matrix, torch.eye(3).to(transform.matrix).expand_as(transform.matrix))
 
 
 def read_mask(path: Path) -> Tensor:

@@ -47,7 +47,7 @@ class Drag:
         radius: of the patch round a handle that is led; None: 5.
         search: how far round its last position a handle is looked for; None: 3.
         pace: how far the patch is led a step, unless the way is too long for half of the steps; None: 1/8.
-        tolerance: a handle this near to its target has arrived.
+        tolerance: a handle that is seen, and was led, this near to its target has arrived.
         near: weight of the code's distance to where it was; ten times as much where rows go different ways.
         hold: weight of what stays: outside the mask, or, without one, far from the handles' ways at low frequency;
             None: 10 with a mask, 1 without.
@@ -191,8 +191,11 @@ class _Dragging:
 
     @property
     def distances(self) -> Tensor:
-        """[P], of handles to their targets."""
-        return (self.targets - self.handles)[0].norm(dim=1)
+        """[P], to the targets: from where a handle is seen, or from where it was led if that is farther.
+
+        A tracker that is mistaken early does not make a handle arrive before it was led there.
+        """
+        return torch.maximum((self.targets - self.handles).norm(dim=2), (self.targets - self.anchors).norm(dim=2))[0]
 
     @property
     def arrived(self) -> bool:

@@ -17,7 +17,11 @@ from editkit.errors import LatentError, UsageError
 from editkit.feature_map import FeatureMap
 from editkit.generator import NetworkGenerator, load_generator, random_generator
 from editkit.latent import Latent
+from editkit.latent_file import read_latent
+from editkit.photo import read_photo
 from editkit.sampling import sample_w
+from editkit.transform import Transform
+from editkit.weight_delta import WeightDelta
 from projector import Drag, DragStop
 
 
@@ -58,6 +62,7 @@ def test_a_short_move_arrives(G: NetworkGenerator, latent: Latent) -> None:
     before, seen = latent.tensor.clone(), []
     result = projector.drag(G, latent, [((32.0, 32.0), (34.0, 32.0))], on_step=seen.append)
     assert result.stop is DragStop.REACHED and result.reached == (True,) and result.distances[0] <= 0.5
+    assert result.steps >= 12  # an eighth of a pixel a step: none arrives before it was led there
     assert len(seen) == result.steps and result.positions.shape == (result.steps + 1, 1, 2)
     assert torch.equal(latent.tensor, before) and torch.equal(result.latent.tensor[:, 7:], before[:, 7:])
     with torch.no_grad():
@@ -145,3 +150,25 @@ def test_the_command(latent: Latent, tmp_path: Path, capsys: pytest.CaptureFixtu
     Image.new("L", (32, 32), 255).save(mask)
     assert cli.main([*words, "--to", "33,32", "--mask", str(mask)]) == 2
     assert cli.main([*words, "--to", "33,32", "--to", "34,32"]) == 2
+
+
+def test_the_command_draws_a_tuned_face_and_keeps_a_placement(
+    G: NetworkGenerator, latent: Latent, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As ``editkit project --method pivotal --placement`` leaves them."""
+    name = "synthesis.L6_64_3.bias"
+    tuning = WeightDelta(tensors={name: torch.full_like(G.state_dict()[name], 0.2)}, generator=G.spec.id)
+    latent.save(tmp_path / "latent.safetensors", transform=Transform.rotate(10.0))
+    tuning.save(tmp_path / "tuning.safetensors")
+    out = tmp_path / "out"
+    assert (
+        cli.main(["drag", str(tmp_path), "--from", "32,32", "--to", "33,32", "--out", str(out), "--device", "cpu"]) == 0
+    )
+    capsys.readouterr()
+    found = read_latent(out / "latent.safetensors")
+    assert found.transform is not None and torch.allclose(found.transform.matrix, Transform.rotate(10.0).matrix)
+    assert torch.equal(WeightDelta.load(out / "tuning.safetensors").tensors[name], tuning.tensors[name])
+    with torch.no_grad():
+        drawn, plain = tuning.added_to(G).synthesize(found.latent), G.synthesize(found.latent)
+    written = read_photo(out / "dragged.png").image
+    assert (drawn.clamp(-1, 1) - written).abs().max() < 0.01 < (plain.clamp(-1, 1) - written).abs().mean()
