@@ -43,6 +43,9 @@ def test_options_are_checked() -> None:
     assert not Options(host="0.0.0.0").keeps
     assert Options(host="0.0.0.0", auth=(("me", "secret"),)).keeps
     assert not Options(auth=(("me", "secret"),)).alone
+    behind = Options(root_path="/editkit")
+    assert behind.on_loopback and not behind.alone and not behind.keeps, "the proxy brings anybody"
+    assert Options(root_path="/editkit", auth=(("me", "secret"),)).keeps
     assert not Options(library=False).keeps
     assert Options(host="::1").on_loopback and Options(host="localhost").on_loopback
     for bad in ({"port": 70000}, {"root_path": "editkit"}, {"max_upload_mb": 0}, {"steps": 0}):
