@@ -26,7 +26,7 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def page_at_a_path(page_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The same below /editkit, keeping nothing. It starts beside the first tests; ``wait`` before it is used."""
-    up = Server(tmp_path_factory.mktemp("other-home"), "--root-path", "/editkit", "--no-library").launch()
+    up = Server(tmp_path_factory.mktemp("other-home"), "--root-path", "/editkit").launch()
     yield up
     assert up.wait().stop() == 0
 

@@ -20,7 +20,7 @@ from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
 from editkit.errors import PhotoError, SchemaError, UsageError
 from editkit.generator import NetworkGenerator
-from editkit.page import grouping, live, methods, parts, toasts, turns
+from editkit.page import api, grouping, live, methods, parts, toasts, turns
 from editkit.page.desk import IDLE, LEFT, MOST, PLACES, Desk, Desks
 from editkit.page.library import Library
 from editkit.page.options import Options, read_auth, steps_at_first
@@ -43,6 +43,9 @@ def test_options_are_checked() -> None:
     assert not Options(host="0.0.0.0").keeps
     assert Options(host="0.0.0.0", auth=(("me", "secret"),)).keeps
     assert not Options(auth=(("me", "secret"),)).alone
+    behind = Options(root_path="/editkit")
+    assert behind.on_loopback and not behind.alone and not behind.keeps, "the proxy brings anybody"
+    assert Options(root_path="/editkit", auth=(("me", "secret"),)).keeps
     assert not Options(library=False).keeps
     assert Options(host="::1").on_loopback and Options(host="localhost").on_loopback
     for bad in ({"port": 70000}, {"root_path": "editkit"}, {"max_upload_mb": 0}, {"steps": 0}):
@@ -317,6 +320,28 @@ def test_every_slider_has_zero_among_its_steps(warmth: Direction, strength: tupl
     steps = -slider.low / slider.step
     assert abs(steps - round(steps)) < 1e-6 and slider.low <= 0 < slider.high
     assert strength[0] <= slider.low and slider.high <= strength[1], "no further than what looks right"
+
+
+def test_sliders_of_a_photo_go_less_far_unless_a_recipe_does(warmth: Direction) -> None:
+    yaw, slight = replace(warmth, strength=(-2.64, 2.68)), replace(warmth, strength=(-0.4, 1.2))
+    assert grouping.range_of(yaw) == (-2.64, 2.68)
+    assert grouping.range_of(yaw, photo=True) == pytest.approx((-1.584, 1.608))
+    assert grouping.range_of(slight, photo=True) == (-0.4, 1.0), "1 unit at least, but no more than there is"
+    whole, narrow = grouping.slider_of(yaw), grouping.slider_of(yaw, photo=True)
+    assert whole.low < narrow.low <= -1 < 0 < 1 <= narrow.high < whole.high
+    assert (
+        grouping.slider_of(yaw, photo=True, at=2.2) == whole and grouping.slider_of(yaw, photo=True, at=1.0) == narrow
+    )
+    (found,) = grouping.grouped([yaw], photo=True, at={"warmth": -2.0})[grouping.LIGHT]
+    assert found == whole
+
+
+def test_programs_are_told_the_range(warmth: Direction) -> None:
+    known = {"warmth": replace(warmth, strength=(-2.0, 3.0))}
+    assert api.recipe_of(known, {"warmth": 3.0}).edits[0].strength == 3.0
+    for far in (50, -2.01, float("nan")):
+        with pytest.raises(UsageError, match=r"warmth goes from -2 to \+3, got"):
+            api.recipe_of(known, {"warmth": far})
 
 
 @pytest.mark.parametrize(

@@ -311,9 +311,9 @@ def test_a_batch_says_what_it_does_with_the_strength_and_with_no_edit(
     said: list[str] = []
     monkeypatch.setattr(batch_tab.gr, "Warning", said.append)
     slider = batch.on_which(request, "warmth")
-    assert (slider["minimum"], slider["maximum"]) == (-2.0, 3.0)
-    assert batch._recipe(desk, batch_tab.FROM_CHOICE, "warmth", 9.0, None).edits[0].strength == warmth.strength[1]
-    assert "+3 is used, not +9" in said[0]
+    assert (slider["minimum"], slider["maximum"]) == (-1.2, 1.8), "photos: 60 % of the range"
+    assert batch._recipe(desk, batch_tab.FROM_CHOICE, "warmth", 9.0, None).edits[0].strength == pytest.approx(1.8)
+    assert "+1.8 is used, not +9" in said[0]
     assert batch._recipe(desk, batch_tab.FROM_CHOICE, "warmth", 1.0, None).edits[0].strength == 1.0
     assert len(said) == 1, "what fits is not spoken of"
     assert batch_tab.NOTHING in batch.on_what(request, batch_tab.FROM_EDIT)[2]

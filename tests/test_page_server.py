@@ -209,7 +209,10 @@ def test_the_command_warns_of_an_open_door(monkeypatch: pytest.MonkeyPatch, capl
     assert cli.main(["app"]) == 0 and not caplog.records
     assert cli.main(["app", "--host", "0.0.0.0"]) == 0 and "--auth" in caplog.text
     caplog.clear()
+    assert cli.main(["app", "--root-path", "/editkit", "--auth", "me:secret"]) == 0 and not caplog.records
+    assert cli.main(["app", "--root-path", "/editkit"]) == 0 and "nothing is kept" in caplog.text
+    caplog.clear()
     assert cli.main(["app", "--share", "--auth", "me:secret"]) == 0 and "--share" in caplog.text
-    assert [one.share for one in asked] == [False, False, True] and asked[2].auth == (("me", "secret"),)
+    assert [one.share for one in asked] == [False] * 4 + [True] and asked[4].auth == (("me", "secret"),)
     assert cli.main(["app", "--port", "99999"]) == 2
     assert cli.main(["app", "--auth", "nobody"]) == 2

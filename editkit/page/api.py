@@ -15,6 +15,7 @@ from editkit.edits import Edit, Recipe
 from editkit.errors import DirectionError, UsageError
 from editkit.labels import class_index
 from editkit.page import finding, methods, parts
+from editkit.page.grouping import range_of
 from editkit.page.pictures import file_stem
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
@@ -50,9 +51,9 @@ def offer(studio: Studio) -> None:
 
 def listed(studio: Studio) -> dict[str, dict[str, Any]]:
     """Name -> range and unit of every direction at hand."""
+    ranges = {name: range_of(one) for name, one in studio.directions.items()}
     return {
-        name: {"low": one.strength[0], "high": one.strength[1], "unit": one.unit}
-        for name, one in studio.directions.items()
+        name: {"low": low, "high": high, "unit": studio.directions[name].unit} for name, (low, high) in ranges.items()
     }
 
 
@@ -102,7 +103,7 @@ def edited_photo(
 
 
 def recipe_of(known: Any, edits: dict[str, float] | str) -> Recipe:
-    """{"yaw": 1.0} -> a recipe. Raises DirectionError, UsageError."""
+    """{"yaw": 1.0} -> a recipe. Raises DirectionError, and UsageError beyond the range that ``/directions`` gives."""
     try:
         named = json.loads(edits) if isinstance(edits, str) else dict(edits or {})
         strengths = {str(name): float(strength) for name, strength in named.items()}
@@ -112,4 +113,10 @@ def recipe_of(known: Any, edits: dict[str, float] | str) -> Recipe:
     if unknown:
         raise DirectionError(f"no direction {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
     directions: dict[str, Direction] = dict(known)
+    for name, strength in strengths.items():
+        low, high = range_of(directions[name])
+        if not low <= strength <= high:
+            raise UsageError(
+                f"{name} goes from {low:+.4g} to {high:+.4g}, got {strength:+g}; give a strength between them"
+            )
     return Recipe(name="edit", edits=tuple(Edit(directions[name], strength) for name, strength in strengths.items()))

@@ -20,7 +20,7 @@ from editkit.errors import UsageError
 from editkit.page import classes, methods, parts
 from editkit.page.desk import Desk
 from editkit.page.edit_tab import ALL_CLASSES
-from editkit.page.grouping import first_of, slider_of
+from editkit.page.grouping import first_of, range_of, slider_of
 from editkit.page.live import News, Tell, Waiting, live
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted
@@ -123,7 +123,7 @@ class BatchTab:
         return gr.update(visible=what == FROM_CHOICE), gr.update(visible=what == FROM_FILE), will
 
     def on_which(self, request: gr.Request, which: str | None) -> Any:
-        """A direction was chosen: the strength goes as far as it looks right."""
+        """A direction was chosen: the strength goes as far as on a photo."""
         return gr.update(**_range(self.studio.directions_of(self.studio.desk(request)).get(which or "")))
 
     def on_go(
@@ -187,7 +187,7 @@ class BatchTab:
         direction = self.studio.directions_of(desk).get(which or "")
         if direction is None:
             return Recipe(name="none", edits=())
-        low, high = direction.strength
+        low, high = range_of(direction, photo=True)
         held = min(max(strength, low), high)
         if held != strength:  # of another direction's slider, or typed
             gr.Warning(
@@ -243,7 +243,7 @@ def _range(direction: Direction | None) -> dict[str, Any]:
     """The slider of a direction's strength; at first half of what it has."""
     if direction is None:
         return {"minimum": -1, "maximum": 1, "value": 0, "step": 0.1, "interactive": False}
-    slider = slider_of(direction)
+    slider = slider_of(direction, photo=True)
     value = round(slider.high / 2 / slider.step) * slider.step
     return {"minimum": slider.low, "maximum": slider.high, "value": value, "step": slider.step, "interactive": True}
 

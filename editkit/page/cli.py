@@ -58,6 +58,11 @@ def run(args: argparse.Namespace) -> int:
             )
         elif not options.on_loopback and not options.auth:
             log.warning(f"anyone who reaches {options.host} can use the page; add --auth so that visitors sign in")
+        elif options.root_path and not options.auth:
+            log.warning(
+                "--root-path: anyone who reaches the proxy can use the page, so nothing is kept and the model stays "
+                "as it is; add --auth so that visitors sign in and have a library each"
+            )
 
         def ready(address: str) -> None:
             output.say(f"editkit is at {address}")

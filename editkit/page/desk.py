@@ -51,6 +51,11 @@ class Piece:
     tuning: WeightDelta | None = None  # what pivotal tuning adds to the generator for this photo
 
     @property
+    def of_photo(self) -> bool:
+        """Whether it was found for a photo, be that here or not."""
+        return self.face is not None or self.alignment is not None
+
+    @property
     def summary(self) -> str:
         """A line on it for people."""
         return f"{self.name}: {self.told}" if self.told else self.name

@@ -58,10 +58,15 @@ class Controls:
         self.marks = [self.undo, self.redo]
         self.outputs = [*self.inputs, *self.marks, *self.groups.values()]
 
+    def _grouped(self, desk: Desk | None) -> dict[str, list[Slider]]:
+        if desk is None:
+            return grouped(self.studio.directions.values())
+        photo = desk.piece is not None and desk.piece.of_photo
+        return grouped(self.studio.directions_of(desk).values(), photo=photo, at=desk.history.now.strengths)
+
     def assigned(self, desk: Desk | None) -> list[Slider | None]:
         """What each of ``flat`` stands for; None: it is hidden."""
-        known = self.studio.directions if desk is None else self.studio.directions_of(desk)
-        there = grouped(known.values())
+        there = self._grouped(desk)
         return [
             there[group][index] if index < len(there[group]) else None
             for group in GROUPS
@@ -90,7 +95,7 @@ class Controls:
         """Updates that make the controls say what the desk's settings are."""
         now, last = desk.history.now, self.studio.G.spec.num_ws - 1
         assigned = self.assigned(desk)
-        there = grouped(self.studio.directions_of(desk).values())
+        there = self._grouped(desk)
         first_row, last_row = now.rows or (0, last)
         return {
             **{

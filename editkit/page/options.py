@@ -62,8 +62,11 @@ class Options:
 
     @property
     def alone(self) -> bool:
-        """Whether all visitors are one person: this machine's user, who may load another model for everyone."""
-        return self.on_loopback and not self.share and not self.auth
+        """Whether all visitors are one person: this machine's user, who may load another model for everyone.
+
+        Not behind a proxy (``root_path``): the server listens on loopback there, and the proxy brings anybody.
+        """
+        return self.on_loopback and not self.share and not self.auth and not self.root_path
 
     @property
     def keeps(self) -> bool:

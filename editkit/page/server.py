@@ -74,7 +74,7 @@ def served(options: Options) -> Iterator[Served]:
 
         from editkit.page.guard import Guard
 
-        guard = Middleware(Guard, policy=POLICY, only_here=options.alone and not options.root_path)
+        guard = Middleware(Guard, policy=POLICY, only_here=options.alone)
         _, address, public = blocks.launch(
             server_name=options.host,
             server_port=port,
