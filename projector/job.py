@@ -47,6 +47,15 @@ LOOKABLE = 256
 """Smallest side in pixels of a picture of ``compare.png``: smaller ones are enlarged, so that a person sees them."""
 
 
+def encoder_content(method: Method) -> dict[str, str]:
+    """Of an encoder's file that was named: trained anew under the same name, it gives other codes."""
+    method = method.inner if isinstance(method, Pivotal) else method
+    path = getattr(method, "encoder", None)
+    if path is None or not Path(path).is_file():  # one that is missing is refused where it is loaded
+        return {}
+    return {"encoder": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Job:
     """What is done with every photo of a run.
@@ -87,6 +96,7 @@ class Job:
             "recipe": recipe,
             "seed": self.seed,
             **({} if self.classes is None else {"classes": self.classes}),
+            **encoder_content(self.method),
             "crop": [self.convention, None if self.box is None else list(self.box), self.face],
             "metadata": self.metadata,
             "paste": self.paste,

@@ -59,6 +59,7 @@ def method_named(
     classes: Classes | None = None,
     placement: bool = False,
     noise_maps: bool = False,
+    locality: bool = False,
     mixed_precision: bool = False,
 ) -> Method:
     """A method of ``NAMES`` for ``G``.
@@ -74,6 +75,7 @@ def method_named(
         encoder: file of ``editkit train encoder``; the bundled one by default.
         placement: whether the picture's placement is sought as well.
         noise_maps: whether those of a StyleGAN2 are fitted too; then "auto" is a search in W+.
+        locality: whether pivotal tuning holds the generator still elsewhere (``projector.Locality``).
         mixed_precision: of the search; on an NVIDIA GPU only.
 
     Raises:
@@ -84,13 +86,15 @@ def method_named(
     from projector.losses import EDITABLE, Weights
     from projector.noise_maps import NoiseMaps, map_sizes
     from projector.optimise import Optimise
-    from projector.pivotal import Pivotal
+    from projector.pivotal import Locality, Pivotal
     from projector.placement import Placement
     from projector.precision import check_precision
 
     if name not in NAMES:
         raise UsageError(f"no method is called {name!r}; there are {', '.join(NAMES)}")
     check_precision(G.device, mixed_precision)
+    if locality and name != "pivotal":
+        raise UsageError(f"--method {name} tunes nothing that locality could hold; take pivotal")
     if noise_maps:
         map_sizes(G)
     extras: dict[str, Any] = {"noise_maps": noise_maps, "mixed_precision": mixed_precision}
@@ -99,7 +103,8 @@ def method_named(
         half = None if budget is None else budget / 2
         extras |= {"encoder": encoder, "classes": classes, "placement": placement}
         inner = method_named("auto", G, steps=steps, budget=half, **extras)
-        return Pivotal(inner=inner, steps=Pivotal().steps if searched is None else searched, budget=half)
+        steps = Pivotal().steps if searched is None else searched
+        return Pivotal(inner=inner, steps=steps, budget=half, locality=Locality() if locality else None)
     weights = EDITABLE if name == "auto" else Weights()
     if name == "auto":
         fits = (

@@ -42,6 +42,11 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         help="of a StyleGAN2: fit its noise maps too; latent.safetensors keeps them (with w, w+, s)",
     )
     search.add_argument(
+        "--locality",
+        action="store_true",
+        help="with pivotal: hold the generator still elsewhere while it is tuned; each step draws two pictures more",
+    )
+    search.add_argument(
         "--mixed-precision", action="store_true", help="convolutions in bfloat16: faster, on NVIDIA GPUs only"
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
@@ -51,5 +56,5 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
 
 def search_options(args: argparse.Namespace) -> dict[str, Any]:
     """What ``method_named`` takes of them."""
-    names = ("steps", "budget", "encoder", "placement", "noise_maps", "mixed_precision")
+    names = ("steps", "budget", "encoder", "placement", "noise_maps", "locality", "mixed_precision")
     return {name: getattr(args, name) for name in names}

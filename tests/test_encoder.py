@@ -274,6 +274,7 @@ def test_auto_searches_from_the_mean_where_no_encoder_fits(G: NetworkGenerator, 
     [
         ("magic", {}, "no method is called"),
         ("w+", {"encoder": "e.safetensors"}, "takes no encoder"),
+        ("w+", {"locality": True}, "nothing that locality could hold; take pivotal"),
         ("encode", {"steps": 5}, "does not search"),
         ("encode", {"budget": 5.0}, "does not search"),
         ("encode+optimise", {"steps": 0}, "at least 1"),

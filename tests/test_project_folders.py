@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from project_fixtures import G, checkpoint, home, make_photo, photo, pixels, project, rows, warmth
 
-from projector import folder, folder_entry
+from projector import EncodeThenOptimise, Optimise, Pivotal, folder, folder_entry
 from projector.cli import time_left
+from projector.job import encoder_content
 from projector.sources import Source, photos_in
 
 
@@ -162,3 +163,14 @@ def test_the_error_of_no_edit_is_reported(project, photo: Path, tmp_path: Path, 
     told = json.loads((tmp_path / "out" / "me" / "report.json").read_text())["paste"]
     same = (pixels(tmp_path / "out" / "me" / "pasted.png") == pixels(photo)).all()
     assert told["how"] == way and same == (way == "difference") == (told["zero_edit_error"]["max"] == 0)
+
+
+def test_an_encoder_trained_anew_under_the_same_name_is_another_method(tmp_path: Path) -> None:
+    file = tmp_path / "encoder.safetensors"
+    method = EncodeThenOptimise(encoder=str(file))
+    missing = encoder_content(method)
+    seen = []
+    for content in (b"first", b"second", b"first"):
+        file.write_bytes(content)
+        seen.append(encoder_content(Pivotal(inner=method)))
+    assert missing == {} and seen[0] == seen[2] != seen[1] and encoder_content(Optimise()) == {}

@@ -24,6 +24,7 @@ from editkit.weight_delta import DELTA_SCHEMA, KIND, WeightDelta
 from projector import Locality, Optimise, Pivotal, Step, Stop, pivotal, tuned
 from projector import project as found_for
 from projector.losses import Weights
+from projector.methods import method_named
 
 PIXELS = Weights(perceptual=0.0)
 SEARCH = Optimise(steps=12, weights=PIXELS)
@@ -88,6 +89,11 @@ def test_locality_keeps_other_pictures_as_they_were(G: NetworkGenerator, face: A
         return float((render(tuned(G, found.tuning), others) - before).square().mean())
 
     assert change(Locality(weight=3.0, samples=2)) < 0.7 * change(None)
+
+
+def test_locality_is_an_option_of_the_command(G: NetworkGenerator) -> None:
+    made = [method_named("pivotal", G, locality=on) for on in (False, True)]
+    assert [method.locality for method in made if isinstance(method, Pivotal)] == [None, Locality()]
 
 
 @pytest.mark.parametrize("after", [3, 15])
