@@ -15,10 +15,11 @@ from project_fixtures import G, checkpoint, home, photo, warmth
 from directions import catalog
 from editkit.alignment import align
 from editkit.direction import Direction
-from editkit.errors import GeneratorMismatchError, UsageError
+from editkit.errors import EditkitError, GeneratorMismatchError, UsageError
 from editkit.generator import NetworkGenerator, random_generator, save_generator
 from editkit.page import classes, editing, finding, methods, mixing, own, parcel
-from editkit.page.desk import Piece
+from editkit.page.desk import Desk, Piece
+from editkit.page.edit_tab import CROP_AUTO
 from editkit.page.explore_tab import DISLIKE, LIKE
 from editkit.page.grouping import SPARE
 from editkit.page.layout import build
@@ -239,6 +240,35 @@ def tabs(studio: Studio) -> SimpleNamespace:
         explore = ExploreTab(studio, edit, bar)
     made = {"edit": edit, "mix": mix, "drag": drag, "batch": batch, "explore": explore}
     return SimpleNamespace(**made, request=SimpleNamespace(session_hash="a", username=None))
+
+
+def test_a_face_picked_in_one_photo_is_not_picked_in_the_next(
+    studio: Studio, photo: Path, tabs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+
+    def begun(studio: Studio, desk: Desk, face: int, crop: str) -> None:
+        searched.append(face)
+        raise UsageError("far enough")
+
+    monkeypatch.setattr(finding, "cropped", begun)
+    desk = studio.desks.of("a")
+    desk.bag["face"] = 2
+    search = ("", 2, 0, CROP_AUTO, None)
+    with pytest.raises(UsageError, match="far enough"):
+        list(tabs.edit.on_photo(tabs.request, str(photo), *search))
+    with pytest.raises(UsageError, match="far enough"):
+        list(tabs.edit.on_search(tabs.request, *search))
+    assert searched == [0, 0]
+
+
+def test_a_refused_file_is_let_go_of(studio: Studio, tabs: SimpleNamespace, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("{}")
+    updates = tabs.edit.on_file(tabs.request, str(bad))
+    assert next(updates) == {tabs.edit.resume_first: None, tabs.edit.resume: None}
+    with pytest.raises(EditkitError):
+        next(updates)
 
 
 def test_a_blend_of_tuned_faces_is_drawn_between_their_generators(
