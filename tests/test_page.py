@@ -18,7 +18,7 @@ import projector
 from editkit.alignment import align
 from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
-from editkit.errors import PhotoError, SchemaError, UsageError
+from editkit.errors import OutputError, PhotoError, SchemaError, UsageError
 from editkit.generator import NetworkGenerator
 from editkit.page import api, grouping, live, methods, parts, toasts, turns
 from editkit.page.desk import IDLE, LEFT, MOST, PLACES, Desk, Desks
@@ -387,7 +387,7 @@ def test_an_unforeseen_error_says_nothing_of_its_content(caplog: pytest.LogCaptu
 
     with pytest.raises(gr.Error) as caught:
         handler()
-    assert "secret" not in caught.value.message and "ValueError" in caught.value.message
+    assert "secret" not in caught.value.message and "went wrong here (ValueError)" in caught.value.message
     assert "the page failed" in caplog.text
 
 
@@ -423,6 +423,15 @@ def test_the_library_keeps_opens_searches_and_deletes(
     assert b"Zebra" not in (library.folder / "manifest.sqlite").read_bytes(), (
         "the row is overwritten, not only unlinked"
     )
+
+
+def test_what_cannot_be_deleted_is_said_and_stays(kept: tuple[Library, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    library, _ = kept
+    before = library.entries()
+    monkeypatch.setattr("editkit.page.library.shutil.rmtree", lambda *_, **__: None)
+    with pytest.raises(OutputError, match="could not be deleted"):
+        library.delete(before[0].key)
+    assert library.entries() == before
 
 
 def test_the_libraries_of_users_are_apart(kept: tuple[Library, str]) -> None:

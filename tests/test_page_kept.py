@@ -262,6 +262,17 @@ def test_a_face_picked_in_one_photo_is_not_picked_in_the_next(
     assert searched == [0, 0]
 
 
+def test_a_typed_point_needs_both_numbers(studio: Studio, tabs: SimpleNamespace) -> None:
+    drag, most = tabs.drag, studio.G.spec.resolution
+    laid = drag.on_random(tabs.request)
+    assert laid[drag.x]["label"] == f"x (0 to {most})" and not drag.x.value
+    for x, y in (("", ""), ("3", ""), ("3", "low")):
+        with pytest.raises(UsageError, match=f"type both numbers, 0 to {most}"):
+            drag.on_put(tabs.request, x, y)
+    drag.on_put(tabs.request, "3.5", " 4,25")
+    assert studio.desks.of("a").bag["drag"]["half"] == (3.5, 4.25)
+
+
 def test_a_refused_file_is_let_go_of(studio: Studio, tabs: SimpleNamespace, tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
@@ -325,7 +336,7 @@ def test_dragging_a_tuned_face_keeps_its_tuning(
     drag.on_take(request)
     assert torch.equal(shown[-1], tuned.picture)
     for x, y in ((10, 10), (12, 10)):
-        drag.on_put(request, x, y)
+        drag.on_put(request, str(x), str(y))
     list(drag.on_go(request, 5, None))
     drag.on_keep(request)
     assert desk.piece.tuning is tuning
