@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -61,7 +62,7 @@ class Settings:
         return Recipe(name=name, edits=edits, transform=self.placement)
 
 
-def placed_by(transform: Transform | None) -> dict[str, float] | None:
+def placed_by(transform: Transform | None) -> dict[str, Any] | None:
     """x, y, turn and zoom of ``Settings`` that make a placement again (to 1e-6), {} where there is none.
 
     None where it is not exactly a zoom, then a turn, then a move, of one sample and within what the sliders reach.
@@ -71,7 +72,7 @@ def placed_by(transform: Transform | None) -> dict[str, float] | None:
     if len(transform) != 1:
         return None
     (a, b, x), (_, _, y), _ = transform.tolist()[0]
-    found = {"x": x, "y": y, "turn": math.degrees(math.atan2(b, a)), "zoom": math.hypot(a, b)}
+    found: dict[str, Any] = {"x": x, "y": y, "turn": math.degrees(math.atan2(b, a)), "zoom": math.hypot(a, b)}
     found = {name: round(value, 7) + 0.0 for name, value in found.items()}
     if not (all(MOVES[0] <= found[name] <= MOVES[1] for name in "xy") and ZOOMS[0] <= found["zoom"] <= ZOOMS[1]):
         return None
