@@ -18,15 +18,16 @@ import projector
 from editkit.alignment import align
 from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
-from editkit.errors import PhotoError, SchemaError, UsageError
+from editkit.errors import OutputError, PhotoError, SchemaError, UsageError
 from editkit.generator import NetworkGenerator
 from editkit.page import api, grouping, live, methods, parts, toasts, turns
 from editkit.page.desk import IDLE, LEFT, MOST, PLACES, Desk, Desks
 from editkit.page.library import Library
 from editkit.page.options import Options, read_auth, steps_at_first
-from editkit.page.settings import DEPTH, History, Settings
+from editkit.page.settings import DEPTH, History, Settings, placed_by
 from editkit.page.turns import Turns
 from editkit.photo import read_photo
+from editkit.transform import Transform
 from projector.job import Job, Outcome
 
 
@@ -117,6 +118,26 @@ def test_settings_become_a_recipe(G: NetworkGenerator, warmth: Direction) -> Non
         [0.1, 0.0]
     )
     assert Settings().placement is None and not Settings().recipe({"warmth": warmth}).edits
+
+
+@pytest.mark.parametrize(
+    "placed",
+    [{"x": 0.1, "y": -0.05, "turn": 20.0, "zoom": 1.25}, {"turn": -135.0}, {"turn": 180.0}, {"zoom": 0.5}, {"x": -0.4}],
+)
+def test_a_placement_becomes_sliders_again(placed: dict[str, float]) -> None:
+    wanted = Settings(**placed)
+    assert wanted.placement is not None
+    found = placed_by(Transform.from_list(wanted.placement.tolist()))
+    assert found is not None and Settings(**found) == wanted
+
+
+def test_a_placement_that_sliders_cannot_make_is_none_of_theirs() -> None:
+    assert placed_by(None) == {} and Settings(**(placed_by(Transform.identity()) or {"x": 9.0})) == Settings()
+    sheared = Transform.from_list([[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    mirrored = Transform.from_list([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    far = Transform.translate(0.5, 0.0)
+    for other in (sheared, mirrored, far, Transform.scale(2.5), Transform.rotate([10.0, 20.0])):
+        assert placed_by(other) is None
 
 
 def test_desks_are_apart_and_cleared(tmp_path: Path) -> None:
@@ -366,7 +387,7 @@ def test_an_unforeseen_error_says_nothing_of_its_content(caplog: pytest.LogCaptu
 
     with pytest.raises(gr.Error) as caught:
         handler()
-    assert "secret" not in caught.value.message and "ValueError" in caught.value.message
+    assert "secret" not in caught.value.message and "went wrong here (ValueError)" in caught.value.message
     assert "the page failed" in caplog.text
 
 
@@ -402,6 +423,15 @@ def test_the_library_keeps_opens_searches_and_deletes(
     assert b"Zebra" not in (library.folder / "manifest.sqlite").read_bytes(), (
         "the row is overwritten, not only unlinked"
     )
+
+
+def test_what_cannot_be_deleted_is_said_and_stays(kept: tuple[Library, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    library, _ = kept
+    before = library.entries()
+    monkeypatch.setattr("editkit.page.library.shutil.rmtree", lambda *_, **__: None)
+    with pytest.raises(OutputError, match="could not be deleted"):
+        library.delete(before[0].key)
+    assert library.entries() == before
 
 
 def test_the_libraries_of_users_are_apart(kept: tuple[Library, str]) -> None:
@@ -445,7 +475,15 @@ def test_recipes_that_sliders_cannot_show_are_kept_whole(
     wanted = Recipe(name="r", edits=(Edit(warmth, 1.0), Edit(warmth, 9.0), Edit(warmth, -0.5)))
     wanted.save(tmp_path / "r.recipe.json")
     editing.go_on_from(studio, desk, tmp_path / "r.recipe.json")
-    assert desk.history.now.strengths == {"warmth": 1.0}
+    assert desk.history.now.strengths == {"warmth": 1.0} and desk.history.now.under is None
+    turned = Transform.translate(0.1, 0.0) @ Transform.rotate(30.0)
+    editing.take_recipe(studio, desk, replace(wanted, transform=turned))
+    assert (desk.history.now.x, desk.history.now.turn, desk.history.now.under) == (0.1, 30.0, None)
+    again = editing.recipe_of(studio, desk).transform
+    assert again is not None and torch.allclose(again.matrix, turned.matrix, atol=1e-6)
+    editing.take_recipe(studio, desk, replace(wanted, transform=Transform.scale(3.0)))
+    assert desk.history.now.zoom == 1.0 and desk.history.now.under is not None
+    editing.take_recipe(studio, desk, wanted)
     assert sorted(edit.strength for edit in editing.recipe_of(studio, desk).edits) == [-0.5, 1.0, 9.0]
     with pytest.raises(UsageError, match="neither a recipe"):
         editing.go_on_from(studio, desk, tmp_path / "notes.txt")

@@ -25,10 +25,16 @@ def test_a_photo_is_edited_from_beginning_to_end(
 ) -> None:
     watched = visit()
     page = watched.page
+    page.get_by_role("button", name="Example: astronaut").wait_for()
     watched.drop(page_files / "me.jpg")
     page.wait_for_selector("#ek-status .ek-bar")
     watched.found()
     assert "me: " in page.inner_text("#ek-status") and "dB" in page.inner_text("#ek-status")
+    alts = "found => found.map(image => image.alt)"
+    page.wait_for_function("document.querySelectorAll('#ek-stage img')[1].alt != ''")
+    assert page.eval_on_selector_all("#ek-stage img", alts) == ["The face before the edit", "The edited face"]
+    hidden = "found => found.map(button => getComputedStyle(button).visibility)"
+    assert page.eval_on_selector_all("[id^=ek-file-]", hidden) == ["hidden"] * 5, "no Tab stops that nobody sees"
     seen = watched.pictures()
     for number in range(3):
         slider = page.locator("#ek-controls .ek-slider input[type=range]").nth(number)

@@ -15,10 +15,11 @@ from project_fixtures import G, checkpoint, home, photo, warmth
 from directions import catalog
 from editkit.alignment import align
 from editkit.direction import Direction
-from editkit.errors import GeneratorMismatchError, UsageError
+from editkit.errors import EditkitError, GeneratorMismatchError, UsageError
 from editkit.generator import NetworkGenerator, random_generator, save_generator
 from editkit.page import classes, editing, finding, methods, mixing, own, parcel
-from editkit.page.desk import Piece
+from editkit.page.desk import Desk, Piece
+from editkit.page.edit_tab import CROP_AUTO
 from editkit.page.explore_tab import DISLIKE, LIKE
 from editkit.page.grouping import SPARE
 from editkit.page.layout import build
@@ -241,6 +242,46 @@ def tabs(studio: Studio) -> SimpleNamespace:
     return SimpleNamespace(**made, request=SimpleNamespace(session_hash="a", username=None))
 
 
+def test_a_face_picked_in_one_photo_is_not_picked_in_the_next(
+    studio: Studio, photo: Path, tabs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+
+    def begun(studio: Studio, desk: Desk, face: int, crop: str) -> None:
+        searched.append(face)
+        raise UsageError("far enough")
+
+    monkeypatch.setattr(finding, "cropped", begun)
+    desk = studio.desks.of("a")
+    desk.bag["face"] = 2
+    search = ("", 2, 0, CROP_AUTO, None)
+    with pytest.raises(UsageError, match="far enough"):
+        list(tabs.edit.on_photo(tabs.request, str(photo), *search))
+    with pytest.raises(UsageError, match="far enough"):
+        list(tabs.edit.on_search(tabs.request, *search))
+    assert searched == [0, 0]
+
+
+def test_a_typed_point_needs_both_numbers(studio: Studio, tabs: SimpleNamespace) -> None:
+    drag, most = tabs.drag, studio.G.spec.resolution
+    laid = drag.on_random(tabs.request)
+    assert laid[drag.x]["label"] == f"x (0 to {most})" and not drag.x.value
+    for x, y in (("", ""), ("3", ""), ("3", "low")):
+        with pytest.raises(UsageError, match=f"type both numbers, 0 to {most}"):
+            drag.on_put(tabs.request, x, y)
+    drag.on_put(tabs.request, "3.5", " 4,25")
+    assert studio.desks.of("a").bag["drag"]["half"] == (3.5, 4.25)
+
+
+def test_a_refused_file_is_let_go_of(studio: Studio, tabs: SimpleNamespace, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("{}")
+    updates = tabs.edit.on_file(tabs.request, str(bad))
+    assert next(updates) == {tabs.edit.resume_first: None, tabs.edit.resume: None}
+    with pytest.raises(EditkitError):
+        next(updates)
+
+
 def test_a_blend_of_tuned_faces_is_drawn_between_their_generators(
     studio: Studio, tabs: SimpleNamespace, tuning: WeightDelta
 ) -> None:
@@ -295,7 +336,7 @@ def test_dragging_a_tuned_face_keeps_its_tuning(
     drag.on_take(request)
     assert torch.equal(shown[-1], tuned.picture)
     for x, y in ((10, 10), (12, 10)):
-        drag.on_put(request, x, y)
+        drag.on_put(request, str(x), str(y))
     list(drag.on_go(request, 5, None))
     drag.on_keep(request)
     assert desk.piece.tuning is tuning

@@ -201,6 +201,21 @@ def test_a_taken_port_is_named(page: Served) -> None:
         pass
 
 
+def test_who_listens_everywhere_is_told_how_others_come(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from editkit.page import server
+
+    monkeypatch.setattr(server, "serve", lambda options, on_ready: on_ready("http://localhost:7860/"))
+    monkeypatch.setattr("socket.gethostname", lambda: "attic")
+    assert cli.main(["app", "--host", "0.0.0.0", "--auth", "me:secret"]) == 0
+    said = capsys.readouterr()
+    assert "http://attic:7860/" in said.out + said.err
+    assert cli.main(["app"]) == 0
+    said = capsys.readouterr()
+    assert "attic" not in said.out + said.err
+
+
 def test_the_command_warns_of_an_open_door(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     from editkit.page import server
 

@@ -177,8 +177,8 @@ def test_a_mask_holds_the_rest_of_the_picture_still(visit: Callable[..., Watched
             page.locator("#ek-drag-mask canvas").first.wait_for()
             _paint(watched, 0.27, 0.4)
         for point, said in ((20, "Now click"), (26, "1 point")):
-            page.fill("#ek-drag-x input", str(point))
-            page.fill("#ek-drag-y input", "32")
+            page.fill("#ek-drag-x :is(input, textarea)", str(point))
+            page.fill("#ek-drag-y :is(input, textarea)", "32")
             page.click("#ek-drag-put")
             page.locator("#ek-drag-status").get_by_text(said).wait_for()
         page.click("#ek-drag-go")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import socket
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 from editkit.command import Output, add_command
 from editkit.option_types import add_generator_options, positive
@@ -66,10 +68,18 @@ def run(args: argparse.Namespace) -> int:
 
         def ready(address: str) -> None:
             output.say(f"editkit is at {address}")
+            if options.everywhere and not options.share:
+                output.say(f"others write this machine's name or address there, perhaps {_from_elsewhere(address)}")
             output.put("address", address)
 
         serve(options, on_ready=ready)
     return 0
+
+
+def _from_elsewhere(address: str) -> str:
+    """The address with this machine's name in the place of localhost."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=f"{socket.gethostname()}:{parts.port}"))
 
 
 def options_of(args: argparse.Namespace) -> Options:

@@ -47,8 +47,9 @@ class DragTab:
                     self.random = gr.Button("Take a face that nobody has", size="sm", elem_id="ek-drag-random")
                 self.status = gr.HTML(parts.line("No picture yet."), elem_id="ek-drag-status")
                 with gr.Row():
-                    self.x = gr.Number(None, label="or type x", elem_id="ek-drag-x", min_width=80)
-                    self.y = gr.Number(None, label="and y", elem_id="ek-drag-y", min_width=80)
+                    # not gr.Number, which shows an empty one as 0, so that the point would be put at 0, 0
+                    self.x = gr.Textbox(label=self._axis("x"), elem_id="ek-drag-x", min_width=80, max_length=12)
+                    self.y = gr.Textbox(label=self._axis("y"), elem_id="ek-drag-y", min_width=80, max_length=12)
                     self.put = gr.Button("Put point", size="sm", elem_id="ek-drag-put", min_width=90)
                 self.steps = gr.Slider(
                     5, 300, value=Drag().steps, step=5, label="Steps at most", elem_id="ek-drag-steps"
@@ -66,7 +67,7 @@ class DragTab:
                         elem_id="ek-drag-mask", height=380, canvas_size=(SIDE, SIDE),
                     )  # fmt: skip
                 self.keep = gr.Button("Go on with it on the Edit tab", size="sm", elem_id="ek-drag-keep")
-        both, shown = [self.picture, self.status], [self.picture, self.status, self.mask]
+        both, shown = [self.picture, self.status], [self.picture, self.status, self.mask, self.x, self.y]
         self.take.click(toasted(self.on_take), None, shown, **parts.QUICK)
         self.random.click(toasted(self.on_random), None, shown, **parts.QUICK)
         self.picture.select(toasted(self.on_click), None, both, **parts.QUICK)
@@ -100,7 +101,15 @@ class DragTab:
         latent = piece.latent.require("w", "w+").as_w_plus()
         desk.bag["drag"] = {"piece": piece, "latents": [latent], "points": [], "half": None}
         shown = self._shown(desk, "Click a point of the picture, then where it should go.")
-        return {**shown, self.mask: {"background": shown[self.picture], "layers": [], "composite": None}}
+        return {
+            **shown,
+            self.mask: {"background": shown[self.picture], "layers": [], "composite": None},
+            self.x: gr.update(label=self._axis("x")),
+            self.y: gr.update(label=self._axis("y")),
+        }
+
+    def _axis(self, name: str) -> str:
+        return f"{name} (0 to {self.studio.G.spec.resolution})"
 
     def _work(self, desk: Desk) -> dict[str, Any]:
         work = desk.bag.get("drag")
@@ -121,11 +130,14 @@ class DragTab:
         x, y = event.index
         return self._point(desk, (x + 0.5) * scale, (y + 0.5) * scale)
 
-    def on_put(self, request: gr.Request, x: float | None, y: float | None) -> dict[Any, Any]:
+    def on_put(self, request: gr.Request, x: str, y: str) -> dict[Any, Any]:
         """The same by its numbers, in pixels of the generator's picture."""
-        if x is None or y is None:
-            raise UsageError(f"type both numbers, 0 to {self.studio.G.spec.resolution}")
-        return self._point(self.studio.desk(request), float(x), float(y))
+        try:
+            across, down = (float(text.strip().replace(",", ".")) for text in (x, y))
+        except ValueError as problem:
+            most = self.studio.G.spec.resolution
+            raise UsageError(f"type both numbers, 0 to {most}, or click the picture; got {x!r} and {y!r}") from problem
+        return self._point(self.studio.desk(request), across, down)
 
     def _point(self, desk: Desk, x: float, y: float) -> dict[Any, Any]:
         work, most = self._work(desk), self.studio.G.spec.resolution

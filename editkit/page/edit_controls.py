@@ -13,8 +13,13 @@ import gradio as gr
 
 from editkit.page.desk import Desk
 from editkit.page.grouping import FACE, GROUPS, LIGHT, SPARE, Slider, grouped
-from editkit.page.settings import Settings
+from editkit.page.settings import MOVES, ZOOMS, Settings
 from editkit.page.studio import Studio
+
+PLACED_BY_RECIPE = (
+    '<p class="ek-about">Placed by the recipe, in a way that these sliders cannot show; they go on from there. '
+    "Reset all takes it away.</p>"
+)
 
 
 class Controls:
@@ -42,10 +47,11 @@ class Controls:
                 '<p class="ek-about">The generator draws the face anew where you put it, detail and all. '
                 "In the whole photo, a face that is moved goes back whole.</p>"
             )
-            self.x = gr.Slider(-0.4, 0.4, value=0, step=0.01, label="Move right", elem_id="ek-x")
-            self.y = gr.Slider(-0.4, 0.4, value=0, step=0.01, label="Move down", elem_id="ek-y")
+            self.under = gr.HTML(PLACED_BY_RECIPE, visible=False, elem_id="ek-placed")
+            self.x = gr.Slider(*MOVES, value=0, step=0.01, label="Move right", elem_id="ek-x")
+            self.y = gr.Slider(*MOVES, value=0, step=0.01, label="Move down", elem_id="ek-y")
             self.turn = gr.Slider(-180, 180, value=0, step=1, label="Turn (degrees)", elem_id="ek-turn")
-            self.zoom = gr.Slider(0.5, 2.0, value=1, step=0.01, label="Zoom", elem_id="ek-zoom")
+            self.zoom = gr.Slider(*ZOOMS, value=1, step=0.01, label="Zoom", elem_id="ek-zoom")
         last = studio.G.spec.num_ws - 1
         with gr.Accordion("Layers, for experts", open=False, elem_id="ek-layers", elem_classes="ek-group"):
             gr.HTML(
@@ -56,7 +62,7 @@ class Controls:
         self.flat = [slider for group in GROUPS for slider in self.sliders[group]]
         self.inputs = [*self.flat, self.x, self.y, self.turn, self.zoom, self.first_row, self.last_row]
         self.marks = [self.undo, self.redo]
-        self.outputs = [*self.inputs, *self.marks, *self.groups.values()]
+        self.outputs = [*self.inputs, *self.marks, self.under, *self.groups.values()]
 
     def _grouped(self, desk: Desk | None) -> dict[str, list[Slider]]:
         if desk is None:
@@ -106,6 +112,7 @@ class Controls:
             self.y: now.y,
             self.turn: now.turn,
             self.zoom: now.zoom,
+            self.under: gr.update(visible=now.under is not None),
             self.first_row: gr.update(value=first_row, maximum=last),
             self.last_row: gr.update(value=last_row, maximum=last),
             **dict(zip(self.marks, self.mark_updates(desk), strict=True)),

@@ -113,6 +113,7 @@ class EditTab:
         except EditkitError:
             yield {self.drop: None}
             raise
+        desk.bag["face"] = 0  # the one that was picked in a photo before is none of this one's
         yield from self._first_face(desk, search_of(*search))
 
     def _first_face(self, desk: Desk, search: Search) -> Iterator[dict[Any, Any]]:
@@ -260,12 +261,17 @@ class EditTab:
         desk.bag["face"] = max(0, int(face))
         return self.show_piece(desk, piece)
 
-    def on_file(self, request: gr.Request, path: str) -> dict[Any, Any]:
-        """A recipe or a latent was dropped."""
+    def on_file(self, request: gr.Request, path: str) -> Iterator[dict[Any, Any]]:
+        """A recipe or a latent was dropped; its box lets go of it, also where it is refused."""
         desk = self.studio.desk(request)
-        text = editing.go_on_from(self.studio, desk, path)
-        shown = self.show_again(desk)
-        return {**shown, self.status: parts.line(text), self.resume_first: None, self.resume: None}
+        empty = {self.resume_first: None, self.resume: None}
+        try:
+            text = editing.go_on_from(self.studio, desk, path)
+            shown = self.show_again(desk)
+        except EditkitError:
+            yield empty
+            raise
+        yield {**shown, self.status: parts.line(text), **empty}
 
     def follows(self, desk: Desk) -> dict[Any, Any]:
         """Updates of what depends on the generator, for when another one draws."""

@@ -22,7 +22,7 @@ from editkit.page.desk import Desk, Piece
 from editkit.page.grouping import slider_of
 from editkit.page.live import News, Result, Tell, Waiting, live
 from editkit.page.pictures import file_stem
-from editkit.page.settings import Settings
+from editkit.page.settings import Settings, placed_by
 from editkit.page.studio import Studio
 from editkit.pasting import Paste
 from editkit.rendered_path import RenderedPath, render_path
@@ -158,7 +158,8 @@ def go_on_from(studio: Studio, desk: Desk, path: str | Path) -> str:
 
 
 def take_recipe(studio: Studio, desk: Desk, recipe: Recipe) -> None:
-    """Set what a recipe says. What sliders cannot show (rows of its own, beyond the range) stays in it as it is."""
+    """Set what a recipe says. What sliders cannot show (rows of its own, beyond the range, a placement
+    that is not just a move, a turn and a zoom) stays in it as it is."""
     known = studio.directions_of(desk)
     strengths: dict[str, float] = {}
     fixed: list[Edit] = []
@@ -173,7 +174,9 @@ def take_recipe(studio: Studio, desk: Desk, recipe: Recipe) -> None:
             strengths[direction.name] = edit.strength
         else:
             fixed.append(edit)
-    settings = Settings(strengths=strengths, rows=rows, fixed=tuple(fixed), under=recipe.transform)
+    placed = placed_by(recipe.transform)
+    settings = Settings(strengths=strengths, rows=rows, fixed=tuple(fixed), **(placed or {}),
+                        under=recipe.transform if placed is None else None)  # fmt: skip
     desk.history.add(settings, apart=True)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from editkit import latent_file, weight_delta
 from editkit.alignment import Alignment
-from editkit.errors import EditkitError, PhotoError
+from editkit.errors import EditkitError, OutputError, PhotoError
 from editkit.files import ensure_folder, user_folder
 from editkit.page.desk import Piece
 from editkit.photo import Photo, read_photo, write_image
@@ -148,12 +148,21 @@ class Library:
         return read_photo(kept.folder / PHOTO)
 
     def delete(self, key: str) -> bool:
-        """Remove an entry's files and its row, and say whether there was one."""
+        """Remove an entry's files and its row, and say whether there was one.
+
+        Raises OutputError where its folder is still there; the row then stays too.
+        """
         with self._lock, Manifest(self.folder) as manifest:
             record = manifest.find(key)
             if record is None:
                 return False
-            shutil.rmtree(self.folder / record.folder, ignore_errors=True)
+            folder = self.folder / record.folder
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                raise OutputError(
+                    f"“{record.name}” could not be deleted whole: {record.folder} is still in the library's folder; "
+                    "close what else has its files open, see that you may write there, and delete it again"
+                )
             manifest.forget(key)
         return True
 

@@ -61,6 +61,14 @@ class Options:
             return self.host == "localhost"
 
     @property
+    def everywhere(self) -> bool:
+        """Whether it listens at all of this machine's addresses, none of which it knows (0.0.0.0, ::)."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_unspecified
+        except ValueError:
+            return False
+
+    @property
     def alone(self) -> bool:
         """Whether all visitors are one person: this machine's user, who may load another model for everyone.
 

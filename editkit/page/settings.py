@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import torch
 
 from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
@@ -13,6 +17,10 @@ from editkit.transform import Transform
 SAME_MOVE = 1.2
 """Seconds within which moves of one slider are one step of undo."""
 DEPTH = 200
+
+
+MOVES, ZOOMS = (-0.4, 0.4), (0.5, 2.0)
+"""How far the placement goes: moves right and down in image widths, and factors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +60,24 @@ class Settings:
             if strength != 0 and key in directions
         )
         return Recipe(name=name, edits=edits, transform=self.placement)
+
+
+def placed_by(transform: Transform | None) -> dict[str, Any] | None:
+    """x, y, turn and zoom of ``Settings`` that make a placement again (to 1e-6), {} where there is none.
+
+    None where it is not exactly a zoom, then a turn, then a move, of one sample and within what the sliders reach.
+    """
+    if transform is None:
+        return {}
+    if len(transform) != 1:
+        return None
+    (a, b, x), (_, _, y), _ = transform.tolist()[0]
+    found: dict[str, Any] = {"x": x, "y": y, "turn": math.degrees(math.atan2(b, a)), "zoom": math.hypot(a, b)}
+    found = {name: round(value, 7) + 0.0 for name, value in found.items()}
+    if not (all(MOVES[0] <= found[name] <= MOVES[1] for name in "xy") and ZOOMS[0] <= found["zoom"] <= ZOOMS[1]):
+        return None
+    again = (Settings(**found).placement or Transform.identity()).matrix
+    return found if torch.allclose(again, transform.matrix.detach().cpu().to(again), rtol=0, atol=1e-6) else None
 
 
 class History:

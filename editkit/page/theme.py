@@ -12,7 +12,35 @@ import gradio as gr
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
 FAVICON = str(HERE / "favicon.png")
-HEAD = '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
+NAMES_JS = """
+(() => {
+  const pairs = {
+    "#ek-stage": ["The face before the edit", "The edited face"],
+    "#ek-whole": ["The whole photo before the edit", "The whole photo, edited"],
+  };
+  const name = () => {
+    for (const [where, alts] of Object.entries(pairs))
+      document.querySelectorAll(where + " img").forEach((image, at) => {
+        if (alts[at] && image.alt !== alts[at]) image.alt = alts[at];
+      });
+    document.querySelectorAll("#ek-examples button:has(img)").forEach(button => {
+      const file = decodeURIComponent(button.querySelector("img").src.split("/").pop()).replace(/\\.\\w+$/, "");
+      button.setAttribute("aria-label", "Example: " + file.replaceAll("-", " "));
+    });
+  };
+  let due = false;
+  new MutationObserver(() => {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => { due = false; name(); });
+  }).observe(document.documentElement, {childList: true, subtree: true});
+})();
+"""
+"""Names for readers of screens where Gradio has no option for them: pictures, and the buttons of the examples."""
+HEAD = (
+    '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
+    f"<script>{NAMES_JS}</script>"
+)
 
 PAPER = gr.themes.Color(
     name="paper",

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from editkit.errors import EditkitError, MemoryBudgetError, PhotoError
+from editkit.errors import EditkitError
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +32,18 @@ def said(error: BaseException) -> str:
 
 
 def toast(error: BaseException) -> gr.Error:
-    """The toast of an error; of one that nobody foresaw it says that the log has it."""
+    """The toast of an error; of one that nobody foresaw it says that the log has it.
+
+    The message says all: Gradio's browser side (6.31) leaves ``title`` out, and writes "Error" above each.
+    """
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, EditkitError):
-        title = "This photo does not work" if isinstance(error, PhotoError) else "That did not work"
-        title = "Too large for this machine" if isinstance(error, MemoryBudgetError) else title
-        return gr.Error(said(error), title=title, duration=15, print_exception=False)
+        return gr.Error(said(error), duration=15, print_exception=False)
     log.error("the page failed", exc_info=error)
     return gr.Error(
-        f"{type(error).__name__}. Try again; if it comes back, the window in which editkit app runs has the details.",
-        title="Something went wrong here",
+        f"Something went wrong here ({type(error).__name__}). Try again; if it comes back, the window in which editkit "
+        "app runs has the details.",
         print_exception=False,
     )
 
@@ -75,5 +76,5 @@ def toasted(function: Callable[..., Any]) -> Callable[..., Any]:
 def need(thing: Any, message: str) -> Any:
     """``thing``, or a toast that says what to do first."""
     if thing is None:
-        raise gr.Error(message, title="Not yet", duration=8, print_exception=False)
+        raise gr.Error(message, duration=8, print_exception=False)
     return thing
