@@ -51,7 +51,7 @@ def commands(page: str) -> list[list[str]]:
 
 @pytest.mark.slow
 def test_the_documentation_builds_without_warnings(tmp_path: Path) -> None:
-    run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")], ROOT)
+    run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")], ROOT)
     pages = {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")}
     built = {path.parent.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("index.html")}
     assert {page for page in pages if page.name != "index"} <= built
