@@ -218,12 +218,6 @@ def measure(
     return Measurement(effects=effects, monotonicity=monotonicity, strengths=tuple(steps), samples=len(latents))
 
 
-def propose_name(measurement: Measurement) -> tuple[str, int]:
-    """The score that the direction moves most, and the sign of the strength that gives more of it."""
-    target = measurement.target
-    return target, 1 if measurement.effects[target] >= 0 else -1
-
-
 def _read_faces(faces: bool) -> bool:
     return faces and bundled_weights().is_file()
 

@@ -198,7 +198,7 @@ def _open_clip() -> ModuleType:
         return importlib.import_module("open_clip")
     except (ImportError, RuntimeError) as error:
         raise MissingWeightsError(
-            f"directions from text need open_clip, which does not import ({error}): pip install 'editkit[clip]'"
+            f"directions from text need open_clip, which does not import ({error}): pip install open_clip_torch"
         ) from error
 
 

@@ -105,7 +105,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _register_heif(path: Path) -> None:
     if importlib.util.find_spec("pillow_heif") is None:
-        raise PhotoError(f'{path} is a HEIC picture; reading those takes an extra: pip install "editkit[heic]"')
+        raise PhotoError(f"{path} is a HEIC picture; reading those takes another package: pip install pillow-heif")
     import pillow_heif
 
     pillow_heif.register_heif_opener()

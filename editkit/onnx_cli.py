@@ -16,7 +16,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "write a generator as ONNX, for programs without torch",
         description="Write a generator as ONNX, after comparing it with torch. Inputs: w [N, num_ws, w_dim] or z\n"
         "[N, z_dim], and transform [N, 3, 3], which says where the content goes. Output: image [N, 3, R, R].\n"
-        "Needs the extra 'export': python -m pip install 'editkit[export]'",
+        "Needs two more packages: pip install onnx onnxruntime",
         examples=[
             ("editkit export --out faces64.onnx", "the bundled generator, from W+"),
             ("editkit export stylegan3-t-ffhqu-256x256 --out g.onnx --input z", "with its mapping"),

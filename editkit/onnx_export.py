@@ -166,7 +166,7 @@ def _runtime() -> Any:
         import onnx  # noqa: F401
         import onnxruntime
     except ImportError as error:
-        raise UsageError(f"ONNX export needs {error.name}: python -m pip install 'editkit[export]'") from error
+        raise UsageError(f"ONNX export needs {error.name}: pip install onnx onnxruntime") from error
     return onnxruntime
 
 

@@ -60,7 +60,7 @@ class Photo:
 def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a picture: rotated by its EXIF tag, converted from its ICC profile to sRGB.
 
-    JPEG, PNG, WebP, TIFF and whatever else Pillow reads; HEIC with ``pip install "editkit[heic]"``. Grey, palette,
+    JPEG, PNG, WebP, TIFF and whatever else Pillow reads; HEIC with ``pip install pillow-heif``. Grey, palette,
     CMYK and 16-bit pictures become RGB; of an animation the first frame is used. PNG and TIFF of 16 bits a channel are
     read in full (``depth``); where they have a colour profile other than sRGB, with 8.
 

@@ -29,7 +29,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help='of a folder: this process, or workers of a Ray cluster, pip install "editkit[ray]" (default: local)',
+        help="of a folder: this process, or workers of a Ray cluster, pip install ray (default: local)",
     )
     engine.add_argument("--workers", type=int, default=2, metavar="N", help="of Ray (default: 2)")
     engine.add_argument("--ray-address", metavar="ADDRESS", help="of a running cluster (default: one on this machine)")

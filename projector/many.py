@@ -56,10 +56,13 @@ def project_many(
     place; ``photos`` is read only as places become free, so that it may be a generator over a large folder.
 
     Args:
-        method, seed, classes, perceptual: as for ``project``. Of ``Pivotal`` the pivots are found in a batch and tuned
-            one by one. A method of another making is run photo by photo.
+        method: as for ``project``. Of ``Pivotal`` the pivots are found in a batch and tuned one by one. A method of
+            another making is run photo by photo.
         batch: photos at a time; "auto" takes as many as fit into 80 % of the free memory, at most 64 on a GPU and 8
             elsewhere.
+        seed: as for ``project``.
+        classes: as for ``project``.
+        perceptual: as for ``project``.
         on_step: called with a photo's number and its ``Step``; returning False ends everything, as Ctrl-C does: those
             under way are yielded with the best so far and ``Stop.CANCELLED``, and no more begin.
         on_error: called with the number and the error of a photo that cannot be read or aligned, which is then left

@@ -1,4 +1,4 @@
-"""A folder of photos over the workers of a Ray cluster (``pip install "editkit[ray]"``).
+"""A folder of photos over the workers of a Ray cluster (``pip install ray``).
 
 Each worker is an actor with one process and one generator, loaded once. It works on a photo by ``folder.run`` itself,
 so that claims, files and the manifest are those of any other run: workers on this and other machines, and runs without
@@ -58,7 +58,7 @@ def run(
     if workers < 1:
         raise UsageError(f"at least one worker is needed, got {workers}")
     if importlib.util.find_spec("ray") is None:
-        raise UsageError('--engine ray needs Ray: pip install "editkit[ray]"; --engine local needs nothing')
+        raise UsageError("--engine ray needs Ray: pip install ray; --engine local needs nothing")
     out = ensure_folder(out).resolve()
     sources = [source if source.path is None else replace(source, path=source.path.resolve()) for source in sources]
     with Manifest(out) as manifest:

@@ -101,5 +101,5 @@ def test_refusals(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(UsageError, match="belong together"):
             measure_panel(G, data=tmp_path, **options)
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(MissingWeightsError, match=r"editkit\[clip\]"):
+    with pytest.raises(MissingWeightsError, match="pip install open_clip_torch"):
         ClipFeatures(f"clip:tiny-metrics={weights / 'w.pt'}")

@@ -51,10 +51,16 @@ def commands(page: str) -> list[list[str]]:
 
 @pytest.mark.slow
 def test_the_documentation_builds_without_warnings(tmp_path: Path) -> None:
-    run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")], ROOT)
+    run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")], ROOT)
     pages = {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")}
     built = {path.parent.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("index.html")}
     assert {page for page in pages if page.name != "index"} <= built
+    entries = re.findall(r'id="([\w.]+)"', (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8"))
+    for package in ("editkit", "projector", "directions"):
+        for name in set(importlib.import_module(package).__all__) - {"__version__"}:
+            assert any(entry.startswith(f"{package}.") and entry.endswith(f".{name}") for entry in entries), (
+                f"docs/api.md lacks {package}.{name}"
+            )
 
 
 def test_links_and_names_of_python_lead_somewhere() -> None:

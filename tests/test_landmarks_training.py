@@ -15,7 +15,7 @@ from editkit.errors import TrainingDataError
 from editkit.networks.landmarks import (
     LandmarkNetwork,
 )
-from train.faces import POINTS, bracket_midpoints, load_faces
+from train.faces import POINTS, load_faces
 from train.landmark_negatives import _shuffled, negative_tiles
 from train.landmark_samples import (
     MAX_ROTATION,
@@ -63,7 +63,6 @@ def test_load_faces(tmp_path: Path) -> None:
     assert found.landmarks.shape == (24, 5, 2)
     assert (found.names[3], found.ages[3], found.genders[3]) == ("00000/face000003.webp", "20-29", "Female")
     assert load_faces(path, resolution=32, limit=5).images.shape == (5, 32, 32, 3)
-    assert bracket_midpoints(np.array(["20-29", "more than 70"])).tolist() == [24.5, 75.0]
 
 
 def test_damaged_face_sets_are_refused(tmp_path: Path) -> None:

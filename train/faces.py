@@ -99,15 +99,3 @@ def _read_picture(archive: zipfile.ZipFile, name: str, resolution: int) -> np.nd
     if rgb.width != resolution:
         rgb = rgb.resize((resolution, resolution), Image.Resampling.LANCZOS)
     return np.asarray(rgb)
-
-
-def bracket_midpoints(ages: np.ndarray) -> np.ndarray:
-    """Years at the middle of each age bracket, float32 [N]; "more than 70" counts as 75."""
-    return np.array([_midpoint(str(age)) for age in ages], dtype=np.float32)
-
-
-def _midpoint(bracket: str) -> float:
-    if bracket.startswith("more than"):
-        return float(bracket.removeprefix("more than")) + 5
-    low, _, high = bracket.partition("-")
-    return (float(low) + float(high)) / 2

@@ -104,7 +104,7 @@ def complete(header: object, *, source: str) -> dict[str, Any]:
         needed = f"editkit {version} or later" if version else "a later editkit"
         raise SchemaError(
             f"{source}: written with schema {schema}, this editkit reads up to {SCHEMA}; {needed} reads it: "
-            "pip install --upgrade editkit"
+            "update editkit"
         )
     full = {**_DEFAULTS, **header}
     for name, kinds in _FIELDS.items():

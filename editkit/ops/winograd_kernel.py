@@ -34,12 +34,6 @@ _2, _4, _8, _16, _32 = (np.float32(2**i) for i in range(1, 6))
 _H, _Q, _H3, _H4, _H5 = (np.float32(0.5**i) for i in range(1, 6))
 
 
-def weight_matrix() -> np.ndarray:
-    """G [8, 3] in float64: the kernel at the points, over their magnitude."""
-    points = [1.0, -1.0, 2.0, -2.0, 0.5, -0.5]
-    return np.array([[1, 0, 0], *([1 / abs(p), p / abs(p), abs(p)] for p in points), [0, 0, 1]])
-
-
 @njit(nogil=True, cache=True)
 def _inwards(d0, d1, d2, d3, d4, d5, d6, d7):
     """B^T d."""

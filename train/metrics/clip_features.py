@@ -94,5 +94,5 @@ def _open_clip() -> Any:
         return importlib.import_module("open_clip")
     except (ImportError, RuntimeError) as error:
         raise MissingWeightsError(
-            f'CLIP needs open_clip, which does not import ({error}): pip install "editkit[clip]", or use fd_faces'
+            f"CLIP needs open_clip, which does not import ({error}): pip install open_clip_torch, or use fd_faces"
         ) from error

@@ -170,6 +170,6 @@ def _inception_class() -> Any:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except (ImportError, RuntimeError) as error:
         raise MissingWeightsError(
-            f'FID needs the package torch-fidelity ({error}): pip install "editkit[metrics]", or use fd_faces'
+            f"FID needs the package torch-fidelity ({error}): pip install torch-fidelity, or use fd_faces"
         ) from error
     return FeatureExtractorInceptionV3
