@@ -20,7 +20,7 @@ from test_training import same
 from toy_pictures import write_toys
 
 from editkit import errors
-from editkit.checkpoints.native import read_header
+from editkit.checkpoints.native import read_checkpoint, read_header, write_checkpoint
 from editkit.cli import main
 from train.config import TrainConfig
 from train.dataset import open_dataset
@@ -29,6 +29,7 @@ from train.run import thumbnails
 from train.snapshots import Folder, samples
 from train.state_file import load_state
 from train.training import Training
+from train.transfer import Begun, check_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = (
@@ -291,6 +292,52 @@ def test_mismatches_name_the_option(toys: Path, trained: Path, tmp_path: Path, c
     source = str(trained / "generator.safetensors")
     code = main(["train", "--data", str(toys), "--out", str(tmp_path), "--from", source, "--resolution", "32"])
     assert code == 1 and "--resolution 16" in capsys.readouterr().err
+
+
+def test_a_discriminator_that_does_not_fit_is_named(
+    toys: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of other pictures, and one whose arguments are not those of its tensors: every tensor is named."""
+    source, beside = tmp_path / "generator.safetensors", tmp_path / "discriminator.safetensors"
+    shutil.copy(trained / source.name, source)
+    judge = read_checkpoint(trained / beside.name)
+
+    def refused(tensors: dict[str, torch.Tensor], **changes: object) -> str:
+        header = judge.header | {"arguments": judge.header["arguments"] | changes}
+        write_checkpoint(beside, tensors, {name: header[name] for name in ("kind", "arguments", "name", "training")})
+        options = ["--out", str(tmp_path / "out"), "--from", str(source), "--kimg", "0.008"]
+        assert main(["train", "--data", str(toys), *COMMON, *options]) == 1
+        return capsys.readouterr().err
+
+    text = refused(judge.tensors, img_resolution=32, img_channels=1)
+    assert f"{beside} has img_resolution 32, the data 16; img_channels 1, the data 3; move it away to begin" in text
+    tensors = dict(judge.tensors)
+    tensors["b4.out.bias"], tensors["more"] = torch.zeros(7), tensors.pop("b4.fc.bias")
+    text = refused(tensors)
+    assert "b4.out.bias is [7] there and [1] here; b4.fc.bias is not there; more is there alone; move it" in text
+
+
+def test_the_plan_of_fine_tuning_names_the_networks_and_the_settings(
+    toys: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--out", str(tmp_path / "no"), "--from", str(trained / "generator.safetensors"), "--dry-run"]
+    assert main(["train", "--data", str(toys), *COMMON, *options]) == 0
+    assert "stylegan3 of generator.safetensors, settings of tiny: " in capsys.readouterr().out
+    assert main(["train", "--data", str(toys), *options, "--recipe", "stylegan2"]) == 2
+    text = capsys.readouterr().err
+    assert "stylegan2 networks, generator.safetensors is a stylegan3" in text and "stylegan3-r or small or tiny" in text
+
+
+def test_classes_that_do_not_fit_name_the_option() -> None:
+    begun = Begun(
+        kind="stylegan3", id="", arguments={"img_resolution": 16}, generator={}, discriminator_arguments=None,
+        discriminator=None, source="mine",
+    )  # fmt: skip
+    with pytest.raises(errors.CheckpointError, match="mine has c_dim 0, the data 3; leave --cond out"):
+        check_shapes(begun, resolution=16, channels=3, c_dim=3)
+    begun.arguments["c_dim"] = 5
+    with pytest.raises(errors.CheckpointError, match="give --cond with data of 5 classes"):
+        check_shapes(begun, resolution=16, channels=3, c_dim=3)
 
 
 @pytest.mark.parametrize("case", ["empty", "one", "mixed", "lost"])

@@ -172,6 +172,11 @@ def preset(
     )
 
 
+def kind_of(recipe: str) -> str:
+    """The kind of generator that a recipe makes."""
+    return _PRESETS[recipe].kind
+
+
 def head_layers_of(recipe: str) -> int:
     """Layers of a head on a stem of this recipe. Raises UsageError where it does not grow."""
     if not _PRESETS[recipe].head_layers:

@@ -12,11 +12,11 @@ import torch
 
 from editkit.command import Output
 from editkit.errors import CheckpointError, UsageError
-from train.config import TrainConfig
+from train.config import RECIPES, TrainConfig
 from train.dataset import ImageDataset
-from train.presets import GROWING, head_layers_of, preset
+from train.presets import GROWING, head_layers_of, kind_of, preset
 from train.projected_discriminator import Backbone
-from train.transfer import Begun, check_image, check_shapes
+from train.transfer import Begun, check_discriminator, check_image, check_shapes
 
 if TYPE_CHECKING:
     from train.guidance import FrozenNetwork
@@ -107,15 +107,29 @@ def _check_classes(dataset: ImageDataset) -> None:
 
 
 def _tuned(made: TrainConfig, args: argparse.Namespace, dataset: ImageDataset, begun: Begun) -> TrainConfig:
-    """``--from``: the networks' own architecture."""
-    check_shapes(begun, resolution=dataset.resolution, channels=dataset.channels, c_dim=dataset.c_dim)
-    judge = dict(begun.discriminator_arguments or {}) if begun.judge == made.judge else {}
+    """``--from``: the networks' own architecture, the recipe's settings."""
+    if args.recipe and made.kind != begun.kind:
+        raise UsageError(
+            f"--recipe {args.recipe} is of {made.kind} networks, {begun.source} is a {begun.kind}; --from keeps the "
+            f"architecture and takes the recipe's settings: give {_recipes_of(begun.kind)}, or leave --recipe out"
+        )
+    shape = {"resolution": dataset.resolution, "channels": dataset.channels, "c_dim": dataset.c_dim}
+    check_shapes(begun, **shape)
+    judge = {}
+    if begun.judge == made.judge:
+        check_discriminator(begun, **shape)
+        judge = dict(begun.discriminator_arguments or {})
     if args.precision == "float32":
         judge |= {"num_fp16_res": 0} if judge and made.judge == "pixels" else {}
     return replace(
         made, kind=begun.kind, generator=_precise(begun.arguments, args), discriminator=judge or made.discriminator,
         path_length=made.path_length if begun.kind in ("stylegan2", "stylegan_xl") else 0.0, begun=begun.id,
     )  # fmt: skip
+
+
+def _recipes_of(kind: str) -> str:
+    names = [name for name in RECIPES if kind_of(name) == kind]
+    return f"--recipe {' or '.join(names)}"
 
 
 def _grown(made: TrainConfig, args: argparse.Namespace, dataset: ImageDataset, begun: Begun) -> TrainConfig:
@@ -154,8 +168,8 @@ def check_same(kept: TrainConfig, now: TrainConfig, out: Path) -> None:
         )
 
 
-def say_plan(output: Output, training: Any, dataset: ImageDataset) -> None:
-    """Prints data, networks, settings and device."""
+def say_plan(output: Output, training: Any, dataset: ImageDataset, *, begun: Begun | None) -> None:
+    """Prints data, networks, settings and device; ``begun``: the networks whose architecture it is."""
     c, world = training.config, training.world
     counts = {
         name: sum(p.numel() for p in getattr(training, name).parameters()) for name in ("generator", "discriminator")
@@ -165,8 +179,9 @@ def say_plan(output: Output, training: Any, dataset: ImageDataset) -> None:
     output.put("config", c.to_json())
     output.say(f"data       {len(dataset):,} pictures{mirrored}, {dataset.resolution} px, {dataset.channels} channels"
                + (f", {dataset.c_dim} classes" if dataset.c_dim else ""))  # fmt: skip
+    networks = c.recipe if begun is None else f"{c.kind} of {begun.source}, settings of {c.recipe}"
     output.say(
-        f"networks   {c.recipe}: {counts['generator'] / 1e6:.2f} M and {counts['discriminator'] / 1e6:.2f} M parameters"
+        f"networks   {networks}: {counts['generator'] / 1e6:.2f} M and {counts['discriminator'] / 1e6:.2f} M parameters"
     )
     if c.head_layers:
         output.say(f"stage      {c.resolution} px: {c.head_layers} new layers, the stem stays")

@@ -126,7 +126,7 @@ def train_stage(
     if world.leads:
         for line in lines if not args.dry_run else []:
             output.say(line)
-        say_plan(output, training, dataset)
+        say_plan(output, training, dataset, begun=begun)
     if args.dry_run:
         measure_plan(output, training, dataset, kimg=stage.images / 1000)
         return training, None

@@ -21,7 +21,8 @@ from train.training import Training
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Begun:
     """Networks to begin from: kind and constructor arguments of the generator, its weights and their id, and a
-    discriminator's; ``judge``, ``features``: what that sees, as in ``TrainConfig``."""
+    discriminator's; ``judge``, ``features``: what that sees, as in ``TrainConfig``; ``beside``: its file, empty where it
+    lies in that of the generator."""
 
     kind: str
     id: str
@@ -32,6 +33,7 @@ class Begun:
     source: str
     judge: str = "pixels"
     features: tuple[str, ...] = ()
+    beside: str = ""
 
 
 def read_networks(path: str | os.PathLike[str]) -> Begun:
@@ -64,7 +66,8 @@ def read_networks(path: str | os.PathLike[str]) -> Begun:
             "and leave its discriminator beside that file"
         )
     names = (path.with_suffix(".discriminator.safetensors"), path.with_name("discriminator.safetensors"))
-    judge = next((read_checkpoint(beside) for beside in names if beside.is_file()), None)
+    found_beside = next((beside for beside in names if beside.is_file()), None)
+    judge = None if found_beside is None else read_checkpoint(found_beside)
     return Begun(
         kind=checkpoint.header["kind"],
         id=checkpoint.header["id"],
@@ -75,14 +78,19 @@ def read_networks(path: str | os.PathLike[str]) -> Begun:
         source=path.name,
         judge="pixels" if judge is None or judge.header["kind"] == "discriminator" else "features",
         features=() if judge is None else tuple(judge.header["training"].get("features", ())),
+        beside="" if found_beside is None else str(found_beside),
     )
 
 
-_REMEDY = {
-    "img_resolution": "--resolution {there}",
-    "img_channels": "pictures with {there} channels (`editkit dataset build --channels {there}`)",
-    "c_dim": "--cond with data of {there} classes, or none where that is 0",
-}
+_DEFAULTS = {"img_channels": 3, "c_dim": 0}  # of the networks' constructors
+
+
+def _remedy(name: str, there: object) -> str:
+    if name == "img_resolution":
+        return f"give --resolution {there}"
+    if name == "img_channels":
+        return f"give pictures with {there} channels (`editkit dataset build --channels {there}`)"
+    return f"give --cond with data of {there} classes" if there else "leave --cond out"
 
 
 def check_shapes(begun: Begun, *, resolution: int, channels: int, c_dim: int) -> None:
@@ -92,18 +100,38 @@ def check_shapes(begun: Begun, *, resolution: int, channels: int, c_dim: int) ->
 
 def check_image(begun: Begun, here: Mapping[str, int]) -> None:
     """Raises CheckpointError where the network has another of the facts ``here``, naming the option that mends it."""
-    default, arguments = {"img_channels": 3, "c_dim": 0}, begun.arguments
+    arguments = begun.arguments
     while "stem" in arguments:
         arguments = arguments["stem"]
     arguments = dict(arguments) | {"img_resolution": begun.arguments.get("img_resolution")}
     if begun.kind == "stylegan_xl" and arguments.get("c_dim") == 1:
         arguments["c_dim"] = here.get("c_dim", 1)  # of pictures without labels, or with one for all
     for name, value in here.items():
-        there = arguments.get(name, default.get(name))
+        there = arguments.get(name, _DEFAULTS.get(name))
         if there != value:
-            raise CheckpointError(
-                f"{begun.source} has {name} {there}, the data {value}; give {_REMEDY[name].format(there=there)}"
-            )
+            raise CheckpointError(f"{begun.source} has {name} {there}, the data {value}; {_remedy(name, there)}")
+
+
+def check_discriminator(begun: Begun, *, resolution: int, channels: int, c_dim: int) -> None:
+    """Raises CheckpointError where the discriminator is of other pictures than the data, which the generator fits."""
+    if begun.discriminator_arguments is None:
+        return
+    here, arguments = {"img_resolution": resolution, "img_channels": channels, "c_dim": c_dim}, dict(_DEFAULTS)
+    arguments |= begun.discriminator_arguments
+    if begun.kind == "stylegan_xl" and arguments["c_dim"] <= 1 >= c_dim:
+        arguments["c_dim"] = c_dim  # one class and none are the same to it
+    bad = [f"{name} {arguments.get(name)}, the data {value}" for name, value in here.items()
+           if arguments.get(name) != value]  # fmt: skip
+    if bad:
+        raise CheckpointError(f"{_judge_name(begun)} has {'; '.join(bad)}; {_judge_remedy(begun)}")
+
+
+def _judge_name(begun: Begun) -> str:
+    return f"the discriminator {begun.beside}" if begun.beside else f"the discriminator in {begun.source}"
+
+
+def _judge_remedy(begun: Begun) -> str:
+    return ("move it away" if begun.beside else "give a file of the generator alone") + " to begin a new one"
 
 
 def load_networks(training: Training, begun: Begun) -> list[str]:
@@ -111,7 +139,7 @@ def load_networks(training: Training, begun: Begun) -> list[str]:
 
     Raises CheckpointError naming every tensor whose shape differs.
     """
-    _load(training.generator, begun.generator, begun.source)
+    _load(training.generator, begun.generator, begun.source, "its arguments are not those of its tensors: get it anew")
     training.average.load_state_dict(training.generator.state_dict())
     return [f"generator: all weights of {begun.source}", _load_discriminator(training, begun)]
 
@@ -145,11 +173,11 @@ def _load_discriminator(training: Training, begun: Begun) -> str:
     shapes = {name: value.shape for name, value in begun.discriminator.items()}
     if config.head_layers and shapes != {name: value.shape for name, value in own.items()}:
         return "discriminator: begins anew; that of the stage below has other sizes"
-    _load(training.discriminator, begun.discriminator, f"the discriminator of {begun.source}")
+    _load(training.discriminator, begun.discriminator, _judge_name(begun), _judge_remedy(begun))
     return "discriminator: all weights"
 
 
-def _load(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+def _load(network: nn.Module, tensors: Mapping[str, Tensor], source: str, remedy: str) -> None:
     own = network.state_dict()
     lost = sorted(own.keys() - tensors.keys())
     extra = sorted(tensors.keys() - own.keys())
@@ -161,5 +189,5 @@ def _load(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Non
     bad += [f"{name} is not there" for name in lost] + [f"{name} is there alone" for name in extra]
     if bad:
         shown = "; ".join(bad[:8]) + (f"; and {len(bad) - 8} more" if len(bad) > 8 else "")
-        raise CheckpointError(f"{source} does not fit: {shown}; leave --recipe out to take its own architecture")
+        raise CheckpointError(f"{source} does not fit: {shown}; {remedy}")
     network.load_state_dict({name: value.float() for name, value in tensors.items()})
