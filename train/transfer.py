@@ -21,8 +21,8 @@ from train.training import Training
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Begun:
     """Networks to begin from: kind and constructor arguments of the generator, its weights and their id, and a
-    discriminator's; ``judge``, ``features``: what that sees, as in ``TrainConfig``; ``beside``: its file, empty where it
-    lies in that of the generator."""
+    discriminator's; ``judge``, ``features``: what that sees, as in ``TrainConfig``; ``beside``: its file, empty where
+    it lies in that of the generator."""
 
     kind: str
     id: str
