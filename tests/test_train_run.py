@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -344,7 +345,12 @@ def test_classes_that_do_not_fit_name_the_option() -> None:
 def test_bad_data(case: str, toys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    told = {"empty": "no pictures", "one": "one picture", "mixed": "mixed sizes", "lost": "not there: gone.png"}
+    told = {
+        "empty": "no pictures",
+        "one": "one picture",
+        "mixed": "; give --resolution to",
+        "lost": "not there: gone.png",
+    }
     options = []
     if case != "empty":
         (data / "a.png").write_bytes((toys / "0000.png").read_bytes())
@@ -363,7 +369,8 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(
 ) -> None:
     assert main(["train", "--data", str(toys), "--out", str(tmp_path / "no"), *COMMON, "--dry-run"]) == 0
     text = capsys.readouterr().out
-    assert "256 pictures" in text and "s for a thousand images" in text and "GiB" in text
+    assert "256 pictures" in text and "s for a thousand images" in text and "GiB at the peak of 2 steps" in text
+    assert re.search(r" \d+ (min|h \d\d min|days) for 25,000 thousand, without snapshots and metrics", text)
     assert not (tmp_path / "no").exists()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from editkit.errors import UsageError
@@ -152,7 +152,17 @@ class TrainConfig:
         except TypeError as error:
             raise UsageError(f"this training configuration does not fit this version: {error}") from error
 
-    def differences(self, other: TrainConfig) -> list[str]:
-        """The fields in which two configurations differ, each with both values."""
-        names = [each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name)]
-        return [f"{name}: {getattr(self, name)!r} and now {getattr(other, name)!r}" for name in names]
+    def differences(self, other: TrainConfig) -> dict[str, tuple[Any, Any]]:
+        """Where two configurations differ, with both values; of nested settings the innermost: "generator.z_dim"."""
+        return _differences(self.to_json(), other.to_json(), "")
+
+
+def _differences(kept: Mapping[str, Any], now: Mapping[str, Any], above: str) -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in [*kept, *(name for name in now if name not in kept)]:
+        one, other = kept.get(name), now.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found |= _differences(one, other, f"{above}{name}.")
+        elif one != other:
+            found[above + name] = (one, other)
+    return found

@@ -39,6 +39,10 @@ DOCUMENT = "dataset.json"
 MEMORY_LIMIT = 2**31  # bytes of decoded pictures up to which memory keeps them
 MOST_HEADERS = 20_000  # sizes are compared on at most so many pictures beforehand, and on every one when it is decoded
 
+_BROKEN = (
+    "`editkit dataset check` finds all such pictures first, `editkit dataset build` leaves them out of a new data set"
+)
+
 Part = Literal["train", "evaluation", "all"]
 Cache = Literal["auto", "memory", "disk", "none"]
 
@@ -156,15 +160,13 @@ class ImageDataset(torch.utils.data.Dataset[tuple[np.ndarray, np.ndarray]]):
         try:
             pixels = read_pixels(self.source.read(name), name, channels=self.channels)
         except PhotoError as error:
-            raise TrainingDataError(
-                f"{error}; `editkit dataset build` leaves such pictures out of a new data set"
-            ) from error
+            raise TrainingDataError(f"{error}; {_BROKEN}") from error
         if pixels.shape[:2] == (side, side):
             return pixels
         if not self.resize:
             raise TrainingDataError(
                 f"{name} of {self.source.path} is {pixels.shape[1]} x {pixels.shape[0]}, the others {side} x {side}; "
-                "give a resolution, or build a data set with `editkit dataset build --resolution`"
+                "give --resolution, or build a data set with `editkit dataset build --resolution`"
             )
         crop = Crop(resolution=side)
         return square_pixels(crop_pixels(pixels, crop), crop)[0]
@@ -255,9 +257,7 @@ def _common(source: Source, names: Sequence[str], resolution: int | None) -> tup
     try:
         headers = [header(source, name) for name in names[::step]]
     except PhotoError as error:
-        raise TrainingDataError(
-            f"{error}; `editkit dataset build` leaves such pictures out of a new data set"
-        ) from error
+        raise TrainingDataError(f"{error}; {_BROKEN}") from error
     kinds = {channels for _, channels in headers}
     channels = kinds.pop() if len(kinds) == 1 else 3
     sizes = Counter(size for size, _ in headers)
@@ -266,12 +266,12 @@ def _common(source: Source, names: Sequence[str], resolution: int | None) -> tup
     if len(sizes) > 1:
         raise TrainingDataError(
             f"{source.path} has pictures of mixed sizes: {sizes_text(sizes)}; "
-            "give a resolution to bring them to one size"
+            "give --resolution to bring them to one size"
         )
     ((width, height),) = sizes
     if width != height:
         raise TrainingDataError(
-            f"the pictures of {source.path} are {width} x {height}, not square; give a resolution to cut them"
+            f"the pictures of {source.path} are {width} x {height}, not square; give --resolution to cut them"
         )
     return width, channels
 

@@ -43,7 +43,7 @@ class Crop:
         if self.resolution is not None and not 16 <= self.resolution <= 4096:
             raise UsageError(f"the resolution of a data set is 16 to 4096 pixels, got {self.resolution}")
         if self.kind == "face" and self.resolution is None:
-            raise UsageError("face crops have no size of their own; give a resolution")
+            raise UsageError("face crops have no size of their own; give --resolution")
         if not 1 < self.aspect[0] / max(self.aspect[1], 1) <= 4:
             raise UsageError(f"a wide crop is wider than high, up to 4:1, got {self.aspect[0]}:{self.aspect[1]}")
 

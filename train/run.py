@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from editkit.errors import UsageError
+from editkit.errors import TrainingDataError, UsageError
 from train.dataset import ImageDataset
 from train.dataset_loader import load_batches
 from train.snapshot_metric import METRICS, Metric, kept_best, picture_facts, snapshot_metric, thumbnails
@@ -83,6 +83,7 @@ def run(
     Raises:
         DivergedError: it went wrong again and again from the same snapshot.
         OutputError: a snapshot cannot be written; the one before is as it was.
+        TrainingDataError: a picture cannot be read; a snapshot is written first.
     """
     world, c = training.world, training.config
     facts = dict(options.facts) | picture_facts(dataset)
@@ -134,8 +135,14 @@ def run(
             if world.any(deadline is not None and time.monotonic() >= deadline):
                 why = "time"
                 break
+            pictures, broken = _next(batches)
+            if world.any(pictures is None):  # in whichever process: all of them keep what was learnt, and end
+                progress(note=True)
+                if training.seen != last_seen:
+                    snapshot()
+                raise broken or TrainingDataError("another process came upon a picture that cannot be read")
             try:
-                report = training.step(next(batches))
+                report = training.step(pictures)
             except DivergedError as error:
                 failures += 1
                 if failures > GIVE_UP_AFTER:
@@ -146,6 +153,9 @@ def run(
                 rollbacks = training.rollbacks + 1
                 training.load_state_dict(copy.deepcopy(good))
                 training.rollbacks = rollbacks
+                sums = {}
+                if folder is not None:
+                    folder.forget_after(training.seen)
                 batches = _batches(training, dataset, options)
                 continue
             for name, number in report.items() if folder is not None else ():
@@ -160,6 +170,15 @@ def run(
         if training.seen != last_seen or first == training.seen:
             snapshot()
     return Ended(why=why, seen=training.seen, metric=value, best=facts.get("best"), metric_name=metric)
+
+
+def _next(batches: Iterator[Any]) -> tuple[Any, TrainingDataError | None]:
+    """The next pictures, or why there are none."""
+    try:
+        return next(batches), None
+    except TrainingDataError as error:
+        text = str(error).strip().splitlines()[-1]  # a process that decodes sends its whole traceback
+        return None, TrainingDataError(text.removeprefix(f"{TrainingDataError.__module__}.TrainingDataError: "))
 
 
 def _batches(training: Training, dataset: ImageDataset, options: RunOptions) -> Iterator[Any]:
@@ -195,10 +214,11 @@ def _line(
         left = min(left, deadline - time.monotonic())
     shown = [name for name in ("loss/G", "loss/D", "penalty/r1", "augment/strength") if name in means]
     numbers = ", ".join(f"{name} {means[name]:.3g}" for name in shown)
-    return f"{training.seen:,} images, {rate:.1f} a second, {_duration(left)} left: {numbers}"
+    return f"{training.seen:,} images, {rate:.1f} a second, {duration(left)} left: {numbers}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``7 min``, ``3 h 05 min``, ``12 days``."""
     minutes = max(0, round(seconds / 60))
     if minutes < 60:
         return f"{minutes} min"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from train.config import RECIPES, TrainConfig
 from train.dataset import ImageDataset
 from train.presets import GROWING, head_layers_of, kind_of, preset
 from train.projected_discriminator import Backbone
+from train.run import duration
 from train.transfer import Begun, check_discriminator, check_image, check_shapes
 
 if TYPE_CHECKING:
@@ -159,13 +162,32 @@ def _precise(arguments: Mapping[str, Any], args: argparse.Namespace) -> dict[str
     return dict(arguments) | {"num_fp16_res": 0}
 
 
+_OPTIONS = {
+    **{name: f"--{name.replace('_', '-')}" for name in ("recipe", "batch", "loss", "gamma", "lr", "lr_discriminator",
+       "augment", "strength", "embedding", "features", "guidance", "guidance_weight", "precision", "seed")},
+    "begun": "--from or --grow-from",
+    "generator.img_resolution": "--resolution",
+    "generator.c_dim": "--cond",
+    "discriminator.block_kwargs.freeze_layers": "--freeze-d",
+}  # fmt: skip
+_DATA = "data: other pictures, or other options of them (--mirror, --cond, --resolution, --max-images)"
+_SHOWN = 6
+
+
 def check_same(kept: TrainConfig, now: TrainConfig, out: Path) -> None:
-    """Raises UsageError, naming each difference, unless a run can go on with these options."""
-    different = [line for line in kept.differences(now) if not line.startswith("micro_batch:")]
-    if different:
-        raise UsageError(
-            f"{out} holds a training with other options: {'; '.join(different)}; give the same, or another --out"
-        )
+    """Raises UsageError, naming what differs and the option of it, unless a run can go on with these options."""
+    found = kept.differences(now)
+    found.pop("micro_batch", None)
+    if not found:
+        return
+    by_option = sorted(found, key=lambda name: (name != "data", name not in _OPTIONS))
+    lines = []
+    for name in by_option[:_SHOWN]:
+        option = f" ({_OPTIONS[name]})" if name in _OPTIONS else ""
+        lines.append(_DATA if name == "data" else f"{name}: {found[name][0]!r} and now {found[name][1]!r}{option}")
+    if len(found) > _SHOWN:
+        lines.append(f"and {len(found) - _SHOWN} more that follow")
+    raise UsageError(f"{out} holds a training with other options: {'; '.join(lines)}; give the same, or another --out")
 
 
 def say_plan(output: Output, training: Any, dataset: ImageDataset, *, begun: Begun | None) -> None:
@@ -194,27 +216,37 @@ def say_plan(output: Output, training: Any, dataset: ImageDataset, *, begun: Beg
 
 
 def measure_plan(output: Output, training: Any, dataset: ImageDataset, *, kimg: float) -> None:
-    """Two steps, of which the second is timed."""
-    import time
-
+    """Times a step of each kind (plain, with a penalty, with path lengths), after one that is not timed."""
     from train.dataset_loader import load_batches
 
-    batches = load_batches(
-        dataset, batch=training.config.batch, rank=training.world.rank, world=training.world.size, workers=0
-    )
-    training.step(next(batches))
-    started = time.monotonic()
-    training.step(next(batches))
-    if training.world.device.type == "cuda":
-        torch.cuda.synchronize()
-    seconds = (time.monotonic() - started) / training.config.batch * 1000
-    memory = _peak_memory(training.world.device.type)
+    c, device = training.config, training.world.device
+    batches = load_batches(dataset, batch=c.batch, rank=training.world.rank, world=training.world.size, workers=0)
+    path_every = c.path_every if training.path is not None else 1
+    cycle = math.lcm(c.penalty_every, path_every)
+    first = -(-c.path_from // (c.batch * cycle)) * cycle  # path lengths have begun
+
+    def step(index: int) -> float:
+        training.seen = index * c.batch
+        started = time.monotonic()
+        training.step(next(batches))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.monotonic() - started
+
+    step(first)
+    kinds = [(index % c.penalty_every == 0, index % path_every == 0) for index in range(cycle)]
+    timed = {kind: step(first + kinds.index(kind)) for kind in dict.fromkeys(kinds)}
+    seconds = sum(timed[kind] for kind in kinds) / cycle / c.batch * 1000
+    memory = _peak_memory(device.type)
     output.put("seconds_per_kimg", seconds)
     output.put("peak_memory_bytes", memory)
-    hours = seconds * kimg / 3600
-    output.say(f"time       {seconds:,.0f} s for a thousand images, {hours:,.1f} h for {kimg:,.0f} thousand")
+    whole = f"{seconds * kimg:.0f} s" if seconds * kimg < 60 else duration(seconds * kimg)
+    output.say(
+        f"time       {seconds:,.0f} s for a thousand images, {whole} for {kimg:,g} thousand, "
+        "without snapshots and metrics"
+    )
     if memory is not None:
-        output.say(f"memory     {memory / 2**30:.1f} GiB at the peak of two steps")
+        output.say(f"memory     {memory / 2**30:.1f} GiB at the peak of {len(timed) + 1} steps")
 
 
 def _peak_memory(device: str) -> int | None:

@@ -96,8 +96,11 @@ class Folder:
                 self._on_board("add_scalar", name, value, record["images"])
 
     def forget_after(self, seen: int) -> None:
-        """Drop log lines of images after ``seen``: a killed run had gone on after its last snapshot."""
+        """Drop log lines of images after ``seen``: a run was killed, or went back, to its last snapshot."""
         self._purged = seen + 1
+        if self._board:  # the next one hides what this one wrote of them
+            self._on_board("close")
+            self._board = None
         path = self.path / "log.jsonl"
         if not path.is_file():
             return
