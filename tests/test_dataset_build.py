@@ -22,6 +22,8 @@ from editkit.errors import TrainingDataError
 from train.dataset import open_dataset
 from train.dataset_build import build_dataset
 from train.dataset_cli import _progress
+from train.dataset_duplicates import NEAR
+from train.dataset_measures import likeness_of
 from train.dataset_pixels import Crop
 from train.dataset_report import Survey, contact_sheet
 
@@ -150,6 +152,26 @@ def test_broken_files_small_ones_and_duplicates_are_listed_and_left_out(tmp_path
     assert [original for _, original in survey.entries] == ["p00.png", "p01.png", "p02.png", "p03.png"]
     kept = build_dataset(folder, tmp_path / "all.zip", crop=RESOLUTION, near=0)
     assert "near duplicate" not in skipped(kept)
+
+
+def test_other_objects_on_one_background_are_no_duplicates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the hash alone four of these discs are near copies of others; one real copy, a brighter one, is left out."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:32, :32] / 32
+    folder, hashes = tmp_path / "discs", []
+    folder.mkdir()
+    for index in range(128):
+        centre, radius, colour = rng.uniform(0.3, 0.7, 2), rng.uniform(0.1, 0.3), rng.uniform(0, 255, 3)
+        inside = np.clip((radius - np.hypot(x - centre[0], y - centre[1])) * 32 / 1.5 + 0.5, 0, 1)[..., None]
+        ground = np.array([40, 60, 80]) * (0.5 + x[..., None] / 2)
+        pixels = (inside * colour + (1 - inside) * ground).astype(np.uint8)
+        hashes.append(np.unpackbits(np.frombuffer(likeness_of(pixels), np.uint8)))
+        Image.fromarray(pixels).save(folder / f"{index:03d}.png")
+    assert sum((a != b).sum() <= NEAR for i, a in enumerate(hashes) for b in hashes[:i]) >= 4
+    with Image.open(folder / "001.png") as picture:
+        ImageEnhance.Brightness(picture).enhance(1.1).save(folder / "copy.png")
+    assert main(["dataset", "build", str(folder), "--out", str(tmp_path / "d.zip")]) == 0
+    assert "left out: 1 near duplicate (--near 0 keeps near duplicates)" in capsys.readouterr().out
+    assert len(open_dataset(tmp_path / "d.zip")) == 128
 
 
 def test_labels_from_folders_keep_their_names(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def unless_duplicate(item: Picture | Skipped, duplicates: Duplicates) -> Picture
     name, bits = twin
     if bits == 0:
         return Skipped(name=item.name, reason="duplicate", detail=f"the same pixels as {name}")
-    return Skipped(name=item.name, reason="near duplicate", detail=f"{bits} of 256 bits from {name}")
+    return Skipped(name=item.name, reason="near duplicate", detail=f"much like {name}, {bits} of 256 bits")
 
 
 def _labels(source: Source, labels: str | Path | None, column: str | None) -> Labels | None:

@@ -139,7 +139,9 @@ def _tell(survey: Survey, output: Output) -> None:
         output.put(key, value)
     left_out = [f"{len(pairs)} {reason}" for reason, pairs in survey.skipped.items() if pairs]
     if left_out:
-        output.say(f"{'left out' if survey.out is not None else 'found'}: {', '.join(left_out)}")
+        built = survey.out is not None
+        keep = " (--near 0 keeps near duplicates)" if built and survey.skipped["near duplicate"] else ""
+        output.say(f"{'left out' if built else 'found'}: {', '.join(left_out)}{keep}")
     if survey.classes:
         output.say(f"classes: {len(survey.classes)}, of {min(survey.classes.values())} to "
                    f"{max(survey.classes.values())} pictures")  # fmt: skip

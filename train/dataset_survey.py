@@ -21,6 +21,7 @@ from train.dataset_measures import (
     jpeg_quality,
     likeness_of,
     repeated_of,
+    thumbnail_of,
 )
 from train.dataset_pixels import Crop, crop_pixels, encode, read_pixels, square_pixels
 from train.dataset_source import Source
@@ -113,6 +114,7 @@ def _examine(
         is_grey=is_grey(square),
         digest=hashlib.sha256(repr(square.shape).encode() + square.tobytes()).digest(),
         likeness=likeness_of(square),
+        thumbnail=thumbnail_of(square),
     )
     encoded = None if encode_as is None else encode(square, encode_as)
     return Picture(name=name, pixels=square, measures=measures, encoded=encoded)
