@@ -26,8 +26,10 @@ class _Preset:
 
 _PRESETS: Mapping[str, _Preset] = {
     # Karras et al. 2021, appendix D: 512 channels, mapping of two layers, G 0.0025, D 0.002.
+    # Reached there: FID 2.79 on FFHQ at 1024 px.
     "stylegan3-t": _Preset(kind="stylegan3", generator={"mapping_kwargs": {"num_layers": 2}}),
     # The same, section 3.2: 1x1 convolutions, radial filters, twice the channels, blur early on.
+    # Reached there: FID 3.07 on FFHQ at 1024 px.
     "stylegan3-r": _Preset(
         kind="stylegan3",
         generator={
@@ -40,6 +42,7 @@ _PRESETS: Mapping[str, _Preset] = {
         options={"blur_sigma": 10.0},
     ),
     # Karras et al. 2020, StyleGAN2: skip generator, residual discriminator, path length, style mixing of 0.9.
+    # Reached there: FID 2.84 on FFHQ at 1024 px.
     "stylegan2": _Preset(
         kind="stylegan2",
         generator={},
@@ -60,6 +63,7 @@ _PRESETS: Mapping[str, _Preset] = {
     ),
     # Sauer et al. 2022, "StyleGAN-XL", section 3.1: StyleGAN3-T with a z of 64, blur of 2 pixels over the first 200,000
     # images and path length after them, no style mixing; 3.2: a stem of 16 pixels, heads of 7 layers; 3.3: embedding.
+    # Reached there: FID 2.30 on ImageNet at 256 px.
     "stylegan-xl": _Preset(
         kind="stylegan_xl",
         generator={"z_dim": 64, "mapping_kwargs": {"num_layers": 2}, "num_layers": 10},
