@@ -234,10 +234,16 @@ def test_a_restart_of_the_server_is_survived(
     page = watched.page
     watched.drop(page_files / "me.jpg")
     watched.found()
+    # Toasts leave after a while; on a slow machine before the server is up again.
+    page.evaluate(
+        """() => new MutationObserver(() => {
+            if (document.querySelector("[data-testid=toast-body]")) window.toastSeen = true;
+        }).observe(document.body, {childList: true, subtree: true})"""
+    )
     assert page_server.stop() == 0, page_server.said()
     page_server.start()
     watched.press(page.locator("#ek-controls .ek-slider input[type=range]").first, "PageUp", 2)
-    page.locator("[data-testid=toast-body]").first.wait_for()
+    page.wait_for_function("window.toastSeen")
     page.reload()
     watched.errors.clear()  # the browser says that the page which was left lost its connection
     page.wait_for_selector("#ek-recent img")
