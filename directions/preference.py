@@ -99,6 +99,6 @@ def told(direction: Direction, found: Judgement | None) -> str:
     said.append(
         f"Judged on {seen.samples} faces, it moves {target} most: {seen.effects[target]:+.2f} sd a unit, monotone on "
         f"{seen.monotonicity[target]:.0%}, leakage {seen.worst_leakage(target):.2f}. "
-        f"Safe range: {direction.strength[0]:+g} to {direction.strength[1]:+g}."
+        f"Range: {direction.strength[0]:+g} to {direction.strength[1]:+g}, as far as samples go; look at the strip."
     )
     return " ".join(said)

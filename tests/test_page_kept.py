@@ -386,7 +386,7 @@ def test_thumbs_become_a_boundary_from_eight_a_side(
     told = explore.on_make(request, "eight")
     assert "A linear SVM between 8 liked, 8 disliked" in told[explore.taste]
     assert "of 4 held-out samples apart (95 % interval" in told[explore.taste]
-    assert "Judged on 16 faces" in told[explore.taste] and "Safe range: -" in told[explore.taste]
+    assert "Judged on 16 faces" in told[explore.taste] and "as far as samples go" in told[explore.taste]
     made = Direction.load(catalog.find_files(studio.G.spec)["eight"])
     assert made.method == "examples, linear svm" and own.is_own(made) and made.target
     assert {"accuracy", "accuracy_low", "accuracy_high", "leakage", "monotonicity"} <= set(made.scores)

@@ -84,7 +84,9 @@ def test_it_is_judged_where_that_takes_seconds(G: NetworkGenerator, monkeypatch:
     kept = found.applied(made)
     assert kept.target == found.target and kept.scores["accuracy"] == made.scores["accuracy"]
     said = told(kept, found)
-    assert f"it moves {found.target} most" in said and "Safe range: -" in said and "leakage" in said
+    assert f"it moves {found.target} most" in said and "leakage" in said
+    assert f"Range: -{made.strength[1]:g} to +{made.strength[1]:g}, as far as samples go; look at the strip." in said
+    assert "afe range" not in said, "it is not cut where faces break"
     assert bank.user_bank(G.spec.id).exists()
     monkeypatch.setattr(preference, "_PATIENCE", 0.0)
     assert judged(G, made) is None
