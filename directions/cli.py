@@ -26,7 +26,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[
             ("editkit directions list", "what is at hand for the default generator"),
             ("editkit directions show yaw --image yaw.png", "its figures, and a picture of what it does"),
-            ("editkit directions find --method svm --attribute age", "make one from a scorer, judge it and keep it"),
+            ("editkit directions find --method svm --attribute face_length", "make one from a scorer, judge it and keep it"),
             ("editkit directions score yaw --image yaw.png", "judge it on fresh samples"),
         ],
     )

@@ -31,7 +31,7 @@ EXAMPLES = [
         "from a scorer; samples are labelled once and kept",
     ),
     (
-        "editkit directions find --method svm --attribute age --space w+ --layers 1-4",
+        "editkit directions find --method svm --attribute face_length --space w+ --layers 1-4",
         "in some rows of W+ (or: --space s)",
     ),
     (
