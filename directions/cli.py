@@ -26,8 +26,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[
             ("editkit directions list", "what is at hand for the default generator"),
             ("editkit directions show yaw --image yaw.png", "its figures, and a picture of what it does"),
-            ("editkit directions find --method svm --attribute face_length", "make one from a scorer, judge it and keep it"),
-            ("editkit directions score yaw --image yaw.png", "judge it on fresh samples"),
+            (
+                "editkit directions find --method svm --attribute face_length",
+                "make one from a scorer, judge it and keep it",
+            ),
+            ("editkit directions score yaw --image yaw.png", "judge it on 48 samples"),
         ],
     )
     parser.set_defaults(run=run_list, generator=None, device="auto")  # without an action it lists
@@ -46,7 +49,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         run_show,
         examples=[("editkit directions show yaw --image yaw.png", "with a strip of generated samples")],
     )
-    show.add_argument("name", metavar="NAME", help="as `editkit directions list` names it")
+    show.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
     show.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
     show.add_argument("--samples", type=int, default=4, metavar="N", help="rows of the strip (default: 4)")
     show.add_argument("--seed", type=int, default=0, help="of the first sample (default: 0)")
@@ -78,7 +81,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ],
     )
     export.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors, .npy or (in s) .npz")
+    export.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help=".safetensors, .npz, or .npy (not in s)"
+    )
     imported = _add(actions, "import", "import published arrays", import_cli.run_import, examples=import_cli.EXAMPLES)
     import_cli.add_options(imported)
     name = _add(
@@ -136,27 +141,26 @@ def run_list(args: argparse.Namespace) -> int:
         found = catalog.readable(G)
         rows = list(found.values())
         missed, origins = [bars.failures(row) for row in rows], [catalog.origin(G, name) for name in found]
-        told = zip(rows, missed, origins, strict=True)
-        output.put("directions", [{**r.header(), "offered": not m, "origin": o} for r, m, o in told])
+        told = zip(found.items(), missed, origins, strict=True)  # by the name to type, that of the file
+        output.put("directions", [{**r.header(), "name": n, "offered": not m, "origin": o} for (n, r), m, o in told])
         hidden = set(catalog.bundled(G)) - {name for name, o in zip(found, origins, strict=True) if o == "bundled"}
         output.put("hidden", sorted(hidden))
         if not rows:
             output.say(f"none for {G.spec.name}; make some with `editkit directions find`")
-        for row, failures, origin in zip(rows, missed, origins, strict=True):
+        for (name, row), failures, origin in zip(found.items(), missed, origins, strict=True):
             reach = f"{row.strength[0]:+.1f} to {row.strength[1]:+.1f}"
-            line = f"{row.name:<22} {reach}  {row.space:<2}  {origin:<8}  {row.unit}"
-            hides = " (hides the bundled one)" if row.name in hidden else ""
+            line = f"{name:<22} {reach}  {row.space:<2}  {origin:<8}  {row.unit}"
+            hides = " (hides the bundled one)" if name in hidden else ""
             output.say(f"{line}{hides}{'' if not failures else f' (not offered: {failures[0]})'}")
     return 0
 
 
 def run_show(args: argparse.Namespace) -> int:
     """Everything that is known of one direction, and a strip."""
-    from directions import catalog
     from directions.score import sample_latents
 
     G = load_asked(args)
-    direction = catalog.load(G, args.name)
+    direction = score_cli.asked(G, args.name)
     with Output(args) as output:
         header = {**direction.header(), "touches_placement": direction.touches_placement}
         for key, value in header.items():

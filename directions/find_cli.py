@@ -74,7 +74,9 @@ def add_options(find: argparse.ArgumentParser) -> None:
     )
     svm.add_argument("--without", type=Path, metavar="DIR", help="photos without it, as `editkit project` wrote them")
     svm.add_argument("--name", help="of the direction (default: the attribute, or the column)")
-    svm.add_argument("--space", choices=("w", "w+", "s"), help="where to look (default: w; for photos w+)")
+    svm.add_argument(
+        "--space", choices=("w", "w+", "s"), help="where to look (default: w; for photos w+); w+ where w leaks"
+    )
     ends = svm.add_mutually_exclusive_group()
     ends.add_argument("--share", type=positive_number, default=0.1, help="of the samples, at each end (default: 0.1)")
     ends.add_argument("--margin", type=positive_number, metavar="SD", help="samples this many deviations from the mean")

@@ -83,7 +83,7 @@ def judge(
     measured: Measurement | None = None,
     on_progress: Progress | None = None,
 ) -> Judgement:
-    """Edit samples that no search has seen, over the direction's range, and score them.
+    """Edit samples, over the direction's range, and score them.
 
     Args:
         scorers: ``default_scorers()`` by default, for a generator of faces those of faces too, and the built-in one

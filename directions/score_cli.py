@@ -1,4 +1,4 @@
-"""``editkit directions score``: judge a direction on samples that no search has seen."""
+"""``editkit directions score``: judge a direction on samples, or on codes of photos."""
 
 from __future__ import annotations
 

@@ -49,7 +49,10 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         seen = ", ".join(
             f"{name or 'array'} {list(t.shape)} {t.dtype}".replace("torch.", "") for name, t in found.items()
         )
-        raise LatentError(f"{file}: no array of floating-point numbers in it ({seen[:200] or 'nothing at all'})")
+        raise LatentError(
+            f"{file}: no array of floating-point numbers in it ({seen[:200] or 'nothing at all'}); "
+            "convert integers to float"
+        )
     return usable
 
 

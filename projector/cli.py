@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
-EXAMPLES_OF_CHOICE = ("yaw", "smile_width", "warmth", "brightness")
+EXAMPLES_OF_CHOICE = ("yaw", "smile_width", "brightness")
 """The edit of a photo for which none was asked: the first of these at hand. Nobody is made older unasked."""
 DEFAULT_STRENGTH = 0.35
 """Of the range of a direction, which holds for samples of the generator: the code of a photo falls apart sooner."""

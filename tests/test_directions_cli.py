@@ -63,6 +63,18 @@ def test_list_and_show(G, capsys, tmp_path):
     assert json.loads(printed.out)["directions"][0]["name"] == "warmth"
 
 
+def test_the_list_names_what_to_type_and_show_takes_a_file(G, capsys):
+    path = catalog.save(G, Direction(name="warmth", vector=torch.ones(4), space="w", generator=G.spec.id))
+    path = path.rename(path.with_name("tone.safetensors"))
+    code, printed = run(capsys, "list")
+    assert code == 0 and printed.out.split()[0] == "tone" and "warmth" not in printed.out
+    code, printed = run(capsys, "list", "--json")
+    assert json.loads(printed.out)["directions"][0]["name"] == "tone"
+    for asked in ("tone", path):
+        code, printed = run(capsys, "show", asked)
+        assert code == 0 and "touches_placement" in printed.out, printed.err
+
+
 def test_the_list_says_where_they_come_from_and_passes_over_damaged_ones(G, capsys, tmp_path, caplog):
     judged = {"effect:warmth": 1.0, "leakage": 0.1, "monotonicity": 1.0}
     one = Direction(name="warmth", vector=torch.ones(4), space="w", generator=G.spec.id, scores=judged)
