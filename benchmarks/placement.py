@@ -113,7 +113,8 @@ def main() -> None:
             f"{trial}: ({told}) off by {off[0]:.2f} px, {off[1]:.2f} deg, {off[2]:.2f} %{'' if good else '  MISSED'}",
             flush=True,
         )
-    print(f"{held} of {trials} within {bounds[0]} px, {bounds[1]:g} degree{'s' if bounds[1] != 1 else ''}, {bounds[2]:g} %")
+    degrees = f"{bounds[1]:g} degree" + ("" if bounds[1] == 1 else "s")
+    print(f"{held} of {trials} within {bounds[0]} px, {degrees}, {bounds[2]:g} %")
     print(f"{(time.process_time() - started) / trials:.0f} processor seconds a trial")
 
 
