@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from editkit.edits import Recipe, apply_edits
@@ -40,10 +39,7 @@ def paste_way(recipe: Recipe, paste: Paste = "difference") -> Paste:
     The difference of a moved picture and the one in place would leave the photo's own face where it was, beside the
     new one.
     """
-    placed = recipe.transform
-    if placed is None or bool((placed.matrix == torch.eye(3).to(placed.matrix)).all()):
-        return paste
-    return "replace"
+    return paste if recipe.transform is None or recipe.transform.is_identity else "replace"
 
 
 def paste_edited(

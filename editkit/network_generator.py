@@ -210,8 +210,7 @@ class NetworkGenerator:
     def _refuse_transform(self, transform: Transform | None) -> None:
         if transform is None:
             return
-        matrix = transform.matrix.detach()
-        if transform.matrix.requires_grad or not torch.equal(matrix, torch.eye(3).to(matrix).expand_as(matrix)):
+        if transform.matrix.requires_grad or not transform.is_identity:
             raise UsageError(
                 f"{self._spec.name!r} is a StyleGAN2, which draws on a fixed grid: its pictures cannot be moved, "
                 "turned or scaled; leave the transform out, or take a StyleGAN3 generator"

@@ -84,6 +84,11 @@ class Transform:
         found.inverse()
         return found
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether it leaves every sample where it is, exactly."""
+        return bool((self.matrix == torch.eye(3).to(self.matrix)).all())
+
     def tolist(self) -> list[list[list[float]]]:
         """Nested lists `[N][3][3]`, for JSON."""
         return self.matrix.detach().cpu().double().tolist()

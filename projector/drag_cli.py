@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from projector.drag_result import DragStep
 
-PICTURE, LATENT, ANIMATION, TUNING = "dragged.png", "latent.safetensors", "drag.gif", "tuning.safetensors"
+PICTURE, LATENT, ANIMATION = "dragged.png", "latent.safetensors", "drag.gif"
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,7 +26,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "pull points of a picture to where they should be",
         description="Pull points of the picture of a latent in W or W+ to where they should be. Points are X,Y in\n"
         "pixels of the generator's aligned picture, from its top-left corner; a placement is kept and not drawn.\n"
-        f"--out gets {PICTURE}, {LATENT} and {ANIMATION}, and {TUNING} where one lies beside the latent.\n"
+        f"--out gets {PICTURE}, {LATENT} and {ANIMATION}, and tuning.safetensors where one lies beside the latent.\n"
         "Exit code 1: a handle did not arrive; the nearest that was found is written all the same.",
         examples=[
             ("editkit drag out/astronaut --from 32,40 --to 32,44 --out pulled", "one point, four pixels down"),
@@ -59,6 +59,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
+    from editkit import weight_delta
     from editkit.edit_cli import latent_path, one_of, tuning_beside
     from editkit.files import ensure_folder
     from editkit.generator import load_generator
@@ -93,13 +94,13 @@ def run(args: argparse.Namespace) -> int:
         write_image(folder / PICTURE, result.image.clamp(-1, 1), note=note)
         result.latent.save(folder / LATENT, transform=held.transform, alignment=held.alignment)
         if tuning is not None:
-            tuning.save(folder / TUNING)
+            tuning.save(folder / weight_delta.NAME)
         write_video(folder / ANIMATION, frames, fps=20, size=max(256, G.spec.resolution), note=note)
         for (handle, target), arrived, left in zip(points, result.reached, result.distances, strict=True):
             said = "arrived" if arrived else f"NOT arrived, {left:.1f} px left"
             output.say(f"{handle[0]:g},{handle[1]:g} -> {target[0]:g},{target[1]:g}: {said}")
         output.say(f"{folder}: {result.steps} steps; {result.stop.advice}")
-        written = [PICTURE, LATENT, ANIMATION, *([] if tuning is None else [TUNING])]
+        written = [PICTURE, LATENT, ANIMATION, *([] if tuning is None else [weight_delta.NAME])]
         output.put("files", [folder / name for name in written])
         output.put("reached", result.reached)
         output.put("distances", result.distances)

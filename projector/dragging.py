@@ -173,18 +173,18 @@ class _Dragging:
         self.patch = disc(options.radius or 5 * unit, unit).to(G.device)  # [K, 2]
         self.window = disc(options.search or 3 * unit, unit / 2).to(G.device)  # [M, 2]
         self.mark = disc(3 * unit, unit).to(G.device)  # [J, 2]
+        found = G.features(self._latent(grad=True), self.layer)
+        self.scale = found.values.detach().std([0, 2, 3], keepdim=True).clamp(min=1e-8)
+        self.blur = 2 * unit * found.rate / G.spec.resolution  # sigma, in samples
+        self.current = replace(found, values=found.values / self.scale)  # of where the search is, with its graph
         with torch.no_grad():
-            before = G.features(self.start, self.layer)
-            self.scale = before.values.std([0, 2, 3], keepdim=True).clamp(min=1e-8)
-            before = replace(before, values=before.values / self.scale)
-            self.blur = 2 * unit * before.rate / G.spec.resolution  # sigma, in samples
-            places = self.handles[:, :, None] + self.patch
-            self.patterns = [view.at(places) for view in self._views(before)]  # [1, P, K, C]
-            self.wanted = self._marks(before, self.handles[:, :, None])  # [1, P, 1, J * C]
+            views = self._views(self.current)
+            self.patterns = [view.at(self.handles[:, :, None] + self.patch) for view in views]  # [1, P, K, C]
+            self.wanted = self._marks(self.current, self.handles[:, :, None])  # [1, P, 1, J * C]
         self.hold = options.hold if options.hold is not None else 1.0 if mask is None else 10.0
         free = surroundings(pairs, G.spec.resolution) if mask is None else mask
-        self.held, self.held_view = outside(free, G.spec.resolution, before), 1 if mask is None else 0
-        self.before = self._views(before)[self.held_view]
+        self.held, self.held_view = outside(free, G.spec.resolution, found), 1 if mask is None else 0
+        self.before = views[self.held_view].values.detach()
         self.index = self.best_index = 0
         self.positions = [self.handles[0]]
         self.best, self.best_distances = self.start, self.distances
@@ -217,7 +217,7 @@ class _Dragging:
         away = self.targets - self.anchors
         length = away.norm(dim=2, keepdim=True)
         self.anchors = self.anchors + away / length.clamp(min=1e-6) * length.clamp(max=self.pace)
-        views = self._views(self._features(self._latent(grad=True)))
+        views = self._views(self.current)
         places = self.anchors[:, :, None] + self.patch
         loss = self.offset.new_zeros(())
         for view, pattern in zip(views, self.patterns, strict=True):
@@ -226,7 +226,7 @@ class _Dragging:
             loss = loss + ((view.at(places) - pattern).square().mean([2, 3]) / spread).sum()
         shared = self.offset.mean(1, keepdim=True)
         near = shared.square().mean() + 10 * (self.offset - shared).square().mean()
-        changed = (views[self.held_view].values - self.before.values).square() * self.held
+        changed = (views[self.held_view].values - self.before).square() * self.held
         loss = loss + self.options.near * near + self.hold * changed.mean()
         if not bool(torch.isfinite(loss)):
             return False
@@ -234,16 +234,14 @@ class _Dragging:
         loss.backward()
         self.optimizer.step()
         self.index += 1
+        found = self.G.features(self._latent(grad=True), self.layer)
+        self.current = replace(found, values=found.values / self.scale)
         with torch.no_grad():
-            self._track(self._features(self._latent()))
+            self._track(self.current)
         self.positions.append(self.handles[0])
         if self.distances.max() < self.best_distances.max():
             self.best, self.best_distances, self.best_index = self._latent(), self.distances, self.index
         return True
-
-    def _features(self, latent: Latent) -> FeatureMap:
-        found = self.G.features(latent, self.layer)
-        return replace(found, values=found.values / self.scale)
 
     def _views(self, features: FeatureMap) -> list[FeatureMap]:
         """As they are, and blurred: wide slopes to lead along."""

@@ -14,7 +14,7 @@ import pytest
 from test_feature_backbones import saved
 from test_train_run import start, state_of, wait_for
 from test_training import same
-from toy_pictures import write_toys
+from toy_pictures import toys
 
 from editkit.checkpoints.native import read_header
 from editkit.cli import main
@@ -22,11 +22,6 @@ from train.state_file import load_state
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--recipe", "tiny", "--loss", "projected", "--threads", "1", "--device", "cpu")
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toys(tmp_path_factory.mktemp("data") / "toys")
 
 
 def test_killed_and_resumed_equals_uninterrupted(toys: Path, tmp_path: Path) -> None:

@@ -13,18 +13,13 @@ import pytest
 from test_train_run import start, wait_for
 from test_training import close
 from torch.distributed import HashStore
-from toy_pictures import write_toys
+from toy_pictures import toys
 
 from editkit.errors import EditkitError
 from train.config import TrainConfig
 from train.meeting import fresh_corner
 from train.state_file import load_state
 from train.training import Training
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toys(tmp_path_factory.mktemp("data") / "toys")
 
 
 @pytest.fixture(scope="module")

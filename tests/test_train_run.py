@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from test_training import same
-from toy_pictures import write_toys
+from toy_pictures import toys
 
 from editkit import errors
 from editkit.checkpoints.native import read_checkpoint, read_header, write_checkpoint
@@ -46,11 +46,6 @@ COMMON = (
     "1",
     "--no-video",
 )
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toys(tmp_path_factory.mktemp("data") / "toys")
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 
@@ -19,3 +20,8 @@ def write_toys(folder: Path, *, count: int = 256, side: int = 16) -> Path:
         picture = inside * colour + (1 - inside) * (ground * (0.5 + x[..., None] / 2))
         Image.fromarray(picture.astype(np.uint8)).save(folder / f"{index:04d}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toys(tmp_path_factory.mktemp("data") / "toys")

@@ -57,27 +57,21 @@ def modulated_conv2d(
     if isinstance(padding, int) and padding < 0:
         x, padding = x[:, :, -padding:padding, -padding:padding], 0
     if current_precision() == "exact" and x.device.type == "cpu" and not weight.requires_grad:
-        return _exactly(x, weight, styles, scale_out, padding)
+        # oneDNN adds up channels-last products in longer rows, four times less accurately.
+        x = x.contiguous()
+        if not (torch.is_grad_enabled() and (x.requires_grad or styles.requires_grad)):
+            return _factors_in_weights(x, weight, styles, scale_out, padding)
     x = conv2d(x * styles[:, :, None, None].to(x.dtype), weight.to(x.dtype), padding=padding)
     return x if scale_out is None else x * scale_out[:, :, None, None].to(x.dtype)
 
 
-def _exactly(
+def _factors_in_weights(
     x: Tensor, weight: Tensor, styles: Tensor, scale_out: Tensor | None, padding: int | tuple[int, int]
 ) -> Tensor:
-    """The same with the least rounding.
-
-    Channels first: oneDNN adds up channels-last products in longer rows, four times less accurately. Where no gradient
-    is wanted, both factors go into the weights, so that no picture is rounded for them.
-    """
-    x, weight = x.contiguous(), weight.to(x.dtype)
-    styles, scale = styles.to(x.dtype), None if scale_out is None else scale_out.to(x.dtype)
-    if torch.is_grad_enabled() and (x.requires_grad or styles.requires_grad):
-        x = conv2d(x * styles[:, :, None, None], weight, padding=padding)
-        return x if scale is None else x * scale[:, :, None, None]
-    made = weight * styles[:, None, :, None, None]  # [N, O, I, k, k]
-    if scale is not None:
-        made = made * scale[:, :, None, None, None]
+    """The same with both factors in the weights of each sample, so that no picture is rounded for them."""
+    made = weight.to(x.dtype) * styles.to(x.dtype)[:, None, :, None, None]  # [N, O, I, k, k]
+    if scale_out is not None:
+        made = made * scale_out.to(x.dtype)[:, :, None, None, None]
     return torch.cat([conv2d(x[i : i + 1], made[i], padding=padding) for i in range(len(x))])
 
 
