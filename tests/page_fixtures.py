@@ -31,7 +31,7 @@ def page_at_a_path(page_server: Server, tmp_path_factory: pytest.TempPathFactory
     assert up.wait().stop() == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: what other tests fork would hold the pipe whose end its driver waits for
 def chromium() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason='needs Playwright: pip install -e ".[dev]"')
     with playwright.sync_playwright() as driver:

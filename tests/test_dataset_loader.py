@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import pickle
 from pathlib import Path
 
@@ -86,8 +87,12 @@ def test_batches_resume_exactly_and_workers_change_nothing(tmp_path: Path) -> No
     resumed = next(load_batches(open_dataset(path, xflip=True), batch=4, seed=5, start=20))
     assert torch.equal(resumed.images, through[5].images)
     other = open_dataset(path, xflip=True, cache="disk", cache_folder=tmp_path / "cache")
-    by_workers = list(itertools.islice(load_batches(other, batch=4, seed=5, workers=2, pin_memory=False), 6))
+    decoding = load_batches(other, batch=4, seed=5, workers=2, pin_memory=False)
+    by_workers = list(itertools.islice(decoding, 6))
     assert all(torch.equal(a.images, b.images) for a, b in zip(through, by_workers, strict=True))
+    assert len(multiprocessing.active_children()) >= 2
+    decoding.close()
+    assert not multiprocessing.active_children()
 
 
 def test_processes_of_one_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,14 @@ def test_fresh_networks_have_the_published_sizes() -> None:
             parse_fresh(bad)
 
 
+def test_fresh_networks_move_with_their_content() -> None:
+    """At the published depth and filters, an eighth of the channels; amplitudes normalised."""
+    t, r = (equivariance(fresh_generator(f"stylegan3-{kind}", narrower=8), samples=1).normalised for kind in "tr")
+    for figures in (t, r):
+        assert min(figures["eqt_integer"], figures["eqt_fractional"]) > 50
+    assert r["eqr"] >= t["eqr"] + 15
+
+
 def test_bad_input() -> None:
     G = random_generator()
     with pytest.raises(UsageError, match="eqx"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def test_a_broken_picture_is_named_after_a_snapshot(toys: Path, tmp_path: Path, 
     assert text.startswith(broken.name) or broken.name in text
     assert "`editkit dataset check` finds all" in text and "Traceback" not in text and "\n" not in text
     assert load_state(out / "state.safetensors")["seen"] == training.seen == 8
+    assert not multiprocessing.active_children()  # though the error's traceback still refers to the run
 
 
 def test_differences_are_named_by_their_leaves_and_options() -> None:

@@ -6,8 +6,8 @@ Place p of the stream (p = 0, 1, ...) is entry p mod N of the permutation number
 
 import os
 import signal
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,8 +78,10 @@ def load_batches(
     world: int = 1,
     workers: int | None = None,
     pin_memory: bool | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches without end: uint8 [batch / world, R, R, C] and labels float32 [batch / world, c_dim].
+
+    ``close()`` ends the processes that decode; they would live as long as something still refers to the batches.
 
     batch: of all ranks together.
     start: images that were seen before, by all ranks together; a resume continues there exactly.
@@ -103,10 +105,13 @@ def load_batches(
         collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
         prefetch_factor=_PREFETCHED if workers else None,
-        persistent_workers=workers > 0,
         worker_init_fn=_leave_interrupts,
     )
-    return cast(Iterator[Batch], iter(loader))
+    return _through(loader)
+
+
+def _through(loader: torch.utils.data.DataLoader[Batch]) -> Generator[Batch, None, None]:
+    yield from loader  # the frame alone holds its iterator, so that closing it is enough
 
 
 def _leave_interrupts(worker: int) -> None:

@@ -7,8 +7,8 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,8 +125,8 @@ def run(
         last_time, last_seen = time.monotonic(), training.seen
         world.wait()
 
-    batches = _batches(training, dataset, options)
-    with _signals() as stopped:
+    with _signals() as stopped, ExitStack() as decoding:
+        batches = decoding.enter_context(closing(_batches(training, dataset, options)))
         why = "done"
         while training.seen < options.images:
             if world.any(stopped.is_set()):
@@ -156,7 +156,8 @@ def run(
                 sums = {}
                 if folder is not None:
                     folder.forget_after(training.seen)
-                batches = _batches(training, dataset, options)
+                decoding.close()
+                batches = decoding.enter_context(closing(_batches(training, dataset, options)))
                 continue
             for name, number in report.items() if folder is not None else ():
                 sums.setdefault(name, []).append(number)
@@ -181,7 +182,7 @@ def _next(batches: Iterator[Any]) -> tuple[Any, TrainingDataError | None]:
         return None, TrainingDataError(text.removeprefix(f"{TrainingDataError.__module__}.TrainingDataError: "))
 
 
-def _batches(training: Training, dataset: ImageDataset, options: RunOptions) -> Iterator[Any]:
+def _batches(training: Training, dataset: ImageDataset, options: RunOptions) -> Generator[Any, None, None]:
     return load_batches(
         dataset,
         batch=training.config.batch,
