@@ -2,7 +2,8 @@
 
 Forward, gradients and double backward, on the layer shapes of the standard networks and the cases of the fixtures, in
 float32, float16 and bfloat16; fresh random inputs, output memory full of NaN before each run. Ends with 1 if anything
-is off. Finished rows found in --out are not run again. Needs torch, numpy and Triton, and this checkout.
+is off. Finished rows found in --out are not run again. Needs torch, numpy and Triton, and this checkout. Kernels are
+compiled one by one as they are met; ``gpu_compile.py --what check`` does it beforehand, side by side.
 Without a GPU: ``--device cpu --interpret`` runs the kernels in Triton's interpreter; ``--smoke`` takes a few shapes.
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -185,24 +185,6 @@ def check(case: Case, dtype: str, order: str, device: torch.device, seed: int) -
     return {"ok": all(error <= TOLERANCES[dtype] for error in errors.values()), "errors": errors}
 
 
-def compile_ahead(plan: list[tuple[Case, str, str]], options: argparse.Namespace, device: torch.device) -> None:
-    """Compiles the kernels of the plan in ``--jobs`` processes side by side, into Triton's cache on disk."""
-    if options.part is not None:
-        for case, dtype, order in plan[options.part :: options.jobs]:
-            try:
-                check(case, dtype, order, device, options.seed)
-            except Exception as error:  # the main process meets it again, and reports it
-                print(f"{case[0]}: {error}", file=sys.stderr)
-        return
-    print(f"compiling in {options.jobs} processes", flush=True)
-    command = [sys.executable, *sys.argv]
-    parts = [
-        subprocess.Popen([*command, "--part", str(part)], stdout=subprocess.DEVNULL) for part in range(options.jobs)
-    ]
-    for part in parts:
-        part.wait()
-
-
 def main() -> int:
     """Prints the plan, a row a case, and a summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -215,9 +197,6 @@ def main() -> int:
         "--orders", nargs="+", choices=ORDERS, default=list(ORDERS),
         help="where channels lie in memory (both; first is checked in fp32 only)",
     )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=12, help="processes that compile kernels beforehand; 0: none (12)")
-    parser.add_argument("--compile-only", action="store_true", help="compile the kernels of the layers and end")
-    parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help="of the inputs (0)")
     options = parser.parse_args()
     if options.interpret:
@@ -234,12 +213,6 @@ def main() -> int:
         cases = all_cases(device)
         dtypes, orders = tuple(options.dtypes), tuple(options.orders)
     plan = plan_of(cases, dtypes, orders)
-    if options.compile_only:
-        plan = [(c, d, o) for c, d, o in plan if o == "last" and d != "bf16" and c[0].startswith("filtered_lrelu ")]
-    if options.jobs > 0 and device.type == "cuda":
-        compile_ahead(plan, options, device)
-    if options.compile_only or options.part is not None:
-        return 0
     about = machine(device)
     results = Results(options.out, "gpu_check", about)
     print(f"{len(plan)} rows: {len(cases)} cases, {', '.join(dtypes)}; {about}; results in {results.path}")

@@ -1,9 +1,9 @@
-"""Compiles the GPU kernels beforehand, with or without a GPU: ``python benchmarks/gpu_compile.py --out CACHE``.
+"""Compiles the GPU kernels beforehand, with or without a GPU: ``python benchmarks/gpu_compile.py [--out CACHE]``.
 
 Runs the checks, the timed networks and a training step on tensors that have no memory, notes every kernel that they
-would launch, and compiles those in ``--jobs`` processes into a folder that ``TRITON_CACHE_DIR`` then names, also on
-another machine: Triton finds them there if its version, Python's and the folder's path are the same. Needs torch, numpy
-and Triton, and this checkout.
+would launch, and compiles those in ``--jobs`` processes into Triton's own cache, or into a folder that
+``TRITON_CACHE_DIR`` then names, also on another machine: Triton finds them there if its version, Python's and the
+folder's path are the same. Needs torch, numpy and Triton, and this checkout.
 """
 
 from __future__ import annotations
@@ -200,18 +200,30 @@ def _compiled(index: int) -> tuple[str, float, str]:
     return kernel.__name__, time.perf_counter() - started, ""
 
 
+def of_this_machine() -> tuple[int, int]:
+    """Capability times ten and multiprocessors of the first GPU, else those of an H200."""
+    if not torch.cuda.is_available():
+        return 90, 132
+    about = torch.cuda.get_device_properties(0)
+    return 10 * about.major + about.minor, about.multi_processor_count
+
+
 def main() -> int:
     """Prints a line a kernel."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the cache")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the cache (Triton's own)")
     parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT), help="(all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one a core)")
-    parser.add_argument("--capability", type=int, default=90, help="of the GPU, times ten (90: H100, H200)")
-    parser.add_argument("--processors", type=int, default=132, help="multiprocessors of the GPU (132)")
+    parser.add_argument("--capability", type=int, help="of the GPU, times ten (this machine's, else 90: H100, H200)")
+    parser.add_argument("--processors", type=int, help="multiprocessors of the GPU (this machine's, else 132)")
     parser.add_argument("--list", action="store_true", help="compile nothing")
     options = parser.parse_args()
-    os.environ["TRITON_CACHE_DIR"] = str(options.out.absolute())
-    found, original = pretend(options.capability, options.processors)
+    if options.out is not None:
+        os.environ["TRITON_CACHE_DIR"] = str(options.out.absolute())
+    here = multiprocessing.get_context("spawn").Pool(1)  # asking starts CUDA, which forked processes cannot share
+    with here:
+        capability, processors = here.apply(of_this_machine)
+    found, original = pretend(options.capability or capability, options.processors or processors)
     for what in options.what:
         globals()[what]()
     print(f"{len(found)} kernels", flush=True)

@@ -4,14 +4,14 @@ filtered_lrelu of every layer, whole generators (T and R, 256 and 1024 px, batch
 backward), one training step (T, 128 px, with R1) and the projection of one picture (256 px, 500 steps). Each row also
 says how near it comes to the card: the larger of bytes over its own copy bandwidth and FLOPs over its own float32 rate,
 divided by the time. Times are medians of CUDA events after a warm-up; figures and a table (speed.md) go to --out, where
-finished rows are not run again. Needs torch, numpy and Triton, and this checkout.
+finished rows are not run again. Needs torch, numpy and Triton, and this checkout. Kernels are compiled one by one as
+they are met; ``gpu_compile.py --what step networks`` does it beforehand, side by side.
 ``--device cpu --smoke`` runs every row once in tiny form: it tests the script and its times mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -216,7 +216,6 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("gpu_speed"), help="folder of the results (gpu_speed)")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 and so on; cpu with --smoke only (cuda)")
     parser.add_argument("--smoke", action="store_true", help="tiny networks, each row once")
-    parser.add_argument("--jobs", type=int, default=12, help="processes that compile kernels beforehand; 0: none (12)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of repetitions a row (1)")
     options = parser.parse_args()
     device = resolve_device(options.device)
@@ -226,12 +225,6 @@ def main() -> int:
     results = Results(options.out, "gpu_speed", about)
     print(f"{about}; results in {results.path}")
     print("plan: ceilings, training step, T256 and R256 whole, their filtered_lrelu, projection, T1024 and R1024")
-    if device.type == "cuda" and options.jobs > 0:
-        check = Path(__file__).with_name("gpu_check.py")
-        subprocess.run(
-            [sys.executable, check, "--compile-only", "--jobs", str(options.jobs), "--device", options.device],
-            check=False,
-        )
     rates = results.run("ceilings", lambda: ceilings(clock))
     if "error" in rates:
         print(f"ceilings: {rates['error']}")
