@@ -110,7 +110,7 @@ def load_batches(
     return _through(loader)
 
 
-def _through(loader: torch.utils.data.DataLoader[Batch]) -> Generator[Batch, None, None]:
+def _through(loader: torch.utils.data.DataLoader[Any]) -> Generator[Batch, None, None]:
     yield from loader  # the frame alone holds its iterator, so that closing it is enough
 
 
