@@ -310,6 +310,21 @@ def test_a_blend_of_tuned_faces_is_drawn_between_their_generators(
     assert list(desk.shelf.values())[-1].tuning is desk.piece.tuning
 
 
+def test_what_is_made_of_a_photo_keeps_the_narrower_sliders(studio: Studio, tabs: SimpleNamespace) -> None:
+    desk, last = studio.desks.of("a"), studio.G.spec.num_ws - 1
+    desk.shelve(replace(piece_of(studio, None), name="seed"))
+    desk.shelve(replace(piece_of(studio, None), name="photo", alignment=object()))
+    assert mixing.blended(studio, desk, "photo", "seed", 0.5, 0, last).of_photo
+    assert not mixing.blended(studio, desk, "seed", "seed", 0.5, 0, last).of_photo
+    for name in ("seed", "photo"):
+        desk.piece = desk.shelf[name]
+        tabs.mix.on_take(tabs.request)
+        assert list(desk.shelf.values())[-1].of_photo == (name == "photo")
+        desk.bag["drag"] = {"latents": [desk.piece.latent], "piece": desk.piece}
+        tabs.drag.on_keep(tabs.request)
+        assert desk.piece.of_photo == (name == "photo")
+
+
 def test_a_walk_through_tuned_faces_begins_and_ends_with_what_was_found(studio: Studio, tuning: WeightDelta) -> None:
     from editkit.rendered_path import render_path
 

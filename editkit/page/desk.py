@@ -49,11 +49,12 @@ class Piece:
     alignment: Any = None  # of a latent that came as a file, whose photo is not here
     told: str = ""  # how the search went, for people
     tuning: WeightDelta | None = None  # what pivotal tuning adds to the generator for this photo
+    from_photo: bool = False  # made of one that was found for a photo: pulled, blended, edited
 
     @property
     def of_photo(self) -> bool:
-        """Whether it was found for a photo, be that here or not."""
-        return self.face is not None or self.alignment is not None
+        """Whether its latent comes from a search for a photo, be that here or not."""
+        return self.face is not None or self.alignment is not None or self.from_photo
 
     @property
     def summary(self) -> str:

@@ -229,5 +229,5 @@ class DragTab:
         piece: Piece = work["piece"]
         shown = render(self.studio.painter(piece), latent).clamp(-1, 1)
         piece = Piece(name=piece.name, latent=latent, transform=None, picture=shown, told="pulled into shape",
-                      tuning=piece.tuning)  # fmt: skip
+                      tuning=piece.tuning, from_photo=piece.of_photo)  # fmt: skip
         return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.show_piece(desk, piece)}

@@ -171,7 +171,10 @@ class MixTab:
             gr.Info("The shelf takes the face in its place: move, turn and zoom stay on the Edit tab.", duration=6)
         edited = apply_edits(piece.latent, recipe)
         shown = render(self.studio.painter(piece), edited).clamp(-1, 1)
-        desk.shelve(Piece(name=piece.name, latent=edited, transform=None, picture=shown, tuning=piece.tuning))
+        desk.shelve(
+            Piece(name=piece.name, latent=edited, transform=None, picture=shown, tuning=piece.tuning,
+                  from_photo=piece.of_photo)
+        )  # fmt: skip
         return {self.status: "", **self.shelf_updates(desk)}
 
     def on_pick(self, request: gr.Request, event: gr.SelectData) -> None:

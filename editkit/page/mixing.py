@@ -27,7 +27,7 @@ def blended(studio: Studio, desk: Desk, first: str, second: str, share: float, s
     # the weights go as far towards the second's as the codes do, all rows together
     tuning = between(a.tuning, b.tuning, float(share) * len(rows) / studio.G.spec.num_ws)
     piece = Piece(name=f"{a.name} and {b.name}", latent=latent, transform=None, picture=a.picture, told="a blend",
-                  tuning=tuning)  # fmt: skip
+                  tuning=tuning, from_photo=a.of_photo or b.of_photo)  # fmt: skip
     return replace(piece, picture=render(studio.painter(piece), latent).clamp(-1, 1))
 
 
