@@ -67,6 +67,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """A whole number from 0 to 2^63 - 1. Raises ArgumentTypeError."""
+    if not re.fullmatch(r"\d{1,19}", text.strip()) or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
+    return int(text)
+
+
 def positive_number(text: str) -> float:
     """A finite number above 0. Raises ArgumentTypeError."""
     value = finite(text)

@@ -15,6 +15,15 @@ def run(controller: AdaptiveStrength, logits: torch.Tensor, batches: int) -> Non
         controller.step(len(logits))
 
 
+def together(ranks: list[AdaptiveStrength], logits: torch.Tensor) -> None:
+    """A batch shared among ranks."""
+    parts = logits.chunk(len(ranks))
+    total = torch.tensor([logits.sign().sum(), len(logits)], dtype=torch.float64)
+    for rank, part in zip(ranks, parts, strict=True):
+        rank.observe(part)
+        rank.step(len(logits), reduce=lambda tensor: tensor.copy_(total))
+
+
 def test_it_goes_from_0_to_1_in_the_time_given_and_stops_there() -> None:
     controller = AdaptiveStrength(AdaptiveOptions(speed_kimg=1.0, interval=4))
     run(controller, torch.ones(10, 1), 3)
@@ -36,21 +45,26 @@ def test_at_the_target_it_stays() -> None:
 def test_two_ranks_agree_with_one() -> None:
     logits = torch.tensor([2.0, 1.0, 0.5, -1.0, 3.0, 0.1, 0.2, 0.3])
     alone = AdaptiveStrength(AdaptiveOptions(interval=1), strength=0.5)
-    alone.observe(logits)
-    alone.step(8)
+    run(alone, logits, 1)
     ranks = [AdaptiveStrength(AdaptiveOptions(interval=1), strength=0.5) for _ in range(2)]
-    for rank, part in zip(ranks, logits.split(4)):
-        rank.observe(part)
-    total = sum(rank._sum for rank in ranks)
+    together(ranks, logits)
+    assert [rank.strength for rank in ranks] == [alone.strength] * 2
+    assert alone.overfitting == ranks[0].overfitting == 0.75
 
-    def add_up(tensor: torch.Tensor) -> None:
-        tensor.copy_(total)
 
-    for rank in ranks:
-        rank.step(8, reduce=add_up)
-    assert [rank.strength for rank in ranks] == [alone.strength] * 2 and alone.overfitting == ranks[
-        0
-    ].overfitting == 0.75
+def test_ranks_that_are_taken_up_between_two_adjustments_go_on_as_they_would_have() -> None:
+    """From one file, the first rank's, though the ranks saw opposite signs."""
+    logits = torch.tensor([1.0] * 4 + [-1.0] * 4)
+    ranks = [AdaptiveStrength(strength=0.5) for _ in range(2)]
+    for _ in range(3):
+        together(ranks, logits)
+    taken_up = [AdaptiveStrength() for _ in range(2)]
+    for rank in taken_up:
+        rank.load_state_dict(ranks[0].state_dict())
+    for pair in (ranks, taken_up):
+        together(pair, logits)
+    assert ranks[0].overfitting == 0
+    assert {str(rank.state_dict()) for rank in (*ranks, *taken_up)} == {str(ranks[0].state_dict())}
 
 
 def test_the_state_goes_on_where_it_was() -> None:

@@ -269,6 +269,7 @@ def test_a_real_full_disk_and_a_damaged_snapshot_on_the_command_line(
     assert code == 0 and "going on from 48 images" in capsys.readouterr().out
     assert "it is damaged; going back to the snapshot before" in caplog.text
     assert same(state_of(through), state_of(out))
+    assert load_state(out / "state-previous.safetensors")["seen"] == 48  # not the damaged one
 
 
 def test_fine_tuning_begins_from_the_weights(toys: Path, trained: Path, tmp_path: Path) -> None:
@@ -280,8 +281,31 @@ def test_fine_tuning_begins_from_the_weights(toys: Path, trained: Path, tmp_path
     assert same(tuned["config"]["generator"], first["config"]["generator"])
     moved = {k: not torch.equal(v, first["discriminator"][k]) for k, v in tuned["discriminator"].items()}
     assert not moved["b16.fromrgb.weight"] and not moved["b16.conv0.weight"] and moved["b4.out.weight"]
+    assert (tuned["config"]["average_ramp"], tuned["config"]["speed_kimg"]) == (None, 100.0)
     near = [float((v - first["average"][k]).abs().max()) for k, v in tuned["generator"].items() if k.endswith("weight")]
     assert max(near) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--batch", "6", "a batch above that is a multiple of it, got 6"),
+        ("--freeze-d", "100", "--freeze-d is below"),
+        ("--freeze-d", "-1", "expected a whole number from 0 on, got '-1'"),
+        ("--seed", "-1", "expected a whole number from 0 on, got '-1'"),
+        ("--seed", str(2**63), "expected a whole number from 0 on"),
+        ("--workers", "-1", "expected a whole number from 0 on, got '-1'"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(
+    toys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, reason: str
+) -> None:
+    out = tmp_path / "out"
+    try:
+        code = main(["train", "--data", str(toys), "--out", str(out), "--recipe", "tiny", f"{option}={value}"])
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2 and reason in capsys.readouterr().err and not out.exists()
 
 
 def test_mismatches_name_the_option(toys: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

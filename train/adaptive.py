@@ -45,13 +45,14 @@ class AdaptiveStrength:
         self.strength = strength
         self.overfitting: float | None = None
         """r_t of the last adjustment; None before the first."""
-        self._sum = torch.zeros(2, dtype=torch.float64)  # signs, count
+        self._seen = torch.zeros(2, dtype=torch.float64)  # signs and count of this rank in this batch
+        self._sum = torch.zeros(2, dtype=torch.float64)  # of all ranks since the last adjustment
         self._batches = 0
 
     def observe(self, real_logits: Tensor) -> None:
         """Note the discriminator's logits of real images (augmented, as it saw them), any shape, of this rank."""
         signs = real_logits.detach().sign().sum().double().cpu()
-        self._sum += torch.stack([signs, torch.tensor(real_logits.numel(), dtype=torch.float64)])
+        self._seen += torch.stack([signs, torch.tensor(real_logits.numel(), dtype=torch.float64)])
 
     def step(self, images: int, *, reduce: Reduce | None = None) -> bool:
         """Ends a batch; adjusts the strength where it is time to, and says whether it did.
@@ -60,12 +61,14 @@ class AdaptiveStrength:
             images: the total batch, over all ranks.
             reduce: adds the signs and their count up over all ranks (in place), so that all get the same strength.
         """
+        if reduce is not None:  # in every batch, so that a snapshot between two adjustments holds what all ranks saw
+            reduce(self._seen)
+        self._sum += self._seen
+        self._seen.zero_()
         self._batches += 1
         if self._batches % self.options.interval:
             return False
         total = self._sum.clone()
-        if reduce is not None:
-            reduce(total)
         self._sum.zero_()
         if total[1] == 0:
             raise UsageError("adaptive augmentation saw no logits of real images since its last step")
@@ -78,7 +81,7 @@ class AdaptiveStrength:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers only; what was observed since the last adjustment is of this rank."""
+        """Numbers only, between batches; the same for all ranks."""
         return {
             "strength": self.strength,
             "overfitting": self.overfitting,

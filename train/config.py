@@ -100,6 +100,11 @@ class TrainConfig:
             raise UsageError(f"a batch is a multiple of the micro-batch, got {self.batch} and {self.micro_batch}")
         if self.micro_batch % GROUP and self.micro_batch < self.batch:
             raise UsageError(f"a micro-batch is a multiple of {GROUP}, or the whole batch, got {self.micro_batch}")
+        if self.judge == "pixels" and self.micro_batch > GROUP and self.micro_batch % GROUP:
+            raise UsageError(
+                f"the discriminator compares {GROUP} samples with each other: a batch above that is a multiple of it, "
+                f"got {self.micro_batch}"
+            )
         if min(self.penalty_every, self.path_every) < 1 or self.gamma < 0 or self.lr <= 0 or self.lr_discriminator <= 0:
             raise UsageError("intervals are at least 1, gamma at least 0 and learning rates above 0")
         if not 0 <= self.strength <= 1:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from editkit.command import Output, add_command
-from editkit.option_types import add_generator_options, positive, positive_number
+from editkit.option_types import add_generator_options, positive, positive_number, whole
 
 EXAMPLES = (
     (
@@ -46,7 +46,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--batch", type=positive, default=8, help="pictures rendered in a step (%(default)s)")
     parser.add_argument("--pool", type=positive, default=256, help="generated pairs kept (%(default)s)")
     parser.add_argument("--threads", type=positive, metavar="N", help="of torch (default: all cores)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, samples and order (%(default)s)")
+    parser.add_argument("--seed", type=whole, default=0, help="of weights, samples and order (%(default)s)")
     parser.add_argument(
         "--state", type=Path, metavar="FILE", help="where a run goes on from (default: FILE.state beside --out)"
     )

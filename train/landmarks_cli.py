@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from editkit.command import Output, add_command
+from editkit.option_types import positive, whole
 
 EXAMPLES = (
     (
@@ -27,8 +28,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--out", type=Path, metavar="FILE", help="where the trained network goes")
     target.add_argument("--evaluate", type=Path, metavar="FILE", help="judge this network instead of training one")
-    parser.add_argument("--steps", type=int, default=3000, help="length of the run (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and poses (default: %(default)s)")
+    parser.add_argument("--steps", type=positive, default=3000, help="length of the run (default: %(default)s)")
+    parser.add_argument("--seed", type=whole, default=0, help="of weights, order and poses (default: %(default)s)")
     parser.set_defaults(run=run)
 
 

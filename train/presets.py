@@ -152,7 +152,8 @@ def preset(
     }
     loss = changes.get("loss", options.get("loss"))
     if loss == "relativistic":
-        options["gamma"] = max(options["gamma"], 1.0)  # Huang et al. 2024 take 1 to 10 at these sizes
+        # Huang et al. 2024 take 1 to 10 at these sizes; the penalties are what makes it converge, so in every step
+        options |= {"gamma": max(options["gamma"], 1.0), "penalty_every": 1}
     if "projected" in (loss, chosen.options.get("loss")):  # projected discriminators, under any loss
         options |= {"judge": "features", "augment": "diff", "penalty_every": 1, "features": (bundled_id(),)}
     if options.get("embedding") == "features" and c_dim < 2:

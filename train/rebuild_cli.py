@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from editkit.command import Output, add_command
+from editkit.option_types import positive
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,7 +32,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--spaces", nargs="+", choices=("w", "w+"), default=["w+"], help="where to invert (default: w+)"
     )
-    parser.add_argument("--steps", type=int, default=200, help="of the inversions (default: %(default)s)")
+    parser.add_argument("--steps", type=positive, default=200, help="of the inversions (default: %(default)s)")
     parser.add_argument(
         "--encoder-minutes",
         type=float,

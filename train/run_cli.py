@@ -7,7 +7,7 @@ from pathlib import Path
 
 from editkit.command import Output
 from editkit.errors import EditkitError, UsageError
-from editkit.option_types import positive, positive_number
+from editkit.option_types import positive, positive_number, whole
 from train import recipe_options
 
 EXAMPLES = (
@@ -67,12 +67,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="begin from a generator's weights; faces64: the bundled",
     )
     recipe.add_argument(
-        "--freeze-d", type=int, default=0, metavar="N", help="keep the first N layers of the discriminator"
+        "--freeze-d", type=whole, default=0, metavar="N", help="keep the first N layers of the discriminator"
     )
     recipe.add_argument(
         "--precision", choices=("auto", "float32"), default="auto", help="float32: no half precision on a GPU"
     )
-    recipe.add_argument("--seed", type=int, default=0, help="of weights, data order and noise (default: 0)")
+    recipe.add_argument("--seed", type=whole, default=0, help="of weights, data order and noise (default: 0)")
     recipe_options.add(parser)
     run = parser.add_argument_group("run")
     run.add_argument(
@@ -102,7 +102,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="at snapshots; the best is kept (default: fd_faces of face crops, else fd_texture)",
     )
-    run.add_argument("--workers", type=int, metavar="N", help="processes that decode pictures (default: by machine)")
+    run.add_argument("--workers", type=whole, metavar="N", help="processes that decode pictures (default: by machine)")
     run.add_argument(
         "--video",
         action=argparse.BooleanOptionalAction,

@@ -14,6 +14,7 @@ import torch
 
 from editkit.command import Output
 from editkit.errors import CheckpointError, UsageError
+from editkit.networks import build_network
 from train.config import RECIPES, TrainConfig
 from train.dataset import ImageDataset
 from train.presets import GROWING, head_layers_of, kind_of, preset
@@ -60,8 +61,6 @@ def make_config(
     changes: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.augment == "fixed" and args.strength is None:
         raise UsageError("--augment fixed needs --strength, from 0 to 1")
-    if args.freeze_d < 0:
-        raise UsageError(f"--freeze-d is a number of layers from 0, got {args.freeze_d}")
     if begun is not None:
         changes["embedding"] = "random"  # it comes with the weights
     made = preset(
@@ -83,9 +82,19 @@ def make_config(
     if args.freeze_d:
         if made.judge == "features":
             raise UsageError("--freeze-d is of a discriminator of pixels; the networks of a projected one are frozen")
+        layers = _layers(made.discriminator)
+        if args.freeze_d >= layers:
+            raise UsageError(f"--freeze-d is below {layers}, the layers before the last block, got {args.freeze_d}")
         blocks = dict(made.discriminator.get("block_kwargs") or {}) | {"freeze_layers": args.freeze_d}
         made = replace(made, discriminator=made.discriminator | {"block_kwargs": blocks})
     return made
+
+
+def _layers(arguments: Mapping[str, Any]) -> int:
+    """Layers of a discriminator that can be frozen: all but those of its last block."""
+    with torch.device("meta"):
+        network: Any = build_network("discriminator", dict(arguments))
+    return sum(getattr(network, f"b{resolution}").num_layers for resolution in network.block_resolutions)
 
 
 def _with_frozen(made: TrainConfig, frozen: Frozen, args: argparse.Namespace) -> TrainConfig:
@@ -109,6 +118,14 @@ def _check_classes(dataset: ImageDataset) -> None:
         raise UsageError("StyleGAN-XL takes labels that are classes, not vectors; leave --cond out or take stylegan3-t")
 
 
+TUNING: Mapping[str, Any] = {  # of --from: what shields a start from nothing would undo what was learnt
+    "blur_sigma": 0.0,
+    "average_ramp": None,  # which follows the raw weights in the first steps
+    "average_images": 2_000.0,  # short runs are to be seen in it
+    "speed_kimg": 100.0,  # few pictures are soon known by heart
+}
+
+
 def _tuned(made: TrainConfig, args: argparse.Namespace, dataset: ImageDataset, begun: Begun) -> TrainConfig:
     """``--from``: the networks' own architecture, the recipe's settings."""
     if args.recipe and made.kind != begun.kind:
@@ -126,7 +143,7 @@ def _tuned(made: TrainConfig, args: argparse.Namespace, dataset: ImageDataset, b
         judge |= {"num_fp16_res": 0} if judge and made.judge == "pixels" else {}
     return replace(
         made, kind=begun.kind, generator=_precise(begun.arguments, args), discriminator=judge or made.discriminator,
-        path_length=made.path_length if begun.kind in ("stylegan2", "stylegan_xl") else 0.0, begun=begun.id,
+        path_length=made.path_length if begun.kind in ("stylegan2", "stylegan_xl") else 0.0, begun=begun.id, **TUNING,
     )  # fmt: skip
 
 

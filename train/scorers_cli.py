@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from editkit.command import Output, add_command
+from editkit.option_types import positive, whole
 
 EXAMPLES = (
     (
@@ -31,11 +32,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--out", type=Path, metavar="FILE", help="where the trained network goes")
     target.add_argument("--evaluate", type=Path, metavar="FILE", help="judge this network instead of training one")
-    parser.add_argument("--steps", type=int, default=3200, help="length of the run (default: %(default)s)")
+    parser.add_argument("--steps", type=positive, default=3200, help="length of the run (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=60.0, help="the most it may take (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=32, help="faces in a step (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and views (default: %(default)s)")
-    parser.add_argument("--limit", type=int, metavar="N", help="read only the first N faces, for a quick trial")
+    parser.add_argument("--batch", type=positive, default=32, help="faces in a step (default: %(default)s)")
+    parser.add_argument("--seed", type=whole, default=0, help="of weights, order and views (default: %(default)s)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="read only the first N faces, for a quick trial")
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="write the bare weights here once a minute")
     parser.set_defaults(run=run)
 

@@ -46,13 +46,15 @@ class Folder:
         self.samples = ensure_folder(self.path / "samples")
         self._board: Any = None
         self._purged: int | None = None
+        self._damaged: set[str] = set()  # states that cannot be read
 
     def save(self, training: Training, facts: Mapping[str, Any], *, kept: int = 20) -> None:
         """State, networks and grid; of the grids the last ``kept`` and the first stay. Raises OutputError."""
         save_state(self.path / NEW, training.state_dict() | {"facts": dict(facts)})
-        if (self.path / STATE).is_file():
+        if (self.path / STATE).is_file() and STATE not in self._damaged:  # the one before it stays instead
             os.replace(self.path / STATE, self.path / PREVIOUS)
         os.replace(self.path / NEW, self.path / STATE)
+        self._damaged.clear()
         save_transport(self.path / "transport.safetensors", training.state_dict())
         write_generator(self.path / "generator.safetensors", training, facts)
         write_discriminator(self.path / "discriminator.safetensors", training, facts)
@@ -79,6 +81,7 @@ class Folder:
             try:
                 return load_state(path)
             except (CheckpointError, SchemaError) as error:
+                self._damaged.add(path.name)
                 log.warning("%s; going back to the snapshot before", error)
         if found:
             raise CheckpointError(f"no snapshot in {self.path} can be read; choose another --out to begin anew")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from editkit.command import Output, add_command
+from editkit.option_types import positive
 
 EXAMPLES = (
     ("editkit train starter --data faces128_train.zip --size wide --device cuda", "the wide network on a GPU"),
@@ -52,8 +53,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="minutes between fd_faces (10); 0: never",
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after this long")
-    parser.add_argument("--until-images", type=int, metavar="N", help="stop after N photographs (default: 1,000,000)")
-    parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: all cores)")
+    parser.add_argument(
+        "--until-images", type=positive, metavar="N", help="stop after N photographs (default: 1,000,000)"
+    )
+    parser.add_argument("--threads", type=positive, metavar="N", help="of torch (default: all cores)")
     parser.add_argument("--transport", type=Path, metavar="FILE", help="at the end, write a half-precision copy here")
     parser.add_argument(
         "--export",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from editkit.command import Output, add_common, add_examples
-from editkit.option_types import add_generator_options, positive
+from editkit.option_types import add_generator_options, positive, whole
 
 
 def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,7 +36,7 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="clip:MODEL=FILE",
         help="another network, with its weights, for fd_features, kid_features and pr_features; figures bear its name",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first sample (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="of the first sample (default: 0)")
     parser.add_argument("--batch", type=positive, default=16, metavar="N", help="pictures at a time (default: 16)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="of spectra: write both, real on the left")
     add_generator_options(parser)

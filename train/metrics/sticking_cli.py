@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editkit.command import Output, add_common, add_examples
-from editkit.option_types import add_class_option, positive, positive_number
+from editkit.option_types import add_class_option, positive, positive_number, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--radius", type=positive_number, default=0.3, metavar="R", help="how far these are, 0 to 1 (default: 0.3)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first picture (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="of the first picture (default: 0)")
     add_class_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--batch", type=positive, default=8, metavar="N", help="pictures at a time (default: 8)")
