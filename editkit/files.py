@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,15 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Libraries written in Rust (safetensors) report a failed write as their own error with the number in its text.
 _OS_ERROR_TEXT = re.compile(r"\(os error (\d+)\)")
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether a named pipe, a socket or a device is there: reading it may wait, or go on, for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # a broken link, or closed to us: reading it will say why
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @contextmanager

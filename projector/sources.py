@@ -10,6 +10,7 @@ from pathlib import Path
 from editkit.alignment_cli import PHOTO_SUFFIXES
 from editkit.decoding import is_folder, unreadable
 from editkit.errors import PhotoError, UsageError
+from editkit.files import is_special
 from editkit.photo import Photo, read_photo, sample_photo
 from projector import manifest as manifests
 
@@ -90,8 +91,9 @@ def sources_of(path: Path | None, *, out: Path) -> list[Source]:
 def photos_in(folder: Path, *, skip: Path | None = None) -> list[Path]:
     """The pictures in ``folder`` and below it, by suffix, sorted.
 
-    Hidden files, links to folders, ``skip`` and output folders of editkit are left out. Raises PhotoError where there
-    is no picture, or the folder cannot be looked into; of one below it a warning says so.
+    Hidden files, links to folders, ``skip`` and output folders of editkit are left out, and so are named pipes and
+    devices. Raises PhotoError where there is no picture, or the folder cannot be looked into; of one below it a
+    warning says so.
     """
     skipped, found = None if skip is None else skip.resolve(), []
 
@@ -108,11 +110,22 @@ def photos_in(folder: Path, *, skip: Path | None = None) -> list[Path]:
             folders.clear()
             continue
         found += [
-            here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES
+            here / name
+            for name in files
+            if not name.startswith(".")
+            and Path(name).suffix.lower() in PHOTO_SUFFIXES
+            and not _is_passed_over(here / name)
         ]
     if not found:
         raise PhotoError(f"{folder} holds no pictures ({', '.join(sorted(PHOTO_SUFFIXES))})")
     return sorted(found)
+
+
+def _is_passed_over(path: Path) -> bool:
+    if not is_special(path):
+        return False
+    log.warning("%s is a named pipe or a device, not a file, and is left out", path)
+    return True
 
 
 def _printable(path: str | Path, errors: str = "replace") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from editkit.cli import main
 from editkit.command import Output
 from editkit.errors import TrainingDataError
 from train.dataset import open_dataset
-from train.dataset_build import build_dataset
+from train.dataset_build import build_dataset, check_dataset
 from train.dataset_cli import _progress
 from train.dataset_duplicates import NEAR
 from train.dataset_measures import likeness_of
@@ -152,6 +153,33 @@ def test_broken_files_small_ones_and_duplicates_are_listed_and_left_out(tmp_path
     assert [original for _, original in survey.entries] == ["p00.png", "p01.png", "p02.png", "p03.png"]
     kept = build_dataset(folder, tmp_path / "all.zip", crop=RESOLUTION, near=0)
     assert "near duplicate" not in skipped(kept)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
+def test_a_named_pipe_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It waits for somebody to write into it. A process of its own, which can be ended if it waits."""
+    folder = write_folder(tmp_path / "photos", 3)
+    os.mkfifo(folder / "x.png")
+    (folder / "dataset.json").symlink_to(folder / "pipe")
+    os.mkfifo(folder / "pipe")
+    (folder / "y.png").symlink_to(tmp_path / "gone.png")
+    (folder / "z.png").symlink_to("/dev/zero")  # would be read for ever
+    words = ["-m", "editkit", "dataset", "build", folder, "--out", tmp_path / "d.zip", "--resolution", "32", "--json"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    named = {reason: [name for name, _ in pairs] for reason, pairs in found["skipped"].items() if pairs}
+    assert named == {"broken": ["y.png"], "not a file": ["x.png", "z.png"]} and found["files"] == 6
+    checked = check_dataset(folder)
+    assert skipped(checked) == named and not any("x.png" in problem for problem in checked.problems)
+    (folder / "y.png").unlink()
+    with caplog.at_level("WARNING"):
+        assert open_dataset(folder).names == ("p00.png", "p01.png", "p02.png")
+    assert "2 are no files and are left out, such as x.png" in caplog.text
+    os.mkfifo(tmp_path / "data.zip")
+    with pytest.raises(TrainingDataError, match="a named pipe or a device"):
+        open_dataset(tmp_path / "data.zip")
 
 
 def test_other_objects_on_one_background_are_no_duplicates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

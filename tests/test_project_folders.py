@@ -144,6 +144,14 @@ def test_photos_are_found_in_sub_folders(tmp_path: Path) -> None:
     assert found == ["a/c.png", "b.JPG"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
+def test_a_named_pipe_in_a_folder_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(tmp_path / "waits.png")
+    (tmp_path / "broken.png").symlink_to(tmp_path / "gone")
+    assert photos_in(tmp_path) == [tmp_path / "broken.png"]  # which the report names
+    assert "waits.png is a named pipe or a device" in caplog.text
+
+
 def test_a_photo_turned_by_exif_and_one_smaller_than_the_network(project, tmp_path: Path) -> None:
     stored = Image.open(make_photo(tmp_path / "x.png", seed=3, side=64)).crop((0, 0, 64, 40))
     turned, exif = tmp_path / "photos" / "turned.png", Image.Exif()

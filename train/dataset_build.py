@@ -73,6 +73,7 @@ def build_dataset(
         entries: list[tuple[str, str]] = []  # name in the zip, name in the source
         duplicates = Duplicates(near=near)
         side = crop.resolution
+        _pass_over_special(result, pictures)
         for item in survey(
             pictures,
             pictures.names,
@@ -138,6 +139,7 @@ def check_dataset(
         channels = 3
     result = Survey(source=source.path, crop=crop, channels=channels, total=len(source.names), problems=problems)
     duplicates = Duplicates(near=near)
+    _pass_over_special(result, source)
     for item in survey(source, source.names, crop=crop, channels=channels, workers=workers, on_progress=on_progress):
         repeated = unless_duplicate(item, duplicates)
         if isinstance(item, Picture):
@@ -151,6 +153,12 @@ def check_dataset(
     if labels is not None:
         result.count_classes(labels)
     return result
+
+
+def _pass_over_special(result: Survey, source: Source) -> None:
+    result.total += len(source.special)
+    for name in source.special:
+        result.add(Skipped(name=name, reason="not a file", detail="a named pipe, a socket or a device"))
 
 
 def unless_duplicate(item: Picture | Skipped, duplicates: Duplicates) -> Picture | Skipped:

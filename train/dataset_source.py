@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from editkit.errors import TrainingDataError
+from editkit.files import is_special
 
 SUFFIXES = frozenset(
     [
@@ -43,7 +44,8 @@ _UNREADABLE = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.Ba
 
 
 class Source:
-    """A folder or a zip of pictures. Picklable: another process opens the zip again.
+    """A folder or a zip of pictures. Picklable: another process opens the zip again. ``special``: what is called like
+    a picture in a folder and is a named pipe, a socket or a device; it is never opened.
 
     Raises TrainingDataError: missing, neither folder nor zip, damaged, no pictures in it, or a zip with names that
     lead outside of it, links, passwords or files that unpack to absurd sizes.
@@ -53,9 +55,12 @@ class Source:
         self.path = Path(path)
         self.is_zip = not self.path.is_dir()
         self._local: _Opened | None = None
-        names = self._zip_names() if self.is_zip else _folder_names(self.path)
+        listed = self._zip_names() if self.is_zip else _folder_names(self.path)
+        special = frozenset(() if self.is_zip else (name for name in listed if is_special(self.path / name)))
+        names = [name for name in listed if name not in special]
         self.names = tuple(sorted(name for name in set(names) if PurePosixPath(name).suffix.lower() in SUFFIXES))
         self.others = frozenset(names) - frozenset(self.names)
+        self.special = tuple(sorted(name for name in special if PurePosixPath(name).suffix.lower() in SUFFIXES))
         if not self.names:
             raise TrainingDataError(
                 f"{self.path} holds no pictures ({len(names)} other files); "
@@ -105,6 +110,8 @@ class Source:
             raise TrainingDataError(f"there is no {self.path}; give a folder or zip of pictures")
         if self.path.suffix.lower() in SUFFIXES:
             raise TrainingDataError(f"{self.path} is one picture; give a folder or zip of pictures")
+        if is_special(self.path):
+            raise TrainingDataError(f"{self.path} is a named pipe or a device; give a folder or zip of pictures")
         entries = [entry for entry in self._archive().infolist() if not entry.is_dir()]
         for entry in entries:
             _check_entry(entry, self.path)

@@ -26,8 +26,8 @@ from train.dataset_measures import (
 from train.dataset_pixels import Crop, crop_pixels, encode, read_pixels, square_pixels
 from train.dataset_source import Source
 
-Reason = Literal["broken", "no face", "too small", "duplicate", "near duplicate"]
-REASONS: tuple[Reason, ...] = ("broken", "no face", "too small", "duplicate", "near duplicate")
+Reason = Literal["broken", "not a file", "no face", "too small", "duplicate", "near duplicate"]
+REASONS: tuple[Reason, ...] = ("broken", "not a file", "no face", "too small", "duplicate", "near duplicate")
 _AHEAD = 4  # pictures that each thread may be ahead
 _WINDOW = 1024
 
