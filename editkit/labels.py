@@ -1,8 +1,9 @@
 """Class labels of conditional generators.
 
 Convention: a label is [N, c_dim] float32 on the CPU: one-hot for a class, or dense values. Where none is asked for, the
-class is drawn for each seed: uniform over the classes, the same for that seed on every machine, and independent of z.
-A generator with ``c_dim`` 0 has no labels, and its label is None.
+label is drawn for each seed, the same for that seed on every machine and independent of z: from the labels that the
+generator was trained on where its file tells them (``editkit.label_prior``), else uniform over the classes. A generator
+with ``c_dim`` 0 has no labels, and its label is None.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from editkit.errors import UsageError
 
 if TYPE_CHECKING:
     from editkit.generator import GeneratorSpec
+    from editkit.label_prior import LabelPrior
 
 Classes = int | str | Sequence[int | str] | Sequence[float] | Tensor
 """An index, a name, one of them a sample, or dense values: [c_dim] for all samples or [N, c_dim]."""
@@ -84,26 +86,39 @@ def class_names(spec: GeneratorSpec) -> tuple[str, ...]:
     return tuple(getattr(spec, "class_names", None) or ())
 
 
+def _prior(spec: GeneratorSpec) -> LabelPrior | None:
+    return getattr(spec, "labels", None)
+
+
 def _named(spec: GeneratorSpec, text: str) -> list[int]:
     """The classes of that name, in any case."""
     return [index for index, name in enumerate(class_names(spec)) if name.casefold() == text.strip().casefold()]
 
 
 def seeded_classes(spec: GeneratorSpec, seeds: Sequence[int]) -> tuple[int, ...]:
-    """The class that each seed draws: sha256 of "class <seed>" modulo c_dim. Empty for an unconditional generator."""
-    if spec.c_dim == 0:
+    """The class that each seed draws; where nothing is known of the data, sha256 of "class <seed>" modulo c_dim.
+
+    Empty for an unconditional generator, and for one whose labels are vectors.
+    """
+    prior = _prior(spec)
+    if spec.c_dim == 0 or (prior is not None and prior.vectors):
         return ()
+    if prior is not None:
+        return prior.classes(seeds)
     digests = (hashlib.sha256(f"class {int(seed)}".encode()).digest() for seed in seeds)
     return tuple(int.from_bytes(digest[:8], "big") % spec.c_dim for digest in digests)
 
 
 def labels_for_seeds(spec: GeneratorSpec, seeds: Sequence[int], classes: Classes | None = None) -> Tensor | None:
-    """The label [len(seeds), c_dim]: of ``classes`` where given, else of the class that each seed draws.
+    """The label [len(seeds), c_dim]: of ``classes`` where given, else what each seed draws.
 
     None for an unconditional generator. Raises UsageError as ``label_tensor`` does.
     """
     if classes is not None:
         return label_tensor(spec, classes, count=len(seeds))
+    prior = _prior(spec)
+    if prior is not None:
+        return prior.draw(seeds)
     return _one_hot(spec, seeded_classes(spec, seeds)) if spec.c_dim else None
 
 

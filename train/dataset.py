@@ -75,7 +75,7 @@ class ImageDataset(torch.utils.data.Dataset[tuple[np.ndarray, np.ndarray]]):
         self.resolution, self.channels, self.resize = resolution, channels, resize
         self.c_dim, self.class_names, self.xflip = c_dim, class_names, xflip
         self.cache: PixelCache | None = None
-        self._classes = classes
+        self.classes = classes
         self._hash: str | None = None
 
     def __len__(self) -> int:
@@ -101,9 +101,9 @@ class ImageDataset(torch.utils.data.Dataset[tuple[np.ndarray, np.ndarray]]):
     def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """float32 [len(indices), c_dim]: one-hot, or vectors."""
         places = np.asarray(indices, np.int64) % len(self.names)
-        if self._classes is None:
+        if self.classes is None:
             return np.zeros((len(places), 0), np.float32)
-        chosen = self._classes[places]
+        chosen = self.classes[places]
         if chosen.ndim == 2:
             return chosen.astype(np.float32)
         one_hot = np.zeros((len(places), self.c_dim), np.float32)
@@ -141,8 +141,8 @@ class ImageDataset(torch.utils.data.Dataset[tuple[np.ndarray, np.ndarray]]):
         if self._hash is None:
             about = [self.content_hash, self.resolution, self.channels, self.xflip, self.c_dim]
             digest = hashlib.sha256(json.dumps(about).encode())
-            if self._classes is not None:
-                digest.update(str(self._classes.dtype).encode() + np.ascontiguousarray(self._classes).tobytes())
+            if self.classes is not None:
+                digest.update(str(self.classes.dtype).encode() + np.ascontiguousarray(self.classes).tobytes())
             self._hash = digest.hexdigest()[:32]
         return self._hash
 
@@ -210,6 +210,8 @@ def open_dataset(
     if max_images is not None and max_images < len(names):
         drawn = np.random.default_rng([seed]).permutation(len(names))[:max_images]
         kept = tuple(names[place] for place in sorted(drawn.tolist()))
+    if source.special:
+        log.warning("%s: %d are no files and are left out, such as %s", path, len(source.special), source.special[0])
     labels = json_labels(source.read(DOCUMENT)) if use_labels and DOCUMENT in source.others else None
     if use_labels and labels is None:
         raise TrainingDataError(

@@ -15,6 +15,7 @@ from typing import Any
 from editkit.errors import TrainingDataError, UsageError
 from train.dataset import ImageDataset
 from train.dataset_loader import load_batches
+from train.label_prior import label_prior
 from train.snapshot_metric import METRICS, Metric, kept_best, picture_facts, snapshot_metric, thumbnails
 from train.snapshots import Folder, video, write_generator
 from train.training import DivergedError, Training
@@ -86,6 +87,7 @@ def run(
         TrainingDataError: a picture cannot be read; a snapshot is written first.
     """
     world, c = training.world, training.config
+    training.labels = label_prior(dataset, c_dim=c.c_dim)
     facts = dict(options.facts) | picture_facts(dataset)
     metric, measure = "none", None
     if folder is not None:
@@ -213,8 +215,9 @@ def _line(
     left = (options.images - training.seen) / max(rate, 1e-9)
     if deadline is not None:
         left = min(left, deadline - time.monotonic())
+    now = {**means, "augment/strength": training.strength.strength}  # the mean of what adapts lags behind it
     shown = [name for name in ("loss/G", "loss/D", "penalty/r1", "augment/strength") if name in means]
-    numbers = ", ".join(f"{name} {means[name]:.3g}" for name in shown)
+    numbers = ", ".join(f"{name} {now[name]:.3g}" for name in shown)
     return f"{training.seen:,} images, {rate:.1f} a second, {duration(left)} left: {numbers}"
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from editkit.colour import as_rgb
 from editkit.errors import EditkitError
 from editkit.photo import image_from_uint8
 from train.dataset import DOCUMENT, ImageDataset
@@ -71,10 +72,8 @@ def snapshot_metric(
     distance = distance_from((image_from_uint8(dataset.__getitems__(part).images) for part in parts), features)
 
     def measure(training: Training) -> float:
-        # Few at a time, for memory; whole rounds of the classes, which samples go through in turn.
-        classes = max(1, dataset.c_dim)
-        size = -(-_AT_A_TIME // classes) * classes
-        made = (samples(training, min(size, count - i), seed=_SEED + i) for i in range(0, count, size))
+        parts = ((i, min(_AT_A_TIME, count - i)) for i in range(0, count, _AT_A_TIME))  # few at a time, for memory
+        made = (samples(training, size, seed=_SEED + start) for start, size in parts)
         return distance(part.clamp(-1, 1) for part in made)
 
     return name, measure
@@ -92,7 +91,7 @@ def _network_features(name: str, device: torch.device) -> Callable[[Tensor], Ten
     network = feature_network(device=device)
 
     def features(images: Tensor) -> Tensor:
-        colour = images.to(device).expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3].to(device)
+        colour = as_rgb(images.to(device))
         if name == "fd_faces":
             return network.embed(colour)
         side = min(_LARGEST, colour.shape[3])

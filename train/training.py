@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from editkit.errors import UsageError
+from editkit.label_prior import LabelPrior
 from editkit.networks import build_network
 from editkit.photo import image_from_uint8
 from train.adaptive import AdaptiveOptions, AdaptiveStrength
@@ -96,6 +97,7 @@ class Training:
                 interval=c.penalty_every if c.penalty_every > 1 else None,
             ),
         }
+        self.labels: LabelPrior | None = None  # what pictures for people and for figures are made with
         self.seen = 0  # images shown
         self.rollbacks = 0
 

@@ -96,6 +96,8 @@ def run_info(args: argparse.Namespace) -> int:
                     output.say(f"  {field:<10} {_shown(header[field])}")
             if header["class_names"]:
                 output.say(f"  {'classes':<10} {_shown(', '.join(header['class_names']))}")
+            if header["labels"]:
+                output.say(f"  {'labels':<10} {_shown(header['labels'])}")
             for field in ("arguments", "training"):
                 for key, value in header[field].items():
                     output.say(f"  {field:<10} {_shown(key)} = {_shown(value)}")

@@ -9,6 +9,7 @@ the tensors. Its ``__metadata__`` has one key, ``editkit``, which holds the head
     name, domain, alignment, licence    str or null: what it shows, the crop it expects, the terms it comes under
     id          str: ``native.weights_id`` of the tensors; parent_id: that of the weights this is a copy or tuning of
     class_names list of str or null: of the classes a label chooses from
+    labels      dict or null: those of the data, see ``editkit.label_prior``
     training    dict: facts of how it was made
     written_by  str: editkit version
 """
@@ -43,6 +44,7 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     "training": (dict,),
     "written_by": (str,),
     "class_names": (list, type(None)),
+    "labels": (dict, type(None)),
     **{name: (str, type(None)) for name in _TEXTS},
 }
 _DEFAULTS: Mapping[str, Any] = {
@@ -50,6 +52,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "training": {},
     "written_by": "",
     "class_names": None,
+    "labels": None,
     **dict.fromkeys(_TEXTS),
 }
 

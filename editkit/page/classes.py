@@ -31,4 +31,8 @@ def chosen(value: str | None) -> int | None:
 def _props(spec: GeneratorSpec, any_of_them: str) -> dict[str, Any]:
     names = class_names(spec) or [f"Class {index}" for index in range(spec.c_dim)]
     choices = [(any_of_them, ANY), *((name, str(index)) for index, name in enumerate(names))]
-    return {"choices": choices, "value": ANY, "visible": spec.c_dim > 0}
+    return {
+        "choices": choices,
+        "value": ANY,
+        "visible": spec.c_dim > 0 and not (spec.labels is not None and spec.labels.vectors),
+    }
