@@ -1,7 +1,8 @@
 """Pictures of a generator's own codes: one a seed, and sheets of many.
 
 Convention: a sheet is [3, H, W] in [-1, 1]; pictures are written as seed0000.png. A PNG keeps what it was made from in
-a text chunk, so that the same call again makes only what is missing or was made otherwise.
+a text chunk, so that the same call again makes only what is missing or was made otherwise. Pictures of a generator with
+alpha keep it; sheets show them on white.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from editkit.colour import split_alpha
 from editkit.errors import UsageError
 from editkit.files import ensure_folder
 from editkit.labels import Classes, labels_for_seeds
@@ -125,12 +127,13 @@ def generate(
         rows = missing[start : start + sampling.batch]
         part = replace(sampling, classes=None if labels is None else labels[rows])
         codes = part.latents(G, [seeds[row] for row in rows])
-        pictures = render(G, codes, transform=sampling.transform, batch=sampling.batch)
+        pictures = render(G, codes, transform=sampling.transform, batch=sampling.batch, alpha=True)
         for index, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
             if latents:  # first: the picture says that all is there
                 codes[index].save(made[row].path.with_suffix(".safetensors"), transform=sampling.transform)
             texts = {SETTINGS_KEY: json.dumps(made[row].settings | {"latents": latents})} if note else None
-            write_image(made[row].path, picture, metadata=texts, note=note)
+            image, alpha = split_alpha(picture[None])
+            write_image(made[row].path, image, metadata=texts, note=note, alpha=alpha)
         if on_progress is not None:
             on_progress(start + len(rows), len(missing))
     return tuple(made)

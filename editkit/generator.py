@@ -1,11 +1,13 @@
 """Generators: what every part of editkit may ask of one, and loading and saving them.
 
-Convention: images are float32 [N, 3, R, R], about in [-1, 1]; transforms are forward (see ``editkit.transform``) and
+Convention: images are float32 [N, 3, R, R], about in [-1, 1], whatever channels a network has (see ``editkit.colour``);
+transforms are forward (see ``editkit.transform``) and
 are inverted once, here. A generator is never changed by who uses it; tuning makes a new one.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from torch import Tensor
 from editkit.checkpoints import catalogue
 from editkit.device import resolve_device
 from editkit.errors import CheckpointError
+from editkit.label_prior import LabelPrior
 from editkit.latent import Latent
 from editkit.network_generator import NetworkGenerator
 
@@ -34,6 +37,8 @@ __all__ = [
     "save_generator",
 ]
 
+log = logging.getLogger(__name__)
+
 DEFAULT = "faces64"
 MODELS = Path(__file__).parent / "models"
 
@@ -45,8 +50,10 @@ class GeneratorSpec:
     Attributes:
         id: SHA-256 of the weights; ``parent_id``: of those it is a half-precision or tuned copy of.
         name, kind: for people, and of the network ("stylegan3", "stylegan2" or "stylegan_xl").
-        resolution, channels: of the image; z_dim, w_dim, c_dim: of z, w and label; num_ws: rows of W+.
-        class_names: of the classes a label chooses from, c_dim of them, where known.
+        resolution, channels: of the network's image, 1 grey, 3 RGB, 4 RGB with alpha.
+        z_dim, w_dim, c_dim: of z, w and label; num_ws: rows of W+.
+        class_names: of the classes a label chooses from, c_dim of them, where known; labels: what random ones are drawn
+            from, where known.
         domain: what it shows; alignment: the crop it expects ("faces128", "ffhq" or "centre"); licence: of the weights.
     """
 
@@ -61,6 +68,7 @@ class GeneratorSpec:
     num_ws: int
     c_dim: int
     class_names: tuple[str, ...] | None = None
+    labels: LabelPrior | None = None
     domain: str | None = None
     alignment: str = "centre"
     licence: str | None = None
@@ -134,6 +142,13 @@ def from_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, de
     names = header.get("class_names")
     if names is not None and len(names) != network.c_dim:
         raise CheckpointError(f"{name!r} names {len(names)} classes and has {network.c_dim}; the file is damaged")
+    held = header.get("labels") if network.c_dim else None
+    if held is None and names is None and network.c_dim > 1 and kind != "stylegan_xl" and header.get("training"):
+        log.warning(
+            "the file of %r does not tell the labels that it was trained on: as random ones classes are drawn, all "
+            "alike. If its labels are vectors, such pictures and figures mean nothing: give --class values",
+            name,
+        )
     spec = GeneratorSpec(
         id=header["id"],
         parent_id=header.get("parent_id"),
@@ -146,6 +161,7 @@ def from_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, de
         num_ws=network.num_ws,
         c_dim=network.c_dim,
         class_names=None if names is None else tuple(names),
+        labels=None if held is None else LabelPrior.from_header(held, c_dim=network.c_dim, name=name),
         domain=header.get("domain"),
         alignment=header.get("alignment") or "centre",
         licence=header.get("licence"),
@@ -162,6 +178,8 @@ def save_generator(generator: NetworkGenerator, path: str | os.PathLike[str]) ->
     header: dict[str, Any] = {name: getattr(spec, name) for name in kept} | {"arguments": generator.arguments}
     if spec.class_names is not None:
         header["class_names"] = list(spec.class_names)
+    if spec.labels is not None:
+        header["labels"] = spec.labels.to_header()
     write_checkpoint(path, generator.state_dict(), header)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from editkit.colour import as_rgb
 from editkit.errors import LatentError, UsageError
 from editkit.feature_map import FeatureMap
 from editkit.latent import Latent, Space
@@ -157,7 +158,8 @@ class NetworkGenerator:
 
     def synthesize(self, latent: Latent, *, transform: Transform | None = None, noise_mode: str = "const") -> Tensor:
         """A latent in w, w+ or s to float32 [N, 3, R, R], about in [-1, 1]; differentiable in codes and transform.
-        A sample's image does not depend on the rest of its batch.
+        A sample's image does not depend on the rest of its batch. Grey pictures come as RGB with equal channels, those
+        with alpha on white; ``synthesize_channels`` gives them as the network makes them.
 
         Args:
             transform: where the content goes; StyleGAN2 can only leave it where it is.
@@ -166,8 +168,15 @@ class NetworkGenerator:
 
         Raises:
             LatentError: in z, or of the wrong shape; GeneratorMismatchError: it belongs to another generator.
-            UsageError: neither one transform nor one a sample, a transform of StyleGAN2, or an unknown noise mode.
+            UsageError: neither one transform nor one a sample, a transform of StyleGAN2, an unknown noise mode, or a
+                network of other than 1, 3 or 4 channels.
         """
+        return as_rgb(self.synthesize_channels(latent, transform=transform, noise_mode=noise_mode))
+
+    def synthesize_channels(
+        self, latent: Latent, *, transform: Transform | None = None, noise_mode: str = "const"
+    ) -> Tensor:
+        """As ``synthesize``, with the channels of the network: float32 [N, C, R, R], see ``editkit.colour``."""
         latent.require("w", "w+", "s").check(self._spec)
         if noise_mode not in NOISE_MODES:
             raise UsageError(f"no noise mode is called {noise_mode!r}; there are {', '.join(NOISE_MODES)}")

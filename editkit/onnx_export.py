@@ -151,7 +151,7 @@ def _difference(
     moved = (Transform.translate(0.1, -0.05) @ Transform.rotate(20) @ Transform.scale(1.2)).expand(count)
     with torch.no_grad():
         latent: Latent = generator.map(z, label=label, truncation_psi=truncation_psi)
-        expected = generator.synthesize(latent, transform=moved).float().cpu().numpy()
+        expected = generator.synthesize_channels(latent, transform=moved).float().cpu().numpy()
     given: dict[str, Tensor | None] = {"z": z, "label": label, "w": latent.tensor, "transform": moved.matrix.float()}
     fed = {name: value.cpu().numpy() for name in names if (value := given[name]) is not None}
     options = runtime.SessionOptions()

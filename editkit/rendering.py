@@ -26,12 +26,14 @@ def render(
     *,
     transform: Transform | None = None,
     batch: int = 8,
+    alpha: bool = False,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> Tensor:
     """Pictures of ``latent`` in batches, without gradients: float32 [N, 3, R, R] on the CPU.
 
     One latent goes with several transforms and the other way round. ``on_progress(done, total)`` is called after each
-    batch. The result does not depend on ``batch``.
+    batch. The result does not depend on ``batch``. ``alpha``: of a generator that makes it, pictures keep it,
+    [N, 4, R, R] (see ``editkit.colour``); otherwise they stand on white.
 
     Raises:
         GeneratorMismatchError: the latent belongs to another generator.
@@ -46,12 +48,13 @@ def render(
         raise UsageError(f"{len(latent)} latents do not go with {total} transforms; give one, or as many of each")
     placed = None if transform is None else transform.expand(total)
     pictures = []
+    synthesize = getattr(G, "synthesize_channels", G.synthesize) if alpha and G.spec.channels == 4 else G.synthesize
     with torch.no_grad():
         for start in range(0, total, batch):
             stop = min(start + batch, total)
             part = latent[start:stop] if len(latent) == total else latent[[0] * (stop - start)]
             where = None if placed is None else placed[start:stop]
-            pictures.append(G.synthesize(part.to(G.device), transform=where).float().cpu())
+            pictures.append(synthesize(part.to(G.device), transform=where).float().cpu())
             if on_progress is not None:
                 on_progress(stop, total)
     return torch.cat(pictures)

@@ -132,8 +132,10 @@ def job_of(args: argparse.Namespace, method: Method | None = None) -> Job:
     from projector.job import Job
     from projector.methods import method_named
     from projector.placement import Placement
+    from projector.search import check_rgb
 
     generator = load_generator(args.generator, device=args.device)
+    check_rgb(generator)
     if args.placement:
         Placement().check(generator)
     classes = _class(args, generator)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editkit.colour import as_grey
 from editkit.errors import PhotoError, UsageError
 from editkit.labels import Classes
 from editkit.photo import Photo, psnr, read_photo, ssim
@@ -52,7 +53,7 @@ def project(
     Raises:
         PhotoError, NoFaceError: the photo cannot be read, or no face was found.
         MemoryBudgetError: the search would not fit into the memory that is free; the message has the numbers.
-        UsageError: the generator's pictures are not RGB, or a class it does not have.
+        UsageError: the generator's pictures are neither RGB nor grey, or a class it does not have.
     """
     from editkit.perceptual import best_available
 
@@ -99,9 +100,12 @@ def judged(
 
 
 def check_rgb(G: Generator) -> None:
-    """Raises UsageError for a generator of other pictures than photos."""
-    if G.spec.channels != 3:
-        raise UsageError(f"photos are projected into RGB generators; {G.spec.name!r} has {G.spec.channels} channels")
+    """Raises UsageError for a generator of other pictures than RGB or grey ones."""
+    if G.spec.channels not in (1, 3):
+        raise UsageError(
+            f"photos are projected into generators of RGB or grey pictures; {G.spec.name!r} makes {G.spec.channels} "
+            "channels, and a photo does not say what lies under its alpha: train one with `--channels 3`"
+        )
 
 
 def measure(image: Tensor, target: Tensor, perceptual: PerceptualDistance) -> dict[str, float]:
@@ -127,7 +131,10 @@ def _told(classes: Classes | None) -> dict[str, Any]:
 
 
 def target_of(G: Generator, photo: AlignedPhoto | Photo | str | Path) -> Tensor:
-    """The crop [1, 3, R, R] of a photo, aligned if it is not. Raises PhotoError, NoFaceError."""
+    """The crop [1, 3, R, R] of a photo, aligned if it is not, and for a generator of grey pictures made grey.
+
+    Raises PhotoError, NoFaceError.
+    """
     from editkit.alignment import AlignedPhoto, align
 
     if isinstance(photo, str | Path):
@@ -139,4 +146,4 @@ def target_of(G: Generator, photo: AlignedPhoto | Photo | str | Path) -> Tensor:
     side = G.spec.resolution
     if photo.image.shape[2:] != (side, side):
         raise PhotoError(f"{G.spec.name!r} takes crops of {side} px, got {tuple(photo.image.shape[2:])}; align again")
-    return photo.image
+    return as_grey(photo.image) if G.spec.channels == 1 else photo.image

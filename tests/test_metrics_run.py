@@ -16,6 +16,7 @@ from test_extractors import random_inception
 from editkit.cli import main
 from editkit.errors import TrainingDataError, UsageError
 from editkit.generator import random_generator, save_generator
+from editkit.perceptual import Bundled
 from editkit.photo import image_from_uint8
 from train.dataset import open_dataset
 from train.metrics.extractors import FaceFeatures
@@ -174,15 +175,24 @@ def test_wrong_use(tmp_path: Path, options: dict[str, Any], match: str) -> None:
         measure_panel(random_generator(resolution=32), **options)
 
 
-def test_a_score_needs_probabilities_and_a_grey_generator_has_no_colours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_score_needs_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = photos(tmp_path / "photos")
     monkeypatch.setattr("train.metrics.panel.load_extractor", lambda source, device: FaceFeatures())
     with pytest.raises(UsageError, match="probabilities"):
         measure_panel(random_generator(resolution=32), metrics=["is"], data=data, samples=16)
-    with pytest.raises(UsageError, match="1 channel"):
-        measure_panel(random_generator(resolution=32, img_channels=1), data=data, samples=16)
+
+
+def test_path_length_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the table of docs/metrics.md calls it, and short; without other weights they are one."""
+    G = random_generator(resolution=32)
+    both = measure_panel(G, metrics=["ppl", "ppl_faces"], samples=4).values
+    assert both == measure_panel(G, metrics=["ppl_faces"], samples=4).values and list(both) == ["ppl_faces"]
+
+    class Other(Bundled):
+        name = "other"
+
+    monkeypatch.setattr("editkit.perceptual.best_available", lambda device: Other(device=device))
+    assert set(measure_panel(G, metrics=["ppl", "ppl_faces"], samples=4).values) == {"ppl_other", "ppl_faces"}
 
 
 def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

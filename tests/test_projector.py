@@ -250,10 +250,10 @@ def test_a_crop_of_another_size_is_refused(G: NetworkGenerator) -> None:
         project(G, align(Photo(image=torch.zeros(1, 3, 64, 64)), 48, convention="centre"), Optimise(steps=1))
 
 
-def test_a_generator_of_grey_pictures_is_refused() -> None:
-    grey = random_generator(resolution=32, img_channels=1)
-    with pytest.raises(UsageError, match="1 channels"):
-        project(grey, Photo(image=torch.zeros(1, 3, 64, 64)), Optimise(steps=1))
+def test_a_generator_of_pictures_with_alpha_is_refused() -> None:
+    clear = random_generator(resolution=32, img_channels=4)
+    with pytest.raises(UsageError, match="4 channels"):
+        project(clear, Photo(image=torch.zeros(1, 3, 64, 64)), Optimise(steps=1))
 
 
 @pytest.mark.parametrize(

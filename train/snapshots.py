@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from editkit.checkpoints.native import read_header, write_checkpoint
+from editkit.colour import as_rgb
 from editkit.errors import CheckpointError, SchemaError
 from editkit.files import ensure_folder
 from editkit.photo import write_image
@@ -151,6 +152,8 @@ def write_generator(path: Path, training: Training, facts: Mapping[str, Any]) ->
     }
     if facts.get("class_names"):
         header["class_names"] = list(facts["class_names"])
+    if training.labels is not None:
+        header["labels"] = training.labels.to_header()
     tensors = training.average.state_dict()
     if c.c_dim == 0:
         tensors["mapping.w_avg"] = _settled_w_avg(training)
@@ -170,13 +173,19 @@ def write_discriminator(path: Path, training: Training, facts: Mapping[str, Any]
 
 
 def samples(training: Training, count: int, *, seed: int = 0, batch: int = 16) -> Tensor:
-    """Untruncated pictures of the averaged generator, [count, C, R, R] in [-1, 1] on the CPU."""
+    """Untruncated pictures of the averaged generator, [count, C, R, R] in [-1, 1] on the CPU.
+
+    Each seed draws its label from the data's, as it does in ``editkit generate``; without data classes take turns.
+    """
     network, c = training.average, training.config
     device = training.world.device
     z = z_from_seeds(range(seed, seed + count), c.z_dim)
     label = None
     if c.c_dim:
-        label = torch.eye(c.c_dim)[torch.arange(count) % c.c_dim]
+        seeds = range(seed, seed + count)
+        label = (
+            torch.eye(c.c_dim)[[s % c.c_dim for s in seeds]] if training.labels is None else training.labels.draw(seeds)
+        )
     made = []
     with torch.no_grad():
         for start in range(0, count, batch):
@@ -189,8 +198,7 @@ def samples(training: Training, count: int, *, seed: int = 0, batch: int = 16) -
 
 def grid(training: Training) -> Tensor:
     """The first samples, as a picture [3, H, W]."""
-    pictures = samples(training, GRID)[:, :3].clamp(-1, 1)
-    return image_grid(pictures.expand(-1, 3, -1, -1), columns=8)
+    return image_grid(as_rgb(samples(training, GRID).clamp(-1, 1)), columns=8)
 
 
 def video(training: Training, path: Path, *, frames: int = 48) -> bool:
@@ -203,7 +211,7 @@ def video(training: Training, path: Path, *, frames: int = 48) -> bool:
 
         G = load_generator(path.parent.parent / "generator.safetensors", device=str(training.world.device))
         walk = render_path(G, sample_w(G, range(4)), frames=frames, loop=True)
-        write_video(path, (frame[:3] for frame in walk), fps=24)  # without alpha, where there is one
+        write_video(path, walk, fps=24)
     except ImportError as error:
         log.debug("no video of the samples: %s", error)
         return False

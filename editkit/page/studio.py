@@ -42,7 +42,7 @@ class Studio:
         self._directions: dict[str, Direction] | None = None
         self._tuned: list[tuple[WeightDelta, NetworkGenerator]] = []
         self.source = options.generator
-        self.G: NetworkGenerator = load_generator(options.generator, device=options.device)
+        self.G: NetworkGenerator = _checked(load_generator(options.generator, device=options.device))
 
     @property
     def perceptual(self) -> PerceptualDistance:
@@ -72,9 +72,7 @@ class Studio:
         """
         if not self.options.alone:
             raise UsageError("visitors share one model here; start editkit app with --generator to serve another")
-        found = load_generator(source, device=self.options.device)
-        if found.spec.channels != 3:
-            raise UsageError(f"pages show RGB pictures; {found.spec.name!r} has {found.spec.channels} channels")
+        found = _checked(load_generator(source, device=self.options.device))
         with self._lock:
             self.G, self.source, self._directions = found, source, None
             self._perceptual, self._tuned = None, []
@@ -128,3 +126,13 @@ class Studio:
         """What the page says of the model."""
         spec = self.G.spec
         return {"name": spec.name, "resolution": spec.resolution, "rows": spec.num_ws, "device": str(self.G.device)}
+
+
+def _checked(G: NetworkGenerator) -> NetworkGenerator:
+    """``G`` itself. Raises UsageError for pictures with alpha, into which no photo is projected."""
+    if G.spec.channels not in (1, 3):
+        raise UsageError(
+            f"the page works on RGB or grey pictures; {G.spec.name!r} makes {G.spec.channels} channels: "
+            "use editkit generate and editkit video"
+        )
+    return G

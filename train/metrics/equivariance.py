@@ -113,7 +113,7 @@ def equivariance(
         labels = labels_for_seeds(G.spec, range(done, done + count), classes)
         with torch.no_grad():
             latent = G.map(z.to(G.device), label=labels)
-            still = G.synthesize(latent, transform=Transform.identity()).float()
+            still = _synthesis(G)(latent, transform=Transform.identity()).float()
             variances.append(still.double().var((2, 3)).mean().item() * count)
             for kind in kinds:
                 shift = [float(v) * translate_max for v in draws[kind == "eqt_fractional"]]
@@ -134,18 +134,23 @@ def measure(
 
     shift: (x, y) in picture widths, rounded to whole pixels for "eqt_integer"; angle: radians, counter-clockwise.
     """
-    size = still.shape[3]
+    size, synthesize = still.shape[3], _synthesis(G)
     if kind == "eqt_integer":
         shift = (round(shift[0] * size) / size, round(shift[1] * size) / size)
         reference, mask = translate_integer(still, *shift)
-        moved = G.synthesize(latent, transform=Transform.translate(*shift)).float()
+        moved = synthesize(latent, transform=Transform.translate(*shift)).float()
     elif kind == "eqt_fractional":
         reference, mask = translate_fractional(still, *shift)
-        moved = G.synthesize(latent, transform=Transform.translate(*shift)).float()
+        moved = synthesize(latent, transform=Transform.translate(*shift)).float()
     else:
         reference, mask = rotate_fractional(still, angle)
-        turned = G.synthesize(latent, transform=Transform.rotate(math.degrees(angle))).float()
+        turned = synthesize(latent, transform=Transform.rotate(math.degrees(angle))).float()
         moved, also = pseudo_rotate_fractional(turned, angle)
         mask = mask * also
     squares = ((reference - moved).double().square() * mask).sum()
     return Error(squares=float(squares), pixels=float(mask.double().sum()))
+
+
+def _synthesis(G: Generator) -> Callable[..., Tensor]:
+    """The network's own channels, where they are not RGB: putting alpha on white does not commute with a filter."""
+    return getattr(G, "synthesize_channels", G.synthesize)

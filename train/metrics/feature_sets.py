@@ -1,7 +1,7 @@
 """Features of real pictures, kept between runs, and of a generator's samples.
 
 Kept in ``user_folder()/metrics`` under a hash of the pictures' bytes, the network, and the resolution: another picture,
-network or size is another file, so nothing has to be cleared by hand.
+network, size or number of channels is another file, so nothing has to be cleared by hand.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def real_features(
     pictures: Pictures, extractor: Extractor, *, batch: int = 32, on_progress: Progress | None = None
 ) -> Features:
     """Of all ``pictures``; kept ones where nothing changed. That they cannot be kept is no error."""
-    key = [pictures.digest(), extractor.id, pictures.resolution, _SCHEMA, _READING]
+    key = [pictures.digest(), extractor.id, pictures.resolution, pictures.channels, _SCHEMA, _READING]
     path = _cache_folder() / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.safetensors"
     if path.is_file():
         try:

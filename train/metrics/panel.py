@@ -34,7 +34,7 @@ FACES = ("fd_faces", "kid_faces", "pr_faces")
 INCEPTION = ("fid", "kid", "pr", "is")
 GIVEN = ("fd_features", "kid_features", "pr_features")
 SEPARABILITY = ("ls_faces_z", "ls_faces_w")
-WITHOUT_DATA = ("ppl", "eqt_integer", "eqt_fractional", "eqr", *SEPARABILITY)
+WITHOUT_DATA = ("ppl", "ppl_faces", "eqt_integer", "eqt_fractional", "eqr", *SEPARABILITY)
 METRICS = (*FACES, *INCEPTION, *GIVEN, *WITHOUT_DATA, "spectra")
 SHORT = {"eqt": ("eqt_integer", "eqt_fractional"), "ls_faces": SEPARABILITY, "separability": SEPARABILITY}
 _FEWEST = 16  # pictures in a set: below it every distance is noise
@@ -133,11 +133,13 @@ def measure_panel(
             for name, spectrum in spectra.items()
             for degrees in (0, 45)
         }
-    if "ppl" in wanted:
-        from editkit.perceptual import best_available
+    for asked in (name for name in ("ppl", "ppl_faces") if name in wanted):
+        from editkit.perceptual import Bundled, best_available
 
-        distance = best_available(device=str(G.device))
-        name = "ppl_faces" if distance.name == "editkit-faces" else f"ppl_{distance.name}"
+        distance = Bundled(device=device) if asked == "ppl_faces" else best_available(device)
+        name = "ppl_faces" if distance.name == Bundled.name else f"ppl_{distance.name}"
+        if name in values:
+            continue
         values[name] = path_length(
             G, distance, samples=samples, seed=seed, classes=classes, batch=batch,
             on_progress=lambda done, total: say("path length", done, total),
@@ -176,11 +178,7 @@ def _pictures(
         return None
     if data is None:
         raise UsageError(f"{', '.join(comparing)} compare with real pictures: give --data, a folder or a zip of them")
-    if G.spec.channels != 3:
-        raise UsageError(
-            f"{', '.join(comparing)} take colour pictures; {G.spec.name!r} makes {G.spec.channels} channel(s)"
-        )
-    pictures = Pictures(data, resolution=G.spec.resolution, limit=limit)
+    pictures = Pictures(data, resolution=G.spec.resolution, channels=G.spec.channels, limit=limit)
     if min(len(pictures), samples) < _FEWEST:
         raise UsageError(
             f"{len(pictures)} real pictures and {samples} samples are too few to compare: at least {_FEWEST} of "

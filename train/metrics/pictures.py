@@ -1,6 +1,8 @@
 """The pictures that a generator is compared with: what training would read of a folder or zip, at its resolution.
 
-Convention: float32 [N, 3, R, R] RGB in [-1, 1], sorted by name. Labels, if there are any, are not read.
+Convention: float32 [N, 3, R, R] RGB in [-1, 1], sorted by name. Labels, if there are any, are not read. For a generator
+of grey pictures they are read grey, for one with alpha with theirs, and both are shown as its own pictures are (see
+``editkit.colour``).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from editkit.colour import as_rgb
 from editkit.photo import image_from_uint8
 from train.dataset import open_dataset
 
@@ -22,10 +25,13 @@ class Pictures:
     Of a face data set all rows, those for evaluation too.
     """
 
-    def __init__(self, source: str | Path, *, resolution: int, limit: int | None = None) -> None:
-        """limit: of the first so many. Raises TrainingDataError as ``open_dataset``: no pictures, or damaged ones."""
-        self._data = open_dataset(source, resolution=resolution, channels=3, part="all", cache="none")
-        self.resolution, self.names = resolution, self._data.names[:limit]
+    def __init__(self, source: str | Path, *, resolution: int, channels: int = 3, limit: int | None = None) -> None:
+        """channels: 1, 3 or 4, of the generator; limit: of the first so many.
+
+        Raises TrainingDataError as ``open_dataset``: no pictures, or damaged ones.
+        """
+        self._data = open_dataset(source, resolution=resolution, channels=channels, part="all", cache="none")
+        self.resolution, self.channels, self.names = resolution, channels, self._data.names[:limit]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -42,7 +48,8 @@ class Pictures:
         """All pictures in order, ``size`` at a time. Raises TrainingDataError for one that is damaged."""
         for start in range(0, len(self), size):
             places = range(start, min(start + size, len(self)))
-            yield image_from_uint8(self._data.__getitems__(places).images)
+            images = as_rgb(image_from_uint8(self._data.__getitems__(places).images))
+            yield as_seen(images) if self.channels == 4 else images
 
 
 def as_seen(images: Tensor) -> Tensor:
