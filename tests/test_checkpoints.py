@@ -24,6 +24,7 @@ HEADER = {
     "alignment": "faces128",
     "licence": "CC0",
     "class_names": ["cat", "dog"],
+    "labels": {"shares": [0.25, 0.75]},
     "parent_id": "ab",
     "training": {"kimg": 1.5},
 }

@@ -66,7 +66,7 @@ def test_it_agrees_with_torch(name: str, tmp_path: Path) -> None:
     assert done.inputs == {"w": ["N", spec.num_ws, spec.w_dim], "transform": ["N", 3, 3]} and done.error < 1e-4
     codes = normal(3, (3, spec.num_ws, spec.w_dim))  # rows that differ: each drives its own layer
     moves = Transform.translate([0.2, 0.0, 0.0], [0.0, -0.1, 0.0]) @ Transform.rotate([0.0, 30.0, -90.0])
-    expected = generator.synthesize(Latent(space="w+", codes=codes, generator=spec.id), transform=moves)
+    expected = generator.synthesize_channels(Latent(space="w+", codes=codes, generator=spec.id), transform=moves)
     assert_close(run(done.path, w=codes, transform=moves.matrix), expected, tolerance=1e-4)
 
 
@@ -81,7 +81,7 @@ def test_official_pickles_go_through_the_command(name: str, tmp_path: Path, caps
     assert document["bytes"] == out.stat().st_size
     z = z_from_seeds([4, 5], generator.spec.z_dim)
     # the fixture's network has a placement stored in it; a transform that is given takes its place
-    expected = generator.synthesize(generator.map(z), transform=Transform.identity())
+    expected = generator.synthesize_channels(generator.map(z), transform=Transform.identity())
     assert_close(run(out, z=z, transform=eye(2)), expected, tolerance=1e-4)
 
 
@@ -110,7 +110,7 @@ def test_a_fixed_batch_takes_no_other(generator, tmp_path: Path) -> None:
     assert done.inputs == {"w": [1, 8, 32], "transform": [1, 3, 3]}
     codes = generator.map(z_from_seeds([0, 1], 32)).tensor
     one = run(done.path, w=codes[:1], transform=eye(1))
-    assert_close(one, generator.synthesize(Latent(space="w", codes=codes[:1], generator=generator.spec.id)))
+    assert_close(one, generator.synthesize_channels(Latent(space="w", codes=codes[:1], generator=generator.spec.id)))
     with pytest.raises(Exception, match="Got: 2 Expected: 1"):
         run(done.path, w=codes, transform=eye(2))
 
