@@ -138,8 +138,8 @@ def preset(
     """
     if recipe not in _PRESETS:
         raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
-    if resolution < 8 or resolution & (resolution - 1):
-        raise UsageError(f"pictures are 8, 16, 32 ... pixels wide, got {resolution}; give --resolution")
+    if not 16 <= resolution <= 4096 or resolution & (resolution - 1):
+        raise UsageError(f"pictures are 16, 32, 64 ... 4096 pixels wide, got {resolution}; give --resolution")
     if batch < 1:
         raise UsageError(f"a batch is at least 1, got {batch}")
     chosen = _PRESETS[recipe]
