@@ -37,9 +37,9 @@ from editkit.files import write_between, write_text
 from editkit.generator import Generator
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance, best_available
-from projector import Encode, EncodeThenOptimise, Optimise, Pivotal, Refine
+from projector import Auto, Encode, EncodeThenOptimise, Optimise, Pivotal, Refine
 from projector.driving import Found
-from projector.losses import EDITABLE, PictureLoss, Weights
+from projector.losses import PictureLoss, Weights
 from projector.methods import Method
 from projector.pivotal import tuned
 from projector.result import Step, Stop
@@ -95,8 +95,8 @@ METHODS: dict[str, Callable[[], Method | Yardstick]] = {
     "encoder+60": lambda: EncodeThenOptimise(),
     "encoder+200": lambda: EncodeThenOptimise(steps=200),
     "pivotal": lambda: Pivotal(),
-    "auto": lambda: EncodeThenOptimise(steps=200, weights=EDITABLE),
-    "pivotal-auto": lambda: Pivotal(inner=EncodeThenOptimise(steps=200, weights=EDITABLE)),
+    "auto": lambda: Auto(),
+    "pivotal-auto": lambda: Pivotal(inner=Auto()),
 }
 """Name -> a method. A new one needs a line here and one in ``TITLES``."""
 TITLES = {
@@ -110,7 +110,7 @@ TITLES = {
     "encoder+60": "encoder + 60: `EncodeThenOptimise()`",
     "encoder+200": "encoder + 200: `EncodeThenOptimise(steps=200)`",
     "pivotal": "`Pivotal()`: the generator tuned around the found code",
-    "auto": "`--method auto`: encoder + 200, `Weights(spread=5, prior=0.005)`",
+    "auto": "`Auto()`, `--method auto`: encoder + 200, `Weights(spread=5, prior=0.005)`",
     "pivotal-auto": "`--method pivotal`: the generator tuned around that code",
 }
 

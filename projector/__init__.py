@@ -2,8 +2,8 @@
 
     found = projector.project(G, face, projector.Optimise(steps=500))
 
-A method is an object (``Optimise``, ``Encode``, ``EncodeThenOptimise``, ``Refine``, ``Pivotal``), and the result is one
-object that says why the search ended. Names are loaded on first use (PEP 562).
+A method is an object (``Auto``, ``Optimise``, ``Encode``, ``EncodeThenOptimise``, ``Refine``, ``Pivotal``), and the
+result is one object that says why the search ended. Names are loaded on first use (PEP 562).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from editkit.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from projector.auto import Auto
     from projector.clip import project_video
     from projector.clip_search import FrameByFrame
     from projector.drag_result import DragResult, DragStep, DragStop
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from projector.search import project
 
 __all__ = [
+    "Auto",
     "Drag",
     "DragResult",
     "DragStep",
@@ -55,6 +57,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Auto": "projector.auto",
     "Drag": "projector.dragging",
     "DragResult": "projector.drag_result",
     "DragStep": "projector.drag_result",

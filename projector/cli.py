@@ -235,6 +235,8 @@ class _Screen:
             return
         self.worked.append(entry["seconds"])
         self.output.say(f"{self.place}: {metrics}, in {entry['seconds']:.1f} s{time_left(self.worked, self.left)}")
+        if entry.get("chosen"):
+            self.output.say(f"  auto: {entry['chosen']}")
         self.output.say(f"  {entry['stop']}: {entry['advice']}")
         self.output.say(f"  {entry['folder'] / 'compare.png'}")
 

@@ -7,6 +7,7 @@ faces' folders, so that it does not matter which process, or which run, did each
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -28,20 +29,35 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def each_face(job: Job, waiting: Iterable[tuple[int, Source]]) -> Iterator[tuple[int, Source]]:
+def each_face(
+    job: Job, waiting: Iterable[tuple[int, Source]], out: Path, manifest: Manifest
+) -> Iterator[tuple[int, Source]]:
     """Sources with their index, where the job wants every face one for each of them; a photo is looked at when it is
-    reached. One that cannot be read, or shows no face, is passed on as it is: working on it says why."""
+    reached, unless its faces were counted before. One that cannot be read, or shows no face, is passed on as it is:
+    working on it says why."""
     for index, source in waiting:
         if job.face != "all" or source.face is not None:
             yield index, source
             continue
         try:
-            count = max(1, len(find_faces(source.read().image)))
+            count = _counted_before(source, out, manifest) or max(1, len(find_faces(source.read().image)))
         except EditkitError as error:
             log.debug("%s: %s", source.name, error)
             count = 1
         for face in range(count):
             yield index, source.of_face(face, count)
+
+
+def _counted_before(source: Source, out: Path, manifest: Manifest) -> int | None:
+    """How many faces of this very file were found when the first was done: its report says so. None: look again."""
+    row = manifest.find(source.key)
+    if row is None or row.status != "done" or row.fingerprint != source.fingerprint:
+        return None
+    try:
+        report = json.loads((out / row.folder / "report.json").read_text("utf-8"))
+        return int(report["faces"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_all_faces(job: Job, source: Source, out: Path, manifest: Manifest, *, fresh: bool) -> Path | None:

@@ -99,7 +99,8 @@ def run(
                 place = Place(out=out, manifest=manifest, again=again, watch=watch, alone=alone, total=len(sources))
                 if batch == 1:
                     ended: Iterable[tuple[int, Source, dict[str, Any] | None]] = (
-                        (index, source, one(job, index, source, place)) for index, source in each_face(job, waiting)
+                        (index, source, one(job, index, source, place))
+                        for index, source in each_face(job, waiting, out, manifest)
                     )
                 else:
                     ended = batched(job, waiting, place, batch=batch)

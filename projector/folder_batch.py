@@ -30,7 +30,7 @@ def batched(job: Job, waiting: Iterable[tuple[int, Source]], place: Place, *, ba
     Where a batch breaks, for memory that was free before or a fault of a driver, its photos and those after them are
     worked on one at a time. Raises MemoryBudgetError, UsageError: as ``project_many``, before the first photo.
     """
-    sources = iter(each_face(job, waiting))
+    sources = iter(each_face(job, waiting, place.out, place.manifest))
     ended: deque[Ended] = deque()
     under_way: dict[int, tuple[Claim, AlignedPhoto]] = {}
 

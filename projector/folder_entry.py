@@ -184,7 +184,9 @@ def written(claim: Claim, outcome: Outcome, place: Place) -> dict[str, Any]:
 
     def attempt(outcome: Outcome) -> dict[str, Any]:
         with new_folder(place.out, record) as (folder, publish):
-            report = write(job, outcome, folder, name=record.name, key=(record.settings, record.fingerprint))
+            key = (record.settings, record.fingerprint)
+            faces = None if claim.source.face is None else claim.source.faces
+            report = write(job, outcome, folder, name=record.name, key=key, faces=faces)
             done = place.manifest.finish(
                 record,
                 seconds=outcome.seconds,
@@ -193,7 +195,8 @@ def written(claim: Claim, outcome: Outcome, place: Place) -> dict[str, Any]:
                 edits=job.edits(),
                 publish=publish,
             )
-        return entry_of(done, place.out) | {"metrics": report["metrics"], "advice": report["advice"]}
+        told = {"metrics": report["metrics"], "advice": report["advice"], "chosen": report["method"].get("chosen")}
+        return entry_of(done, place.out) | told
 
     tries = iter((outcome, replace(outcome, found=replace(outcome.found, stop=Stop.CANCELLED))))
     last = not place.alone or outcome.found.stop is Stop.CANCELLED

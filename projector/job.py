@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,7 +54,14 @@ def encoder_content(method: Method) -> dict[str, str]:
     path = getattr(method, "encoder", None)
     if path is None or not Path(path).is_file():  # one that is missing is refused where it is loaded
         return {}
-    return {"encoder": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}
+    facts = Path(path).stat()
+    return {"encoder": _content(Path(path), facts.st_size, facts.st_mtime_ns)}
+
+
+@lru_cache(maxsize=4)
+def _content(path: Path, size: int, changed: int) -> str:
+    """A hash of a file, read again only where its size or time is another: it is asked for with every photo."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -181,11 +189,14 @@ def edited(job: Job, face: AlignedPhoto, found: ProjectionResult, *, before: flo
     )
 
 
-def write(job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str, str] | None = None) -> dict[str, Any]:
+def write(
+    job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str, str] | None = None, faces: int | None = None
+) -> dict[str, Any]:
     """Write ``job.files`` into ``folder``, each complete or not at all, and return the report.
 
     The report is written last: where it lies, everything else does. ``name`` is the photo's, for the report; ``key``
-    are its settings and fingerprint in the manifest.
+    are its settings and fingerprint in the manifest; ``faces``: how many the
+    photo has, where every one is worked on.
     Raises OutputError.
     """
     ensure_folder(folder)
@@ -202,7 +213,8 @@ def write(job: Job, outcome: Outcome, folder: Path, *, name: str, key: tuple[str
     files = [file for file in job.files if file != weight_delta.NAME or found.tuning is not None]
     if found.tuning is not None:
         found.tuning.save(folder / weight_delta.NAME)
-    report = photo_report(job, outcome, name=name, files=files) | {"key": key, "edits_summary": job.edits()}
+    report = photo_report(job, outcome, name=name, files=files)
+    report |= {"key": key, "edits_summary": job.edits(), "faces": faces}
     write_text(folder / "report.json", report_text(report))
     return report
 

@@ -15,10 +15,11 @@ from torch import Tensor
 from editkit.errors import EditkitError, UsageError
 from editkit.labels import Classes
 from editkit.search_memory import check_search_fits, fitting_batch
+from projector.auto import Auto, decided
 from projector.driving import Found
 from projector.encoder import Encode
 from projector.lanes import OnLaneStep, work_through
-from projector.methods import Method, method_named
+from projector.methods import Method
 from projector.pivotal import Pivotal, during_search
 from projector.result import ProjectionResult, Step, Stop
 from projector.search import check_rgb, judged, target_of
@@ -75,10 +76,10 @@ def project_many(
     from editkit.perceptual import best_available
 
     check_rgb(G)
-    method = method or method_named("auto", G, classes=classes)
     perceptual = perceptual or best_available(G.device)
+    method, why = decided(method or Auto(), G, perceptual=perceptual, classes=classes)
     size = batch_size(G, method, perceptual, batch)
-    run = _Many(G, method, perceptual, seed, classes, on_step, on_error)
+    run = _Many(G, method, perceptual, seed, classes, on_step, on_error, why)
     return run.results(iter(photos), size)
 
 
@@ -108,9 +109,10 @@ class _Many:
         classes: Classes | None,
         on_step: OnLaneStep | None,
         on_error: Callable[[int, EditkitError], object] | None,
+        why: str | None,
     ) -> None:
         self.G, self.method, self.perceptual, self.seed, self.classes = G, method, perceptual, seed, classes
-        self.on_step, self.on_error = on_step, on_error
+        self.on_step, self.on_error, self.why = on_step, on_error, why
         self.targets: dict[int, Tensor] = {}  # of those under way
         self.cancelled = False
 
@@ -124,7 +126,7 @@ class _Many:
             if isinstance(self.method, Pivotal) and found.stop is not Stop.CANCELLED and found.tuning is None:
                 found = self.method.tune(self.G, target, found, on_step=self._told(number), **options)
             self.cancelled |= found.stop is Stop.CANCELLED
-            yield number, judged(self.G, self.method, found, target, **options)
+            yield number, judged(self.G, self.method, found, target, why=self.why, **options)
 
     def _targets(self, photos: Iterator[AlignedPhoto | Photo | str | Path]) -> Iterator[tuple[int, Tensor]]:
         for number, photo in enumerate(photos):

@@ -64,9 +64,8 @@ def method_named(
 ) -> Method:
     """A method of ``NAMES`` for ``G``.
 
-    "auto" is the best there is within the budget that leaves edits room (``EDITABLE``): a search in W+ from the
-    encoder's code where an encoder fits the generator, from the mean of W elsewhere and where a class or a placement is
-    asked for. The others come as near to the photo as they can.
+    "auto" is ``projector.Auto``: by what was measured, the best there is within the budget that leaves edits room. The
+    others come as near to the photo as they can.
 
     Args:
         steps: of the search, and of the tuning; by default what the method uses, and with a budget as many as there is
@@ -81,9 +80,9 @@ def method_named(
     Raises:
         UsageError: an unknown name, or steps, a budget or an encoder that the method has no use for.
     """
+    from projector.auto import Auto, check_encoder
     from projector.encode_then_optimise import EncodeThenOptimise
-    from projector.encoder import Encode, fitting_encoder
-    from projector.losses import EDITABLE, Weights
+    from projector.encoder import Encode
     from projector.noise_maps import NoiseMaps, map_sizes
     from projector.optimise import Optimise
     from projector.pivotal import Locality, Pivotal
@@ -105,16 +104,16 @@ def method_named(
         inner = method_named("auto", G, steps=steps, budget=half, **extras)
         steps = Pivotal().steps if searched is None else searched
         return Pivotal(inner=inner, steps=steps, budget=half, locality=Locality() if locality else None)
-    weights = EDITABLE if name == "auto" else Weights()
     if name == "auto":
-        fits = (
-            classes is None
-            and not (placement or noise_maps)
-            and (encoder is not None or fitting_encoder(G) is not None)
+        check_encoder(encoder, classes)
+        return Auto(
+            steps=steps,
+            budget=budget,
+            encoder=encoder,
+            placement=Placement() if placement else None,
+            noise_maps=NoiseMaps() if noise_maps else None,
+            mixed_precision=mixed_precision,
         )
-        name = "encode+optimise" if fits else "w+"
-        if searched is None:
-            searched = Optimise().steps
     if name in ("w", "w+", "s"):
         if encoder is not None:
             raise UsageError(f"--method {name} takes no encoder; leave --encoder out, or take encode+optimise")
@@ -123,7 +122,6 @@ def method_named(
             space=name,  # type: ignore[arg-type]  # checked above
             steps=length,
             budget=budget,
-            weights=weights,
             placement=Placement() if placement else None,
             noise_maps=NoiseMaps() if noise_maps else None,
             mixed_precision=mixed_precision,
@@ -139,6 +137,4 @@ def method_named(
             )
         return Encode(encoder=encoder)
     length = EncodeThenOptimise().steps if searched is None else searched
-    return EncodeThenOptimise(
-        steps=length, budget=budget, encoder=encoder, weights=weights, mixed_precision=mixed_precision
-    )
+    return EncodeThenOptimise(steps=length, budget=budget, encoder=encoder, mixed_precision=mixed_precision)

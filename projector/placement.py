@@ -36,7 +36,7 @@ class Placement:
         coarse: values an axis of the grid that starts are chosen from; 1 starts from where the picture is alone.
         starts: how many are tried.
         trial: steps from each of them, after which the better third goes on; at the end one is left.
-        steps: steps of that one.
+        steps: more steps of that one, in which only the generator's own frame counts.
     """
 
     shift: float = 0.35
@@ -45,7 +45,7 @@ class Placement:
     coarse: int = 7
     starts: int = 10
     trial: int = 10
-    steps: int = 40
+    steps: int = 48
 
     def __post_init__(self) -> None:
         if not (0 < self.shift <= 1 and 0 < self.angle <= 180 and 1 < self.zoom <= 8):

@@ -72,7 +72,7 @@ class ProjectionResult:
         perceptual: name of the perceptual distance.
         history: every step.
         stop: why the search ended; ``stop.advice`` says what to try next.
-        method: name and settings of the method, and the seed.
+        method: name and settings of the method, and the seed; where ``Auto`` chose it, "chosen" says why.
         seconds: wall time of the search, its first step, which a budget does not count, included.
         tuning: weight delta of pivotal tuning, or None; the image is then that of ``projector.tuned(G, tuning)``.
     """

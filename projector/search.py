@@ -15,9 +15,10 @@ from editkit.errors import PhotoError, UsageError
 from editkit.labels import Classes
 from editkit.photo import Photo, psnr, read_photo, ssim
 from editkit.transform import Transform
+from projector.auto import Auto, decided
 from projector.driving import Found, OnStep
 from projector.interruption import finished
-from projector.methods import Method, method_named, settings_of
+from projector.methods import Method, settings_of
 from projector.result import ProjectionResult, Stop
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def project(
 
     Args:
         photo: an aligned photo; a photo or a path is aligned first, as the generator expects.
-        method: ``Optimise``, ``Encode``, ``EncodeThenOptimise``, ``Refine`` or ``Pivotal``; by default the best for
-            ``G`` that leaves it as it is.
+        method: ``Auto``, ``Optimise``, ``Encode``, ``EncodeThenOptimise``, ``Refine`` or ``Pivotal``; by default
+            ``Auto``, the best for ``G`` that leaves it as it is.
         seed: of the exploring noise; the same seed gives the same result on the same machine.
         classes: of a conditional generator, one class or dense values [c_dim] (see ``editkit.labels``): the search
             starts from that class; by default from all classes together.
@@ -58,11 +59,11 @@ def project(
     from editkit.perceptual import best_available
 
     check_rgb(G)
-    method = method or method_named("auto", G, classes=classes)
     target = target_of(G, photo).to(G.device)
     perceptual = perceptual or best_available(G.device)
+    method, why = decided(method or Auto(), G, perceptual=perceptual, classes=classes)
     found = method.find(G, target, perceptual=perceptual, seed=seed, classes=classes, on_step=on_step)
-    return judged(G, method, found, target, perceptual=perceptual, seed=seed, classes=classes)
+    return judged(G, method, found, target, perceptual=perceptual, seed=seed, classes=classes, why=why)
 
 
 def judged(
@@ -74,8 +75,12 @@ def judged(
     perceptual: PerceptualDistance,
     seed: int = 0,
     classes: Classes | None = None,
+    why: str | None = None,
 ) -> ProjectionResult:
-    """What was found for ``target`` [1, 3, R, R], rendered and measured. Ctrl-C as in ``project``."""
+    """What was found for ``target`` [1, 3, R, R], rendered and measured. Ctrl-C as in ``project``.
+
+    why: ``Auto`` chose the method, for ``ProjectionResult.method``.
+    """
     shown = G if found.tuning is None else found.tuning.added_to(G)
     transform = found.transform or Transform.identity()
 
@@ -93,7 +98,7 @@ def judged(
         perceptual=perceptual.name,
         history=found.history,
         stop=Stop.CANCELLED if interrupted else found.stop,
-        method={"name": method.name, "seed": seed, **settings_of(method), **_told(classes)},
+        method={"name": method.name, "seed": seed, **settings_of(method), **_told(classes), **_chosen(why)},
         seconds=found.seconds,
         tuning=found.tuning,
     )
@@ -128,6 +133,10 @@ def _told(classes: Classes | None) -> dict[str, Any]:
     if classes is None:
         return {}
     return {"classes": classes.tolist() if isinstance(classes, Tensor) else classes}
+
+
+def _chosen(why: str | None) -> dict[str, str]:
+    return {} if why is None else {"chosen": why}
 
 
 def target_of(G: Generator, photo: AlignedPhoto | Photo | str | Path) -> Tensor:

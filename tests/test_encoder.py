@@ -19,7 +19,7 @@ from editkit.generator import MODELS, NetworkGenerator, load_generator, random_g
 from editkit.perceptual import Bundled
 from editkit.photo import Photo
 from editkit.sampling import sample_w
-from projector import Encode, EncodeThenOptimise, Optimise, Pivotal, Refine, Stop
+from projector import Auto, Encode, EncodeThenOptimise, Optimise, Pivotal, Refine, Stop
 from projector.encoder import fitting_encoder, load_encoder
 from projector.encoder_network import SIDE, EncoderNetwork, coarse
 from projector.losses import multiscale_mse
@@ -253,20 +253,9 @@ def test_methods_have_names(G: NetworkGenerator, file: Path, name: str) -> None:
     encoder = None if name in ("w", "w+", "s") else str(file)
     method = method_named(name, G, encoder=encoder)
     wanted = {
-        "auto": EncodeThenOptimise, "encode": Encode, "encode+optimise": EncodeThenOptimise, "pivotal": Pivotal,
+        "auto": Auto, "encode": Encode, "encode+optimise": EncodeThenOptimise, "pivotal": Pivotal,
     }  # fmt: skip
     assert type(method) is wanted.get(name, Optimise)
-
-
-def test_auto_searches_from_the_mean_where_no_encoder_fits(G: NetworkGenerator, file: Path) -> None:
-    method = method_named("auto", G)
-    assert isinstance(method, Optimise) and method.space == "w+"
-    with pytest.raises(UsageError, match="takes no encoder"):  # a class has no use for one
-        method_named("auto", G, encoder=str(file), classes=0)
-    within = method_named("auto", G, encoder=str(file), budget=2.0)
-    assert isinstance(within, EncodeThenOptimise) and within.budget == 2.0 and within.steps > 10_000
-    bundled = method_named("auto", load_generator(device="cpu"))
-    assert isinstance(bundled, EncodeThenOptimise) and bundled.steps == Optimise().steps
 
 
 @pytest.mark.parametrize(

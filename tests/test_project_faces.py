@@ -23,12 +23,17 @@ def points(x: float, y: float) -> torch.Tensor:
     return torch.tensor([x, y], dtype=torch.float64) + offsets
 
 
+looked: list[int] = []
+"""Heights of the pictures in which faces were looked for."""
+
+
 @pytest.fixture
 def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A photo that shows three faces: two in a row, and one below."""
     places = [(48.0, 40.0), (144.0, 40.0), (96.0, 150.0)]
 
     def find(picture: torch.Tensor) -> list[Face]:
+        looked.append(picture.shape[2])
         count = 3 if picture.shape[2] == 192 else 1 if picture.shape[2] == 100 else 0
         return [Face(points=points(*place), confidence=0.9) for place in places[:count]]
 
@@ -70,7 +75,9 @@ def test_every_face_has_its_folder_and_one_picture_has_all(project, crowd: Path,
     assert page.count("group/pasted_all.png") == 1 and "one/pasted_all.png" not in page
 
     stamp = (out / "group" / "pasted_all.png").stat().st_mtime_ns
+    looked.clear()
     assert project(crowd.parent, *options, "--json") == 1
+    assert looked == [50]  # what is done was counted then
     assert all(entry["skipped"] for entry in json.loads(capsys.readouterr().out)["photos"])
     assert (out / "group" / "pasted_all.png").stat().st_mtime_ns == stamp
     (out / "group" / "pasted_all.png").unlink()
