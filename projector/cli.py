@@ -197,6 +197,7 @@ class _Screen:
     def __init__(self, output: Output, job: Job) -> None:
         self.output, self.job = output, job
         self.bar: Any = None
+        self.chosen: str | None = None
         self.place, self.left = "", 0
         self.worked: list[float] = []
 
@@ -235,8 +236,9 @@ class _Screen:
             return
         self.worked.append(entry["seconds"])
         self.output.say(f"{self.place}: {metrics}, in {entry['seconds']:.1f} s{time_left(self.worked, self.left)}")
-        if entry.get("chosen"):
-            self.output.say(f"  auto: {entry['chosen']}")
+        if entry.get("chosen") not in (None, self.chosen):
+            self.chosen = entry["chosen"]
+            self.output.say(f"  auto: {self.chosen}")
         self.output.say(f"  {entry['stop']}: {entry['advice']}")
         self.output.say(f"  {entry['folder'] / 'compare.png'}")
 

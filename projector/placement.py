@@ -45,7 +45,7 @@ class Placement:
     coarse: int = 7
     starts: int = 10
     trial: int = 10
-    steps: int = 48
+    steps: int = 60
 
     def __post_init__(self) -> None:
         if not (0 < self.shift <= 1 and 0 < self.angle <= 180 and 1 < self.zoom <= 8):

@@ -33,8 +33,9 @@ UNIT = (0.02, 0.02, 0.04, 0.04)
 """Of the four numbers of a placement: what changes a picture about as much as a standard deviation of W does."""
 PIXEL, PRIOR, SCALES = 10.0, 0.001, 4
 """Weights of the picture's squared error and of the code's length, and halvings of the picture that are compared."""
-FRAMED, FRAMED_PRIOR = 3, 0.005
-"""How often the last steps look anew which pixels lie within the generator's own frame, and their weight of the length."""
+FRAMED, FRAMED_PRIOR, HALF = 3, 0.005, 0.4
+"""How often the last steps look which pixels lie well within the generator's own frame, the length's weight in them, and
+half the side of what they look at, in widths: at 0.5 a frame that is too large sees too much to shrink."""
 CANVASES = (1.0, 1.3, 1.6)
 """Widths of the canvases that starts are looked for on: for enlarged pictures, and for shrunk ones."""
 POLISHED, POLISHING = 96, 20
@@ -102,17 +103,18 @@ class PoseSearch:
         while True:
             for _ in range(self.placement.trial):
                 self._step(search, target, unit)
-            best = search.value.argsort()
-            if len(best) == 1:
+            search.keep(search.value.argsort()[: max(1, len(search.point) // 3)].tolist())
+            if len(search.point) == 1:
                 break
-            search.keep(best[: max(1, len(best) // 3)].tolist())
+        # from the mean again: a code that covers what is beyond the frame would hold the placement where it is
+        point = torch.cat([torch.zeros_like(codes[:1]), search.point[:, -4:]], 1)
         for _ in range(FRAMED):
-            inside = framed(self.placement.clamp(search.point[:, -4:] * unit), target.shape[-1])
-            search = QuasiNewton(search.point, memory=40)
+            inside = framed(self.placement.clamp(point[:, -4:] * unit), target.shape[-1])
+            search = QuasiNewton(point, memory=40)
             for _ in range(-(-self.placement.steps // FRAMED)):
                 self._step(search, target, unit, inside)
-        point = search.point[0]
-        return self.placement.clamp(point[None, -4:] * unit)[0], point[:-4]
+            point = search.point
+        return self.placement.clamp(point[:, -4:] * unit)[0], point[0, :-4]
 
     def _step(self, search: QuasiNewton, target: Tensor, unit: Tensor, inside: Tensor | None = None) -> None:
         proposed = search.propose()
@@ -142,9 +144,9 @@ class PoseSearch:
 
 
 def framed(placed: Tensor, side: int) -> Tensor:
-    """[N, 1, side, side]: which pixels show the generator's own frame where it is ``placed`` [N, 4]; 0 outside, 1 from a
-    pixel within on."""
+    """[N, 1, side, side]: which pixels show the middle of the generator's frame where it is ``placed`` [N, 4],
+    1 from a pixel within on, else 0."""
     middles = (torch.arange(side).to(placed) + 0.5) / side - 0.5
     y, x = torch.meshgrid(middles, middles, indexing="ij")
     there = transform_of(placed).inverse().apply(torch.stack([x, y], -1).reshape(1, -1, 2).expand(len(placed), -1, -1))
-    return ((0.5 - there.abs().amax(-1)) * side).clamp(0, 1).view(len(placed), 1, side, side)
+    return ((HALF - there.abs().amax(-1)) * side).clamp(0, 1).view(len(placed), 1, side, side)

@@ -17,8 +17,8 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         choices=NAMES,
         default="auto",
         help="search in W, W+ or S (W+, then the styles of each layer), encode without a search, search from there, or "
-        "also tune a copy of the weights (pivotal: closest, and slowest); auto is the best at hand without tuning "
-        "(default)",
+        "also tune a copy of the weights (pivotal: closest, and slowest); auto weighs those without tuning by what "
+        "was measured of them, within --budget, and says what it took (default)",
     )
     search.add_argument(
         "--encoder", metavar="FILE", help="of `editkit train encoder` (default: the bundled one, where it fits)"

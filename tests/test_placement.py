@@ -23,7 +23,7 @@ from editkit.transform import Transform
 from projector import Optimise, Pivotal, Placement, pose_search, project
 from projector.losses import Weights
 from projector.placement import transform_of
-from projector.pose_search import APART, PoseSearch
+from projector.pose_search import APART, HALF, PoseSearch, framed
 from projector.statistics import sample_statistics
 
 PIXELS = Weights(perceptual=0.0)
@@ -118,6 +118,20 @@ def test_a_moved_sample_is_recovered(pose: list[float]) -> None:
     assert math.hypot(x - pose[0], y - pose[1]) * G.spec.resolution < 0.5
     assert abs(degrees - pose[2]) < 1
     assert abs(factor / pose[3] - 1) < 0.02
+
+
+def test_what_is_beyond_the_frame_does_not_pull() -> None:
+    """A small picture amid what the generator has never drawn."""
+    G = BlobGenerator()
+    image, placed = moved(G, 5, [0.05, 0.0, 8.0, 0.75])
+    grown = placed + torch.tensor([0.0, 0.0, 0.0, math.log(0.5 / HALF)])
+    within = framed(grown, G.spec.resolution)  # all of its frame
+    assert 0.5 < float(within.mean()) < 0.6 and set(within[0, 0, 0].tolist()) == {0.0}
+    around = torch.linspace(-0.8, 0.8, G.spec.resolution).expand_as(image).sin()
+    (found,), _ = PoseSearch(G, Placement(coarse=5, starts=5)).find(torch.lerp(around, image, within))
+    off = (found - placed[0]).tolist()
+    assert math.hypot(off[0], off[1]) * G.spec.resolution < 0.5
+    assert abs(math.degrees(off[2])) < 1 and abs(math.expm1(off[3])) < 0.02
 
 
 def test_starts_are_apart_and_one_is_near() -> None:

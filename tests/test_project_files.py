@@ -84,7 +84,7 @@ def test_an_edit_of_strength_zero_changes_nothing(project, photo: Path, warmth: 
 def test_the_same_seed_writes_the_same_pictures(project, photo: Path, tmp_path: Path) -> None:
     taken = []
     for seed in ("0", "0", "1"):
-        assert project(photo, "--seed", seed, "--force") == 0
+        assert project(photo, "--method", "w+", "--seed", seed, "--force") == 0
         taken.append((tmp_path / "out" / "me" / "inverted.png").read_bytes())
     assert taken[0] == taken[1] != taken[2]
 
