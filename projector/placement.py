@@ -35,8 +35,8 @@ class Placement:
         shift, angle, zoom: how far it goes: image widths, degrees, and a factor (2: from half to twice the size).
         coarse: values an axis of the grid that starts are chosen from; 1 starts from where the picture is alone.
         starts: how many are tried.
-        trial: steps from each of them, after which the better third goes on; at the end one is left.
-        steps: more steps of that one, in which only the generator's own frame counts.
+        trial: steps from each of them, after which the better third goes on.
+        steps: of those, in which only the generator's own frame counts; after a third of them the best goes on alone.
     """
 
     shift: float = 0.35

@@ -3,11 +3,12 @@
 A code can hide an error of the placement and the other way round: along that valley first-order steps crawl (Adam was
 1.9 degrees off after 50), while limited-memory BFGS, which learns the valley's shape, is within a tenth of a degree
 after 30. It needs a start in the right basin; the poses of a grid that look most like pictures of the generator are
-tried, by successive halving (Jamieson and Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter
-Optimization", section 3).
+tried, the better third goes on, the best of those ends it (after Jamieson and Talwalkar 2016, "Non-stochastic Best Arm
+Identification and Hyperparameter Optimization", section 3).
 
-At the end only what lies within the generator's own frame counts. Beyond it a photograph shows what the generator has
-never seen, hair and shoulders of a face, and to cover them a picture grows: 7 % too large on a portrait shrunk by 6 %.
+Of those that go on only what lies within the generator's own frame counts. Beyond it a photograph shows what the
+generator has never seen, hair and shoulders of a face, and to cover them a picture grows: 7 % too large on a portrait
+shrunk by 6 %.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ UNIT = (0.02, 0.02, 0.04, 0.04)
 PIXEL, PRIOR, SCALES = 10.0, 0.001, 4
 """Weights of the picture's squared error and of the code's length, and halvings of the picture that are compared."""
 FRAMED, FRAMED_PRIOR, HALF = 3, 0.005, 0.4
-"""How often the last steps look which pixels lie well within the generator's own frame, the length's weight in them, and
-half the side of what they look at, in widths: at 0.5 a frame that is too large sees too much to shrink."""
+"""How often the last steps look which pixels lie well within the generator's own frame, the weight of the length there,
+and half the side of what they look at, in widths: at 0.5 a frame that is too large sees too much to shrink."""
 CANVASES = (1.0, 1.3, 1.6)
 """Widths of the canvases that starts are looked for on: for enlarged pictures, and for shrunk ones."""
 POLISHED, POLISHING = 96, 20
@@ -100,36 +101,35 @@ class PoseSearch:
         unit = target.new_tensor(UNIT)
         codes = target.new_zeros(len(starts), self.G.spec.w_dim)
         search = QuasiNewton(torch.cat([codes, starts / unit], 1), memory=40)
-        while True:
-            for _ in range(self.placement.trial):
-                self._step(search, target, unit)
-            search.keep(search.value.argsort()[: max(1, len(search.point) // 3)].tolist())
-            if len(search.point) == 1:
-                break
+        for _ in range(self.placement.trial):
+            self._step(search, target, unit)
+        placed = search.point[search.value.argsort()[: max(1, len(starts) // 3)], -4:]
         # from the mean again: a code that covers what is beyond the frame would hold the placement where it is
-        point = torch.cat([torch.zeros_like(codes[:1]), search.point[:, -4:]], 1)
+        point = torch.cat([torch.zeros_like(codes[: len(placed)]), placed], 1)
         for _ in range(FRAMED):
             inside = framed(self.placement.clamp(point[:, -4:] * unit), target.shape[-1])
             search = QuasiNewton(point, memory=40)
             for _ in range(-(-self.placement.steps // FRAMED)):
                 self._step(search, target, unit, inside)
-            point = search.point
+            point = search.point[search.value.argmin()][None]
         return self.placement.clamp(point[:, -4:] * unit)[0], point[0, :-4]
 
     def _step(self, search: QuasiNewton, target: Tensor, unit: Tensor, inside: Tensor | None = None) -> None:
         proposed = search.propose()
+        parts = proposed.split(self.size)
+        weights = [None] * len(parts) if inside is None else inside.split(self.size)
         values, slopes = [], []
-        for part in proposed.split(self.size):
+        for part, weight in zip(parts, weights, strict=True):
             with torch.enable_grad():
                 point = part.detach().requires_grad_()
-                loss = self._loss(point[:, :-4], self.placement.clamp(point[:, -4:] * unit), target, inside)
+                loss = self._loss(point[:, :-4], self.placement.clamp(point[:, -4:] * unit), target, weight)
                 (gradient,) = torch.autograd.grad(loss.sum(), point)
             values.append(loss.detach())
             slopes.append(gradient)
         search.tell(torch.cat(values), torch.cat(slopes))
 
     def _loss(self, codes: Tensor, placed: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
-        """[N]; ``inside`` [1, 1, R, R]: the weight of each pixel, by default all count."""
+        """[N]; ``inside`` [N, 1, R, R]: the weight of each pixel, by default all count."""
         rows = (self.statistics.mean + codes @ self.statistics.axes)[:, None].expand(-1, self.G.spec.num_ws, -1)
         mean = self.statistics.mean.expand(len(codes), 1, -1)  # row 0 places the picture too: not twice
         spec = self.G.spec
@@ -139,7 +139,8 @@ class PoseSearch:
             off, prior = multiscale_mse(image, target.expand_as(image), scales=SCALES), PRIOR
         else:
             apart = (image - target) * inside
-            off, prior = multiscale_mse(apart, torch.zeros_like(apart), scales=SCALES) / inside.mean(), FRAMED_PRIOR
+            off, prior = multiscale_mse(apart, torch.zeros_like(apart), scales=SCALES), FRAMED_PRIOR
+            off = off / inside.mean([1, 2, 3]).clamp(min=1e-3)
         return PIXEL * off + prior * codes.square().mean(1)
 
 
