@@ -103,9 +103,10 @@ class Auto:
         losses = {name: expected(name, steps) for name in candidates}
         best = min(losses, key=lambda name: losses[name])
         others = [f"{name} {loss:.3g}" for name, loss in losses.items() if name != best]
-        why = f"{best} for {max(int(steps), 1)} steps{time_for}"
+        length = "without a search" if best == "encode" else f"for {max(int(steps), 1)} steps"
+        why = f"{best} {length}{time_for}"
         if others:
-            why += f": measured loss {losses[best]:.3g} on the bundled generator, {', '.join(others)}"
+            why += f": loss {losses[best]:.3g}, {', '.join(others)}, as measured on the bundled generator"
         else:
             why += ": nothing else finds what was asked for"
         return candidates[best], why
