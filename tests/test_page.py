@@ -314,11 +314,13 @@ def test_who_leaves_while_waiting_leaves_the_line_and_too_many_are_refused() -> 
 
 def test_methods_suit_the_generator(G: NetworkGenerator) -> None:
     """A model of one's own has no encoder; a visitor who chooses nothing is served all the same."""
+    from editkit.perceptual import Bundled
     from projector.methods import NAMES
 
     assert methods.titles()[0] == methods.AUTO and len(set(methods.titles())) == len(NAMES) + 1
     made = {title: methods.make(title, G, steps=7) for title in methods.titles()}
-    assert isinstance(made[methods.AUTO], projector.Optimise) and made[methods.AUTO].steps == 7
+    assert made[methods.AUTO] == projector.Auto(steps=7)
+    assert isinstance(made[methods.AUTO].chosen(G, perceptual=Bundled())[0], projector.Refine)
     assert {type(one) for one in made.values()} >= {projector.Encode, projector.EncodeThenOptimise, projector.Pivotal}
     assert isinstance(made[methods.REFINE], projector.Refine)
     assert methods.make("no such", G, steps=7) == made[methods.AUTO]
