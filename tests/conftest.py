@@ -24,6 +24,8 @@ from page_fixtures import (  # noqa: E402, F401
     screenshots,
     visit,
 )
+from toy_pictures import toys  # noqa: E402, F401
+from training_runs import through, trained  # noqa: E402, F401
 
 LOCAL_FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -1,41 +1,25 @@
-"""The page's own small parts: options, undo, desks, library, grouping, methods, toasts. No server, no browser."""
+"""The page's own small parts: options, undo, placements, recipes, sliders, toasts. No server, no browser."""
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from project_fixtures import G, checkpoint, home, make_photo, photo, warmth
+from page_clock import Clock
+from project_fixtures import G, checkpoint, home, photo, warmth
 
 import projector
-from editkit.alignment import align
 from editkit.direction import Direction
 from editkit.edits import Edit, Recipe
-from editkit.errors import OutputError, PhotoError, SchemaError, UsageError
+from editkit.errors import PhotoError, UsageError
 from editkit.generator import NetworkGenerator
-from editkit.page import api, grouping, live, methods, parts, toasts, turns
-from editkit.page.desk import IDLE, LEFT, MOST, PLACES, Desk, Desks
-from editkit.page.library import Library
+from editkit.page import api, grouping, methods, parts, toasts
 from editkit.page.options import Options, read_auth, steps_at_first
 from editkit.page.settings import DEPTH, History, Settings, placed_by
-from editkit.page.turns import Turns
-from editkit.photo import read_photo
 from editkit.transform import Transform
-from projector.job import Job, Outcome
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_options_are_checked() -> None:
@@ -140,49 +124,6 @@ def test_a_placement_that_sliders_cannot_make_is_none_of_theirs() -> None:
         assert placed_by(other) is None
 
 
-def test_desks_are_apart_and_cleared(tmp_path: Path) -> None:
-    clock = Clock()
-    desks = Desks(tmp_path, clock=clock)
-    first, second = desks.of("a"), desks.of("b")
-    searching = first.start()
-    assert first is not second and desks.of("a") is first
-    assert desks.of("a", "ann") is not first, "another user gets a desk of their own"
-    assert not first.folder.exists() and searching.is_set()
-    running, walking = second.start(), second.start("walk")
-    assert second.start("walk") is not walking and walking.is_set() and not running.is_set()
-    desks.leave("b")
-    assert running.is_set() and second.jobs["walk"].is_set(), "what was going on is told to stop"
-    clock.now += LEFT + 1
-    desks.of("c")
-    assert not second.folder.exists() and len(desks) == 2
-    clock.now += IDLE + 1
-    desks.of("d")
-    assert len(desks) == 1
-    for number in range(MOST + 10):
-        clock.now += 1
-        desks.of(f"many {number}")
-    assert len(desks) <= MOST + 1
-    assert len(list(tmp_path.iterdir())) == len(desks)
-
-
-def test_a_desk_is_cleared_though_nobody_comes_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[threading.Timer] = []
-    monkeypatch.setattr(threading.Timer, "start", lambda timer: started.append(timer))
-    clock = Clock()
-    desks = Desks(tmp_path, clock=clock)
-    first, second = desks.of("a"), desks.of("b")
-    desks.leave("a")
-    clock.now += LEFT / 2
-    desks.leave("b")
-    (timer,) = started
-    clock.now += LEFT / 2 + 1
-    timer.function()
-    assert not first.folder.exists() and second.folder.exists() and len(started) == 2
-    clock.now += LEFT + 1
-    started[1].function()
-    assert not second.folder.exists() and len(started) == 2, "no timer without a closed page"
-
-
 def test_a_batch_keeps_the_limit_of_pixels(photo: Path) -> None:
     from editkit.page.batch_tab import Upload
 
@@ -195,121 +136,6 @@ def test_a_click_on_what_the_server_knows_no_more_says_what_to_do() -> None:
     for shown in (None, [], ["a"]):
         with pytest.raises(UsageError, match="load the page again"):
             parts.clicked(shown, 1)
-
-
-def test_old_files_of_a_desk_are_removed(tmp_path: Path) -> None:
-    desk = Desk(folder=tmp_path)
-    kept, old = desk.path("a", lasting=True), desk.path("b")
-    for _ in range(PLACES):
-        desk.path("c")
-    assert kept.parent.is_dir() and not old.parent.exists() and len(list(tmp_path.iterdir())) == PLACES + 1
-
-
-def test_the_shelf_gives_free_names(tmp_path: Path) -> None:
-    from editkit.latent import Latent
-    from editkit.page.desk import Piece
-
-    latent = Latent(space="w", codes=torch.zeros(1, 2, 3), generator="x")
-    desk, piece = (
-        Desk(folder=tmp_path),
-        Piece(name="me", latent=latent, transform=None, picture=torch.zeros(1, 3, 8, 8)),
-    )
-    assert [desk.shelve(piece) for _ in range(3)] == ["me", "me (2)", "me (3)"]
-
-
-def test_live_work_tells_and_ends() -> None:
-    cancel = threading.Event()
-
-    def work(tell):
-        for number in range(5):
-            tell(number)
-            time.sleep(0.02)
-        return "end"
-
-    items = list(live.live(work, cancel, Turns()))
-    assert items[-1] == live.Result("end") and items[0] == live.News(0) and not cancel.is_set()
-
-    def fails(tell):
-        raise PhotoError("no")
-
-    with pytest.raises(PhotoError):
-        list(live.live(fails, cancel, Turns()))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a niceness is the whole process's")
-def test_live_work_gives_way_to_the_rest() -> None:
-    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    (result,) = live.live(
-        lambda tell: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), threading.Event(), Turns()
-    )
-    assert isinstance(result, live.Result) and result.value == max(here, live.GIVES_WAY)
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == here, "sliders do not"
-
-
-def test_leaving_live_work_cancels_it() -> None:
-    cancel, seen = threading.Event(), threading.Event()
-
-    def work(tell):
-        tell(1)
-        assert cancel.wait(10)
-        seen.set()
-
-    running = live.live(work, cancel, Turns())
-    next(running)
-    running.close()
-    assert seen.wait(10)
-
-
-def test_long_work_takes_turns_and_says_how_many_are_before_it() -> None:
-    line, ended = Turns(), threading.Event()
-    first = live.live(lambda tell: (tell("on"), ended.wait(10), "first")[-1], threading.Event(), line)
-    assert next(first) == live.News("on")
-    given_up, cancel = live.live(lambda tell: "second", gone := threading.Event(), line), threading.Event()
-    assert "one search" in next(given_up).text
-    third = live.live(lambda tell: "third", cancel, line)
-    assert "2 searches" in next(third).text
-    gone.set()
-    assert list(given_up) == [], "who does not wait gets nothing, and nothing is begun"
-    assert "one search" in next(third).text
-    ended.set()
-    assert list(first) == [live.Result("first")]
-    assert list(third) == [live.Result("third")] and not cancel.is_set()
-
-
-def test_work_of_many_parts_lets_others_go_between_two_of_them() -> None:
-    line, order, waits = Turns(), [], threading.Event()
-
-    def many(tell):
-        order.append("part 1")
-        tell("part 1")
-        assert waits.wait(10)
-        tell.give_way()
-        order.append("part 2")
-
-    batch = live.live(many, threading.Event(), line)
-    next(batch)
-    search = live.live(lambda tell: order.append("search"), threading.Event(), line)
-    assert isinstance(next(search), live.Waiting)
-    waits.set()
-    assert isinstance(next(batch), live.Waiting)
-    list(search)
-    list(batch)
-    assert order == ["part 1", "search", "part 2"]
-
-
-def test_who_leaves_while_waiting_leaves_the_line_and_too_many_are_refused() -> None:
-    line, places = Turns(), ExitStack()
-    with places:
-        for _ in range(turns.MOST):
-            places.enter_context(line.place())
-        waiting = live.live(lambda tell: 1, cancel := threading.Event(), line)
-        next(waiting)
-        with pytest.raises(UsageError, match="try again"):
-            next(live.live(lambda tell: 1, threading.Event(), line))
-        waiting.close()
-        assert cancel.is_set()
-        assert isinstance(next(live.live(lambda tell: 1, threading.Event(), line)), live.Waiting)
-    assert list(live.live(lambda tell: 1, threading.Event(), line)) == [live.Result(1)]
 
 
 def test_methods_suit_the_generator(G: NetworkGenerator) -> None:
@@ -391,73 +217,6 @@ def test_an_unforeseen_error_says_nothing_of_its_content(caplog: pytest.LogCaptu
         handler()
     assert "secret" not in caught.value.message and "went wrong here (ValueError)" in caught.value.message
     assert "the page failed" in caplog.text
-
-
-@pytest.fixture
-def kept(G: NetworkGenerator, photo: Path) -> tuple[Library, str]:
-    library, key = Library.of(None), Library.key("abc", 0)
-    face = align(read_photo(photo), G.spec, convention="centre")
-    method = projector.Optimise(steps=2)
-    found = projector.project(G, face, method)
-    from editkit.perceptual import best_available
-
-    job = Job(generator=G, method=method, perceptual=best_available(G.device), recipe=Recipe(name="none", edits=()))
-    outcome = Outcome(face=face, found=found, edited=found.image, zero_edit_is_identity=True, seconds=1.0)
-    for _ in range(2):  # kept again: the same entry, anew
-        library.keep(key, "Holiday Zebra", job, outcome)
-    return library, key
-
-
-def test_the_library_keeps_opens_searches_and_deletes(
-    kept: tuple[Library, str], G: NetworkGenerator, photo: Path
-) -> None:
-    library, key = kept
-    (entry,) = library.entries()
-    assert entry.name == "Holiday Zebra" and library.entries(search="zebra HOLI")
-    assert not library.entries(search="other")
-    assert library.find(key, G.spec.id) is not None and library.find(key, "other") is None
-    piece = library.open(entry)
-    piece.latent.check(G.spec)
-    assert piece.face is not None and torch.equal(piece.face.photo.image, read_photo(photo).image)
-    assert {path.name for path in entry.folder.iterdir()} >= {"photo.png", "latent.safetensors", "report.json"}
-    assert library.delete(entry.key) and not library.delete(entry.key)
-    assert not entry.folder.exists() and not library.entries()
-    assert b"Zebra" not in (library.folder / "manifest.sqlite").read_bytes(), (
-        "the row is overwritten, not only unlinked"
-    )
-
-
-def test_what_cannot_be_deleted_is_said_and_stays(kept: tuple[Library, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    library, _ = kept
-    before = library.entries()
-    monkeypatch.setattr("editkit.page.library.shutil.rmtree", lambda *_, **__: None)
-    with pytest.raises(OutputError, match="could not be deleted"):
-        library.delete(before[0].key)
-    assert library.entries() == before
-
-
-def test_the_libraries_of_users_are_apart(kept: tuple[Library, str]) -> None:
-    assert Library.of("ann").folder != Library.of("bob").folder != kept[0].folder
-    assert not Library.of("ann").entries()
-    assert Library.of("../../x").folder.parent == Library.of("ann").folder.parent
-
-
-def test_a_library_of_a_newer_version_is_refused(kept: tuple[Library, str]) -> None:
-    import sqlite3
-
-    with sqlite3.connect(kept[0].folder / "manifest.sqlite") as database:
-        database.execute("PRAGMA user_version = 99")
-    database.close()
-    with pytest.raises(SchemaError):
-        kept[0].entries()
-
-
-def test_steps_show_the_latent_and_the_history_does_not(G: NetworkGenerator, photo: Path) -> None:
-    seen = []
-    face = align(read_photo(photo), G.spec, convention="centre")
-    found = projector.project(G, face, projector.Optimise(steps=3), on_step=lambda step: seen.append(step))
-    assert [len(step.latent) for step in seen] == [1, 1, 1] and all(step.latent is None for step in found.history)
-    assert torch.equal(seen[-1].latent.tensor, found.latent.tensor)
 
 
 def test_recipes_that_sliders_cannot_show_are_kept_whole(

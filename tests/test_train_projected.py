@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 from test_feature_backbones import saved
-from test_train_run import start, state_of, wait_for
 from test_training import same
-from toy_pictures import toys
+from training_runs import start, state_of, wait_for
 
 from editkit.checkpoints.native import read_header
 from editkit.cli import main

@@ -10,10 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from test_train_run import start, wait_for
 from test_training import close
 from torch.distributed import HashStore
-from toy_pictures import toys
+from training_runs import start, wait_for
 
 from editkit.errors import EditkitError
 from train.config import TrainConfig

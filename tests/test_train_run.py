@@ -1,4 +1,4 @@
-"""``editkit train --data`` as people run it: it learns, stops, is killed, and goes on exactly, alone and in two."""
+"""``editkit train --data`` as people run it: it learns, says how it does, and refuses what it cannot learn from."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import io
 import json
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from test_training import same
-from toy_pictures import toys
+from training_runs import COMMON, ROOT
 
-from editkit import errors
-from editkit.checkpoints.native import read_checkpoint, read_header, write_checkpoint
+from editkit.checkpoints.native import read_header
 from editkit.cli import main
 from train.config import TrainConfig
 from train.dataset import open_dataset
@@ -30,69 +24,6 @@ from train.run import thumbnails
 from train.snapshots import Folder, samples
 from train.state_file import load_state
 from train.training import Training
-from train.transfer import Begun, check_shapes
-
-ROOT = Path(__file__).resolve().parents[1]
-COMMON = (
-    "--recipe",
-    "tiny",
-    "--batch",
-    "8",
-    "--snapshot-every",
-    "0.016",
-    "--metric",
-    "none",
-    "--threads",
-    "1",
-    "--no-video",
-)
-
-
-@pytest.fixture(scope="module")
-def trained(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 800 pictures."""
-    out = tmp_path_factory.mktemp("runs") / "toys"
-    options = ["--recipe", "tiny", "--batch", "16", "--kimg", "0.8", "--snapshot-every", "0.4", "--gamma", "0.3"]
-    assert main(["train", "--data", str(toys), "--out", str(out), "--quiet", *options]) == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def through(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """64 pictures without an interruption."""
-    out = tmp_path_factory.mktemp("runs") / "through"
-    assert start(toys, out).wait(120) == 0
-    return out
-
-
-def start(
-    toys: Path, out: Path, *options: str, kimg: str = "0.064", ranks: int = 1, restarts: int = 0
-) -> subprocess.Popen:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    launch += ["--max-restarts", str(restarts)] if restarts else []
-    command = [sys.executable, *launch, "-m", "train", "--data", str(toys), "--out", str(out), "--kimg", kimg]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*command, *COMMON, "--device", "cpu", *options],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(path: Path, process: subprocess.Popen, *, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def state_of(out: Path) -> dict:
-    state = load_state(out / "state.safetensors")
-    state.pop("facts")
-    return state
 
 
 def test_it_learns_and_the_distance_halves(toys: Path, trained: Path) -> None:
@@ -178,114 +109,6 @@ def test_the_projector_opens_what_was_trained(trained: Path, toys: Path, tmp_pat
     assert code == 0 and list((tmp_path / "out").rglob("inverted.png"))
 
 
-def test_killed_and_resumed_equals_uninterrupted(toys: Path, through: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    process = start(toys, out, kimg="10")
-    wait_for(out / "state-previous.safetensors", process)
-    process.send_signal(signal.SIGKILL)
-    process.wait(30)
-    seen = load_state(out / "state.safetensors")["seen"] if (out / "state.safetensors").exists() else 0
-    if seen > 64:
-        pytest.fail(f"the kill came late, at {seen} images")
-    assert start(toys, out).wait(120) == 0
-    assert same(state_of(through), state_of(out))
-
-
-def test_terminated_it_keeps_everything(toys: Path, through: Path, tmp_path: Path) -> None:
-    """No snapshot was due: what is there was written because of the signal."""
-    out = tmp_path / "stopped"
-    process = start(toys, out, "--snapshot-every", "1000", kimg="10")
-    while "device" not in process.stdout.readline():  # the plan; training begins
-        assert process.poll() is None, process.stderr.read()
-    time.sleep(3)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 130
-    seen = load_state(out / "state.safetensors")["seen"]
-    assert seen % 8 == 0 and not (out / "state-previous.safetensors").exists()
-    if seen < 64:
-        assert start(toys, out).wait(120) == 0
-        assert same(state_of(through), state_of(out))
-
-
-def test_other_options_are_refused_by_name(toys: Path, through: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["train", "--data", str(toys), "--out", str(through), *COMMON, "--gamma", "7", "--lr", "0.1"])
-    assert code == 2
-    text = capsys.readouterr().err
-    assert "gamma: 1.0 and now 7.0" in text and "lr: " in text and "another --out" in text
-
-
-def test_a_damaged_snapshot_falls_back(through: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = Folder(tmp_path)
-    data = (through / "state.safetensors").read_bytes()
-    (tmp_path / "state-previous.safetensors").write_bytes(data)
-    (tmp_path / "state.safetensors").write_bytes(data[: len(data) // 2])
-    state = folder.load()
-    assert state is not None and state["seen"] == 64 and "snapshot before" in caplog.text
-    (tmp_path / "state-previous.safetensors").write_bytes(b"")
-    with pytest.raises(errors.CheckpointError, match="no snapshot"):
-        folder.load()
-
-
-def test_a_full_disk_leaves_the_snapshot_before(through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Folder(tmp_path)
-    state = load_state(through / "state.safetensors")
-    training = Training(TrainConfig.from_json(state["config"]))
-    folder.save(training, {})
-    before = (tmp_path / "state.safetensors").read_bytes()
-    training.load_state_dict(state)
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.replace", full)
-    with pytest.raises(errors.OutputError, match="space"):
-        folder.save(training, {})
-    assert (tmp_path / "state.safetensors").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.glob(".*")) == []
-
-
-def test_a_real_full_disk_and_a_damaged_snapshot_on_the_command_line(
-    toys: Path, through: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    """The system refuses to write: one line, exit code 1, the snapshot before intact. Then a flipped bit: one further
-    back, it says so, and ends where the uninterrupted run did."""
-    import resource
-
-    out = shutil.copytree(through, tmp_path / "run")
-    states = {name: (out / name).read_bytes() for name in ("state.safetensors", "state-previous.safetensors")}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(states["state.safetensors"]) // 2, limits[1]))
-    try:
-        code = main(["train", "--data", str(toys), "--out", str(out), "--kimg", "0.08", *COMMON, "--device", "cpu"])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert code == 1 and "no space left" in capsys.readouterr().err
-    assert all((out / name).read_bytes() == data for name, data in states.items())
-    assert not list(out.glob(".*"))
-    flipped = bytearray(states["state.safetensors"])
-    flipped[-1000] ^= 1
-    (out / "state.safetensors").write_bytes(flipped)
-    code = main(["train", "--data", str(toys), "--out", str(out), "--kimg", "0.064", *COMMON, "--device", "cpu"])
-    assert code == 0 and "going on from 48 images" in capsys.readouterr().out
-    assert "it is damaged; going back to the snapshot before" in caplog.text
-    assert same(state_of(through), state_of(out))
-    assert load_state(out / "state-previous.safetensors")["seen"] == 48  # not the damaged one
-
-
-def test_fine_tuning_begins_from_the_weights(toys: Path, trained: Path, tmp_path: Path) -> None:
-    source = str(trained / "generator.safetensors")
-    options = ["--out", str(tmp_path / "tuned"), "--from", source, "--freeze-d", "2", "--kimg", "0.008", "--quiet"]
-    assert main(["train", "--data", str(toys), *COMMON, *options]) == 0
-    tuned = load_state(tmp_path / "tuned" / "state.safetensors")
-    first = load_state(trained / "state.safetensors")
-    assert same(tuned["config"]["generator"], first["config"]["generator"])
-    moved = {k: not torch.equal(v, first["discriminator"][k]) for k, v in tuned["discriminator"].items()}
-    assert not moved["b16.fromrgb.weight"] and not moved["b16.conv0.weight"] and moved["b4.out.weight"]
-    assert (tuned["config"]["average_ramp"], tuned["config"]["speed_kimg"]) == (None, 100.0)
-    near = [float((v - first["average"][k]).abs().max()) for k, v in tuned["generator"].items() if k.endswith("weight")]
-    assert max(near) < 0.1
-
-
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [
@@ -306,58 +129,6 @@ def test_numbers_out_of_range_are_refused(
     except SystemExit as stopped:
         code = stopped.code
     assert code == 2 and reason in capsys.readouterr().err and not out.exists()
-
-
-def test_mismatches_name_the_option(toys: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    source = str(trained / "generator.safetensors")
-    code = main(["train", "--data", str(toys), "--out", str(tmp_path), "--from", source, "--resolution", "32"])
-    assert code == 1 and "--resolution 16" in capsys.readouterr().err
-
-
-def test_a_discriminator_that_does_not_fit_is_named(
-    toys: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One of other pictures, and one whose arguments are not those of its tensors: every tensor is named."""
-    source, beside = tmp_path / "generator.safetensors", tmp_path / "discriminator.safetensors"
-    shutil.copy(trained / source.name, source)
-    judge = read_checkpoint(trained / beside.name)
-
-    def refused(tensors: dict[str, torch.Tensor], **changes: object) -> str:
-        header = judge.header | {"arguments": judge.header["arguments"] | changes}
-        write_checkpoint(beside, tensors, {name: header[name] for name in ("kind", "arguments", "name", "training")})
-        options = ["--out", str(tmp_path / "out"), "--from", str(source), "--kimg", "0.008"]
-        assert main(["train", "--data", str(toys), *COMMON, *options]) == 1
-        return capsys.readouterr().err
-
-    text = refused(judge.tensors, img_resolution=32, img_channels=1)
-    assert f"{beside} has img_resolution 32, the data 16; img_channels 1, the data 3; move it away to begin" in text
-    tensors = dict(judge.tensors)
-    tensors["b4.out.bias"], tensors["more"] = torch.zeros(7), tensors.pop("b4.fc.bias")
-    text = refused(tensors)
-    assert "b4.out.bias is [7] there and [1] here; b4.fc.bias is not there; more is there alone; move it" in text
-
-
-def test_the_plan_of_fine_tuning_names_the_networks_and_the_settings(
-    toys: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ["--out", str(tmp_path / "no"), "--from", str(trained / "generator.safetensors"), "--dry-run"]
-    assert main(["train", "--data", str(toys), *COMMON, *options]) == 0
-    assert "stylegan3 of generator.safetensors, settings of tiny: " in capsys.readouterr().out
-    assert main(["train", "--data", str(toys), *options, "--recipe", "stylegan2"]) == 2
-    text = capsys.readouterr().err
-    assert "stylegan2 networks, generator.safetensors is a stylegan3" in text and "stylegan3-r or small or tiny" in text
-
-
-def test_classes_that_do_not_fit_name_the_option() -> None:
-    begun = Begun(
-        kind="stylegan3", id="", arguments={"img_resolution": 16}, generator={}, discriminator_arguments=None,
-        discriminator=None, source="mine",
-    )  # fmt: skip
-    with pytest.raises(errors.CheckpointError, match="mine has c_dim 0, the data 3; leave --cond out"):
-        check_shapes(begun, resolution=16, channels=3, c_dim=3)
-    begun.arguments["c_dim"] = 5
-    with pytest.raises(errors.CheckpointError, match="give --cond with data of 5 classes"):
-        check_shapes(begun, resolution=16, channels=3, c_dim=3)
 
 
 @pytest.mark.parametrize("case", ["empty", "one", "mixed", "lost"])

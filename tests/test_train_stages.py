@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train_run import state_of
 from test_training import same
 from toy_pictures import write_toys
+from training_runs import state_of
 
 from editkit.checkpoints.native import read_checkpoint
 from editkit.cli import main

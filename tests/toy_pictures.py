@@ -22,6 +22,6 @@ def write_toys(folder: Path, *, count: int = 256, side: int = 16) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toys(tmp_path_factory.mktemp("data") / "toys")
