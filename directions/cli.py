@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from directions import disentangle_cli, find_cli, import_cli, score_cli
 from editkit.command import Output, add_action, add_command
-from editkit.option_types import add_class_option, positive
+from editkit.option_types import add_class_option, add_generator_options, positive
 
 if TYPE_CHECKING:
     from editkit.direction import Direction
@@ -239,10 +239,7 @@ def _add(
     examples: Sequence[tuple[str, str]],
 ) -> argparse.ArgumentParser:
     parser = add_action(actions, name, summary, run, examples=examples)
-    parser.add_argument(
-        "--generator", metavar="SOURCE", help="a name, a .safetensors or an official .pkl (default: the bundled one)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    add_generator_options(parser, label=False)
     return parser
 
 

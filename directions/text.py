@@ -12,7 +12,6 @@ The extra ``clip`` brings open_clip. Weights are a file of yours, and nothing is
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,21 +24,15 @@ from torch import Tensor
 from directions.attributes import Scorer
 from directions.methods import Progress
 from directions.style_gradient import StyleGradient
+from editkit.clip_network import DEVIATION, MEAN, clip_network, import_open_clip, input_of
 from editkit.direction import Direction
-from editkit.errors import CheckpointError, DirectionError, MissingWeightsError, UsageError
+from editkit.errors import DirectionError
 from editkit.labels import Classes
-from editkit.safetensors_format import SafetensorError
-from editkit.safetensors_format import load as load_safetensors
-from editkit.torchvision_remedy import import_torchvision
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from editkit.generator import Generator
 
 DEFAULT_MODEL = "ViT-B-32"
-# Mean and standard deviation of the pictures that CLIP was trained on (Radford et al. 2021), in [0, 1].
-_MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -57,8 +50,8 @@ class ClipEncoder:
     model: Any = field(repr=False)
     tokenize: Callable[[list[str]], Tensor] = field(repr=False)
     size: tuple[int, int]
-    mean: tuple[float, float, float] = _MEAN
-    deviation: tuple[float, float, float] = _DEVIATION
+    mean: tuple[float, ...] = MEAN
+    deviation: tuple[float, ...] = DEVIATION
     name: str = "clip"
 
     def __post_init__(self) -> None:
@@ -163,62 +156,13 @@ def load_clip(weights: str | Path, *, model: str = DEFAULT_MODEL, device: torch.
         CheckpointError: damaged, not plain tensors, or of another model.
         UsageError: an unknown model, or one whose tokenizer would have to be downloaded.
     """
-    open_clip = _open_clip()
-    if model not in open_clip.list_models():
-        raise UsageError(f"open_clip knows no model {model!r}; `open_clip.list_models()` lists them, such as ViT-B-32")
-    text = open_clip.get_model_config(model).get("text_cfg", {})
-    if text.get("hf_tokenizer_name") or text.get("hf_model_name"):
-        raise UsageError(
-            f"{model} needs a tokenizer from the network, which is never fetched; take one such as ViT-B-32"
-        )
-    tensors = _state(Path(weights))
-    network = open_clip.create_model(
-        model, pretrained=None, load_weights=False, pretrained_image=False, pretrained_text=False
-    )
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as problem:
-        reason = str(problem).splitlines()[1 if "\n" in str(problem) else 0].strip()[:150]
-        raise CheckpointError(f"{weights}: not the weights of {model} ({reason}); name its model") from problem
-    visual = network.visual
-    side = visual.image_size
+    network = clip_network(model, Path(weights), tokenizer=True)
+    size, mean, deviation = input_of(network)
     return ClipEncoder(
         model=network.to(device),
-        tokenize=open_clip.get_tokenizer(model),
-        size=(side, side) if isinstance(side, int) else tuple(side),
-        mean=tuple(getattr(visual, "image_mean", None) or _MEAN),
-        deviation=tuple(getattr(visual, "image_std", None) or _DEVIATION),
+        tokenize=import_open_clip().get_tokenizer(model),
+        size=size,
+        mean=mean,
+        deviation=deviation,
         name=f"{model}, {Path(weights).name}",
     )
-
-
-def _open_clip() -> ModuleType:
-    try:
-        import_torchvision()  # whose operators may be built for another torch
-        return importlib.import_module("open_clip")
-    except (ImportError, RuntimeError) as error:
-        raise MissingWeightsError(
-            f"directions from text need open_clip, which does not import ({error}): pip install open_clip_torch"
-        ) from error
-
-
-def _state(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise MissingWeightsError(
-            f"{file}: no such file; give weights of CLIP that are on this machine (an open_clip .safetensors, .pt or "
-            ".bin): nothing is downloaded"
-        )
-    try:
-        if file.suffix == ".safetensors":
-            return load_safetensors(file.read_bytes())
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as problem:
-        raise CheckpointError(f"{file}: cannot be read ({problem.strerror or problem})") from problem
-    except (SafetensorError, ValueError, KeyError) as problem:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({problem}); get it again") from problem
-    except Exception as problem:  # the unpickler of torch raises errors of many kinds, all of which say no
-        raise CheckpointError(f"{file}: not a file of plain tensors; anything else in it is never loaded") from problem
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{file}: holds no state dict of plain tensors")
-    return {name.removeprefix("module."): tensor for name, tensor in content.items()}

@@ -11,10 +11,10 @@ import torch
 from test_metrics_run import command, photos
 from torch import Tensor
 
+from editkit.clip_network import DEVIATION, MEAN, import_open_clip
 from editkit.errors import CheckpointError, MissingWeightsError, UsageError
 from editkit.generator import random_generator, save_generator
 from editkit.safetensors_format import save_file
-from train.metrics import clip_features
 from train.metrics.clip_features import ClipFeatures
 from train.metrics.feature_sets import sample_batches
 from train.metrics.frechet import frechet_distance, statistics
@@ -31,7 +31,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """open_clip knows "tiny-metrics"; its weights lie in both kinds of file."""
-    open_clip = clip_features._open_clip()
+    open_clip = import_open_clip()
     folder = tmp_path_factory.mktemp("clip")
     (folder / "tiny-metrics.json").write_text(json.dumps(SMALL))
     open_clip.add_model_config(folder / "tiny-metrics.json")
@@ -51,7 +51,7 @@ def test_features_by_hand(weights: Path) -> None:
     clip = ClipFeatures(f"clip:tiny-metrics={weights / 'w.safetensors'}")
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     found = clip(images)
-    mean, deviation = (torch.tensor(v)[:, None, None] for v in (clip_features._MEAN, clip_features._DEVIATION))
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in (MEAN, DEVIATION))
     by_hand = clip._network.encode_image(((images + 1) / 2 - mean) / deviation)
     assert found.values.shape == (3, 12) and torch.allclose(found.values, by_hand, atol=1e-5) and found.logits is None
     assert clip(torch.rand(2, 3, 48, 48)).values.shape == (2, 12)
@@ -94,7 +94,7 @@ def test_refusals(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(CheckpointError, match=name):
             ClipFeatures(f"clip:tiny-metrics={tmp_path / name}")
     torch.save({"visual.proj": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match=r"other\.pt is not the network tiny-metrics"):
+    with pytest.raises(CheckpointError, match=r"other\.pt: not the weights of tiny-metrics"):
         ClipFeatures(f"clip:tiny-metrics={tmp_path / 'other.pt'}")
     G = random_generator(resolution=32)
     for options in ({"metrics": ["fd_features"]}, {"features": "clip:tiny-metrics=w.pt"}):

@@ -10,6 +10,7 @@ import torch
 from styled_generator import StyledGenerator
 
 from directions import find, text
+from editkit.clip_network import DEVIATION, MEAN, import_open_clip
 from editkit.edits import Edit, apply_edits
 from editkit.errors import CheckpointError, DirectionError, MissingWeightsError, UsageError
 from editkit.generator import random_generator
@@ -26,7 +27,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def open_clip():
-    return text._open_clip()
+    return import_open_clip()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_embeddings(encoder, registered):
     )
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
     by_hand = torch.nn.functional.interpolate(images, size=(32, 32), mode="bicubic", antialias=True).clamp(-1, 1)
-    mean, deviation = (torch.tensor(v)[:, None, None] for v in (text._MEAN, text._DEVIATION))
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in (MEAN, DEVIATION))
     expected = encoder.model.encode_image(((by_hand + 1) / 2 - mean) / deviation)
     assert torch.allclose(first, torch.nn.functional.normalize(expected, dim=1), atol=1e-6)
 
@@ -139,12 +140,12 @@ def test_weights_that_are_no_use(registered, tmp_path, monkeypatch):
         text.load_clip(tmp_path / "none.safetensors", model="small-test")
     with pytest.raises(UsageError, match="knows no model 'ViT-Z'"):
         text.load_clip(registered / "w.pt", model="ViT-Z")
-    with pytest.raises(UsageError, match="tokenizer from the network"):
+    with pytest.raises(UsageError, match="parts from the network"):
         text.load_clip(registered / "w.pt", model="xlm-roberta-base-ViT-B-32")
     with pytest.raises(CheckpointError, match="not the weights of small-other"):
         other = {**SMALL, "embed_dim": 8}
         (tmp_path / "small-other.json").write_text(json.dumps(other))
-        text._open_clip().add_model_config(tmp_path / "small-other.json")
+        import_open_clip().add_model_config(tmp_path / "small-other.json")
         text.load_clip(registered / "w.pt", model="small-other")
     for name, content in (("x.safetensors", b"12345678"), ("x.pt", b"PK\x03\x04 no archive")):
         (tmp_path / name).write_bytes(content)

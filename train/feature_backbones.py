@@ -16,7 +16,6 @@ Departure: a transformer's four maps, after each quarter of its blocks, keep the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from editkit.checkpoints.fetch import checksum
+from editkit.checkpoints.state_dicts import read_state_dict
 from editkit.errors import CheckpointError, MissingWeightsError, UsageError
 from editkit.networks.features import resize
 from train.projected_discriminator import Backbone, FaceBackbone
@@ -66,7 +66,7 @@ def read_named(text: str, *, classes: int | None = None) -> Named:
     if found is None:
         raise UsageError(f"a network is given as timm:NAME=FILE or torchvision:NAME=FILE, got {text!r}")
     library, name, side, file = found.groups()
-    weights = _weights(Path(file))
+    weights = read_state_dict(Path(file))
     network, config = _built(library, name, classes)
     own = network.state_dict()
     wrong = [f"{key} is {tuple(weights[key].shape)} there, {tuple(own[key].shape)} here"
@@ -207,25 +207,3 @@ def _built(library: str, name: str, classes: int | None) -> tuple[nn.Module, dic
     network = timm.create_model(name, pretrained=False, **options)
     about: Any = network.pretrained_cfg
     return network, {"side": about["input_size"][1], "mean": about["mean"], "std": about["std"]}
-
-
-def _weights(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise MissingWeightsError(f"there are no weights at {path}; nothing is downloaded: fetch them yourself")
-    if path.suffix == ".safetensors":
-        from editkit.safetensors_format import SafetensorError, load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is not a readable safetensors file ({error})") from error
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's restricted reader raises many kinds
-        raise CheckpointError(f"{path} is not a file of weights: {str(error).splitlines()[0][:200]}") from error
-    for inner in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(inner), dict):
-            found = found[inner]
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise CheckpointError(f"{path} is not a state dict, a mapping of names to tensors")
-    return found

@@ -71,10 +71,3 @@ def toasted(function: Callable[..., Any]) -> Callable[..., Any]:
             raise toast(error) from error
 
     return handler
-
-
-def need(thing: Any, message: str) -> Any:
-    """``thing``, or a toast that says what to do first."""
-    if thing is None:
-        raise gr.Error(message, duration=8, print_exception=False)
-    return thing

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from editkit.checkpoints.fetch import Source, checksum, fetch
 from editkit.checkpoints.sniff import is_pickle
+from editkit.checkpoints.state_dicts import read_state_dict
 from editkit.errors import CheckpointError, MissingWeightsError
 from editkit.files import user_folder
 from editkit.optional_weights import weights_folder
 from editkit.perceptual import bundled_weights, feature_network
-from editkit.safetensors_format import SafetensorError, load_file
 from train.metrics.pictures import as_bytes
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -82,7 +82,7 @@ class Inception:
     """
 
     def __init__(self, path: Path, *, device: str = "cpu") -> None:
-        weights = state_dict_of(path)
+        weights = read_state_dict(path)
         kind = _inception_class()
         buffer = io.BytesIO()  # the package would unpickle the file without restriction; it gets our own copy
         torch.save(weights, buffer)
@@ -139,27 +139,6 @@ def fetched(source: str) -> Path:
     return fetch(
         Source(url=source, kind="a file of weights", accepts=_is_weights, hint=hint), user_folder() / "metrics" / name
     )
-
-
-def state_dict_of(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a state dict that ``torch.save`` wrote; nothing in it is executed.
-
-    A state dict under "state_dict", and names after "module.", are taken out. Raises CheckpointError.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            return dict(load_file(path))
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is not a readable safetensors file ({error})") from error
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's restricted reader raises many kinds
-        raise CheckpointError(f"{path} is not a file of weights: {str(error).splitlines()[0][:200]}") from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise CheckpointError(f"{path} is not a state dict, a mapping of names to tensors")
-    return {name.removeprefix("module."): tensor for name, tensor in found.items()}
 
 
 def _inception_class() -> Any:
