@@ -1,4 +1,4 @@
-"""The documentation builds without a warning, and its tutorials do what they say."""
+"""The documentation builds without a warning, and its tutorials do what they say; the page's: test_page_tutorial.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tutorials import blocks, commands
 
 from editkit.checkpoints.header import read_header
 from editkit.generator import DEFAULT, MODELS
@@ -19,11 +20,6 @@ from editkit.generator import DEFAULT, MODELS
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
-
-
-def blocks(page: str, language: str) -> list[str]:
-    text = (DOCS / "tutorials" / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -43,10 +39,6 @@ def run(words: list[str], folder: Path) -> str:
     done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def commands(page: str) -> list[list[str]]:
-    return [shlex.split(line) for block in blocks(page, "bash") for line in block.splitlines() if line.strip()]
 
 
 @pytest.mark.slow
