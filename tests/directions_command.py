@@ -12,7 +12,6 @@ from editkit import cli
 @pytest.fixture
 def G(tmp_path, monkeypatch):
     generator = LinearGenerator(resolution=16, scales=[2.0, 1.0, 0.5, 0.1])
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(catalog, "bundled_directions", lambda: tmp_path / "bundled")
     monkeypatch.setattr("editkit.generator.load_generator", lambda source, *, device="auto": generator)
     return generator

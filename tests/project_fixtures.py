@@ -35,13 +35,6 @@ def G(checkpoint: Path) -> NetworkGenerator:
     return load_generator(checkpoint, device="cpu")
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No direction of this machine's user is seen."""
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     return make_photo(tmp_path / "me.png")

@@ -41,7 +41,6 @@ RED, _ = counting()
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(bank, "bundled_bank", lambda generator: tmp_path / "bundled" / f"{generator[:12]}.safetensors")
 
 
@@ -119,6 +118,7 @@ def test_a_process_that_is_killed_leaves_a_whole_file(tmp_path, sign):
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, str(path), str(ROOT / "tests")],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
     )  # fmt: skip
     try:
         for _ in range(600):

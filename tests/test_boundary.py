@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from linear_generator import LinearGenerator
+from painter import pixel
 
 import directions
 from directions import attributes, bank
@@ -30,16 +31,7 @@ class Painter(LinearGenerator):
         self.paint[0, 0] = self.paint[1, 1] = self.paint[2, 0] = self.paint[2, 1] = 1.0
 
 
-def pixel(name, column):
-    return Scorer(name=name, unit="", measure=lambda images: images[:, 0, 0, column])
-
-
 FIRST, SECOND, BOTH = pixel("first", 0), pixel("second", 1), pixel("both", 2)
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
 
 
 def test_a_score_of_one_coordinate_is_found():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from linear_generator import LinearGenerator
+from painter import SCORERS, Painter, no_bundled_directions, pixel
 from styled_generator import StyledGenerator
 
 from directions import bank, bars, bundle, catalog, filling, remembered
@@ -16,33 +16,6 @@ from directions.combining import Combination, combine, corrected, search
 from directions.judging import judge
 from editkit.direction import Direction
 from editkit.errors import DirectionError
-
-SCALES = [3.0, 1.0, 2.0, 0.1]
-
-
-class Painter(LinearGenerator):
-    """Score "first" is w[0], "second" w[1] + w[0] / 2 and "third" w[2], averaged over rows, read off three pixels."""
-
-    def __init__(self, **options) -> None:
-        super().__init__(scales=SCALES, **options)
-        self.basis = torch.eye(4)
-        self.paint = torch.zeros_like(self.paint)
-        self.paint[0, 0] = 1.0
-        self.paint[1, 1], self.paint[1, 0] = 1.0, 0.5
-        self.paint[2, 2] = 1.0
-
-
-def pixel(name, column):
-    return Scorer(name=name, unit="", measure=lambda images: images[:, 0, 0, column])
-
-
-SCORERS = (pixel("first", 0), pixel("second", 1), pixel("third", 2))
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(catalog, "bundled_directions", lambda: tmp_path / "bundled")
 
 
 def test_a_bundle_separates_what_boundaries_and_components_mix(tmp_path):

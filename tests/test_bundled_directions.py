@@ -20,11 +20,6 @@ def G():
     return load_generator(device="cpu")
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-
-
 def test_every_bundled_direction_passes_the_bars(G):
     names = directions.names(G)
     assert len(names) >= 10 and directions.offered(G) == names

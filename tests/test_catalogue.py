@@ -19,12 +19,6 @@ from editkit.generator import load_generator
 NAME = "stylegan3-t-ffhq-1024x1024"
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
 def test_every_row_is_complete_and_possible() -> None:
     networks = catalogue.published()
     assert len(networks) >= 12 and len({network.name for network in networks}) == len(networks)

@@ -42,11 +42,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-
-
 def test_features_by_hand(weights: Path) -> None:
     clip = ClipFeatures(f"clip:tiny-metrics={weights / 'w.safetensors'}")
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1

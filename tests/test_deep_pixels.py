@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
-from project_fixtures import G, checkpoint, home, photo, project, warmth
+from project_fixtures import G, checkpoint, photo, project, warmth
 
 import editkit
 from editkit import deep_pixels

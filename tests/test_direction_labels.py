@@ -17,11 +17,6 @@ G = LinearGenerator()
 OTHER = LinearGenerator(name="other")
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-
-
 def table(tmp_path, text):
     path = tmp_path / "labels.csv"
     path.write_bytes(text.encode("utf-8") if isinstance(text, str) else text)

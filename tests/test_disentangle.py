@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from painter import pixel
 from styled_generator import StyledGenerator
 
 from directions import disentangle, naming, score
@@ -17,10 +18,6 @@ from editkit.errors import DirectionError, GeneratorMismatchError
 G = StyledGenerator(resolution=8)
 
 
-def pixel(name, column):
-    return Scorer(name=name, unit="", measure=lambda images: images[:, 0, 0, column])
-
-
 SCORERS = (pixel("a", 0), pixel("b", 1), pixel("c", 2))  # w[0] and w[1] by row 1, w[2] by row 2
 
 
@@ -28,11 +25,6 @@ def make(name, vector, space="w", **options):
     if space != "s":
         vector = torch.tensor(vector)
     return Direction(name=name, vector=vector, space=space, generator=G.spec.id, **options)
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path))
 
 
 @pytest.fixture(scope="module")

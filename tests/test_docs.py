@@ -11,14 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from documents import DOCS, ROOT, blocks, editkit_commands, tutorial
 from PIL import Image
-from tutorials import blocks, commands
 
+from editkit import cli
 from editkit.checkpoints.header import read_header
 from editkit.generator import DEFAULT, MODELS
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
 
 
@@ -64,6 +63,15 @@ def test_links_and_names_of_python_lead_somewhere() -> None:
             assert hasattr(importlib.import_module(module), name), f"{page.name}: {module}.{name}"
 
 
+@pytest.mark.parametrize("page", [path.relative_to(DOCS).as_posix() for path in sorted(DOCS.rglob("*.md"))])
+def test_commands_of_every_page_parse(page: str) -> None:
+    for arguments in editkit_commands((DOCS / page).read_text(encoding="utf-8")):
+        try:
+            cli.build_parser(only=arguments[0]).parse_args(arguments)
+        except SystemExit as stop:
+            assert stop.code == 0, f"{page}: editkit {shlex.join(arguments)} does not parse"
+
+
 def test_the_card_is_of_the_bundled_generator() -> None:
     header = read_header(MODELS / f"{DEFAULT}.safetensors")
     card = (MODELS / f"{DEFAULT}.md").read_text(encoding="utf-8")
@@ -73,7 +81,7 @@ def test_the_card_is_of_the_bundled_generator() -> None:
 
 @pytest.mark.slow
 def test_the_python_tutorial_runs(photos: Path) -> None:
-    (code,) = blocks("python.md", "python")
+    (code,) = blocks(tutorial("python.md"), "python")
     run([sys.executable, "-c", code], photos)
     for name in ("turned.png", "pasted.png", "change.gif"):
         with Image.open(photos / name) as picture:
@@ -90,8 +98,7 @@ def test_the_python_tutorial_runs(photos: Path) -> None:
     ],
 )
 def test_the_commands_of_a_tutorial_run(page: str, made: list[str], photos: Path) -> None:
-    for words in commands(page):
-        assert words[0] == "editkit"
-        run([sys.executable, "-m", *words], photos)
+    for arguments in editkit_commands(tutorial(page)):
+        run([sys.executable, "-m", "editkit", *arguments], photos)
     missing = [name for name in made if not (photos / name).is_file()]
     assert not missing, f"{page} promises {missing}"

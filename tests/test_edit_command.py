@@ -16,7 +16,6 @@ from project_fixtures import (
     G,
     checkpoint,
     close,
-    home,
     make_photo,
     one_line,
     photo,

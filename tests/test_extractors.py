@@ -24,8 +24,7 @@ def test_the_bundled_network() -> None:
     assert faces.name("fd") == "fd_faces" and faces.id.startswith("faces-")
 
 
-def test_an_address_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
+def test_an_address_is_fetched_once(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pth")
     (tmp_path / "page.pth").write_text("<!DOCTYPE html><html>Please log in</html>")
     serve = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))

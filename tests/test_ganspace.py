@@ -3,6 +3,7 @@
 import pytest
 import torch
 from linear_generator import LinearGenerator
+from painter import SCORERS, Painter, no_bundled_directions
 
 import directions
 from directions import catalog, ganspace, score
@@ -14,33 +15,6 @@ from editkit.edits import Edit, Recipe, apply_edits
 from editkit.errors import DirectionError, GeneratorMismatchError
 from editkit.generator import random_generator
 from editkit.seeds import z_from_seeds
-
-SCALES = [3.0, 1.0, 2.0, 0.1]
-
-
-class Painter(LinearGenerator):
-    """Score "first" is w[0], "second" w[1] + w[0] / 2 and "third" w[2], averaged over rows, read off three pixels."""
-
-    def __init__(self, **options) -> None:
-        super().__init__(scales=SCALES, **options)
-        self.basis = torch.eye(4)
-        self.paint = torch.zeros_like(self.paint)
-        self.paint[0, 0] = 1.0
-        self.paint[1, 1], self.paint[1, 0] = 1.0, 0.5
-        self.paint[2, 2] = 1.0
-
-
-def pixel(name, column):
-    return Scorer(name=name, unit="", measure=lambda images: images[:, 0, 0, column])
-
-
-SCORERS = (pixel("first", 0), pixel("second", 1), pixel("third", 2))
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(catalog, "bundled_directions", lambda: tmp_path / "bundled")
 
 
 def test_components_are_the_axes_of_w():

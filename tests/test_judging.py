@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from linear_generator import LinearGenerator
+from painter import SCORERS, no_bundled_directions, pixel
 
 import directions
 from directions import catalog, judging, score
@@ -26,19 +27,6 @@ class Painter(LinearGenerator):
         self.paint = torch.zeros_like(self.paint)
         self.paint[0, 0] = self.paint[1, 1] = self.paint[2, 1] = 1.0
         self.paint[2, 0] = 0.25
-
-
-def pixel(name, column):
-    return Scorer(name=name, unit="", measure=lambda images: images[:, 0, 0, column])
-
-
-SCORERS = (pixel("first", 0), pixel("second", 1), pixel("third", 2))
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(catalog, "bundled_directions", lambda: tmp_path / "bundled")
 
 
 def push(name="first", vector=(1.0, 0.0, 0.0, 0.0), G=None, **options):

@@ -25,11 +25,6 @@ from train.metrics.panel import measure_panel
 from train.metrics.pictures import Pictures, as_seen
 
 
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-
-
 def photos(folder: Path, count: int = 20, side: int = 32) -> Path:
     stream = np.random.RandomState(0)
     for index in range(count):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from page_clock import Clock
-from project_fixtures import G, checkpoint, home, photo, warmth
+from project_fixtures import G, checkpoint, photo, warmth
 
 import projector
 from editkit.direction import Direction

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from page_clock import Clock
-from project_fixtures import G, checkpoint, home, photo
+from project_fixtures import G, checkpoint, photo
 
 import projector
 from editkit.alignment import align

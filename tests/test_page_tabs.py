@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from project_fixtures import G, checkpoint, home, photo, warmth
+from project_fixtures import G, checkpoint, photo, warmth
 from studio_fixtures import mine, piece_of, studio, tabs
 
 from directions import catalog

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from project_fixtures import G, checkpoint, home, photo
+from project_fixtures import G, checkpoint, photo
 from studio_fixtures import piece_of, studio, tabs, tuning
 
 from editkit.errors import GeneratorMismatchError, UsageError

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from documents import editkit_commands, names_in_bold, tutorial
 from page_browser import CHROMIUM, Watched
 from PIL import Image
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Locator
-from tutorials import commands, names_in_bold, text_of
 
 from editkit.edits import Recipe
 from editkit.latent_file import read_latent
@@ -135,12 +135,12 @@ class Reader:
 def test_the_tutorial_of_the_page_is_followed_word_by_word(
     visit: Callable[..., Watched], page_files: Path, tmp_path: Path
 ) -> None:
-    assert commands("page.md") == [["editkit", "app"]]  # which the server of these tests was started with
-    assert f"http://127.0.0.1:{FIRST_PORT}" in text_of("page.md")
+    assert list(editkit_commands(tutorial("page.md"))) == [["app"]]  # which the server of these tests was started with
+    assert f"http://127.0.0.1:{FIRST_PORT}" in tutorial("page.md")
     with Image.open(page_files / "me.jpg") as photo:  # not yet in the library
         photo.crop((8, 0, 500, 492)).save(tmp_path / "photo.jpg", quality=95)
     reader = Reader(visit(), tmp_path)
-    names = names_in_bold("page.md")
+    names = names_in_bold(tutorial("page.md"))
     assert set(names) == set(reader.acts), "the tutorial and its test know other names"
     reader.follow(names)
 

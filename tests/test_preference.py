@@ -22,11 +22,6 @@ def G() -> NetworkGenerator:
     return random_generator()
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-
-
 def sides(G: NetworkGenerator, count: int, other: int) -> tuple[Latent, Latent]:
     """Samples with much, and with little, of the first component of w."""
     latents = sample_w(G, range(200))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from project_fixtures import G, checkpoint, home, one_line, photo, pixels, project, warmth
+from project_fixtures import G, checkpoint, one_line, photo, pixels, project, warmth
 
 from directions import catalog
 from editkit import cli

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from project_fixtures import G, checkpoint, home, make_photo, one_line, photo, pixels, project, rows, warmth
+from project_fixtures import G, checkpoint, make_photo, one_line, photo, pixels, project, rows, warmth
 
 import editkit
 from editkit import faces, several_faces

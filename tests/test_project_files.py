@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from project_fixtures import ROOT, G, checkpoint, home, photo, pixels, project, rows, warmth
+from project_fixtures import ROOT, G, checkpoint, photo, pixels, project, rows, warmth
 
 from editkit.direction import Direction
 from editkit.edits import Recipe

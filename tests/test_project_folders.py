@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from project_fixtures import G, checkpoint, home, make_photo, photo, pixels, project, rows, warmth
+from project_fixtures import G, checkpoint, make_photo, photo, pixels, project, rows, warmth
 
 from projector import EncodeThenOptimise, Optimise, Pivotal, folder, folder_entry
 from projector.cli import time_left

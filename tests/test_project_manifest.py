@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from project_fixtures import G, checkpoint, home, one_line, photo, project, warmth
+from project_fixtures import G, checkpoint, one_line, photo, project, warmth
 
 from editkit.direction import Direction
 from editkit.errors import OutputError, SchemaError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from project_fixtures import G, checkpoint, home, make_photo, project, rows
+from project_fixtures import G, checkpoint, make_photo, project, rows
 from torch import Tensor
 
 from editkit import memory, search_memory

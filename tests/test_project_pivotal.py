@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from linear_generator import LinearGenerator
-from project_fixtures import G, checkpoint, home, one_line, photo, pixels, project, warmth
+from project_fixtures import G, checkpoint, one_line, photo, pixels, project, warmth
 from torch import Tensor
 
 from editkit import cli

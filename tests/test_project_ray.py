@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray_maker
 from PIL import Image
-from project_fixtures import ROOT, G, checkpoint, home, make_photo, one_line, photo, project, rows
+from project_fixtures import ROOT, G, checkpoint, make_photo, one_line, photo, project, rows
 
 from editkit.errors import UsageError
 from projector import ray_engine

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from project_fixtures import G, checkpoint, close, home, make_photo, one_line, photo, project, rows, warmth
+from project_fixtures import G, checkpoint, close, make_photo, one_line, photo, project, rows, warmth
 
 from editkit import faces
 from editkit.direction import Direction

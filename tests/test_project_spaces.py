@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from project_fixtures import G, checkpoint, home, photo, pixels, project, warmth
+from project_fixtures import G, checkpoint, photo, pixels, project, warmth
 
 from editkit import cli
 from editkit.generator import random_generator, save_generator

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from project_fixtures import ROOT, G, checkpoint, home, make_photo, photo, project, rows, warmth
+from project_fixtures import ROOT, G, checkpoint, make_photo, photo, project, rows, warmth
 
 from projector import Step, Stop
 from projector import cli as project_cli

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from project_fixtures import ROOT, G, checkpoint, home, one_line, photo, warmth
+from project_fixtures import ROOT, G, checkpoint, one_line, photo, warmth
 
 from editkit import cli, faces
 from editkit.edits import Edit, Recipe

@@ -19,8 +19,7 @@ TONE = Scorer(name="tone", unit="", measure=lambda images: images[:, 0, 0, 0])  
 
 
 @pytest.fixture
-def G(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
+def G():
     return StyledGenerator(resolution=8, scales=SCALES, name="here")
 
 

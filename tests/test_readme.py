@@ -7,37 +7,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from documents import ROOT, blocks, editkit_commands, shell_lines
 
 from editkit import cli
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-
-
-def shell_lines() -> list[str]:
-    return [line for block in blocks("bash") for line in block.splitlines() if line.strip() and line[0] != "#"]
-
-
-def editkit_commands() -> Iterator[list[str]]:
-    """The arguments of each call of `editkit` in a shell block, whatever runs it."""
-    for line in shell_lines():
-        for part in re.split(r"&&|\|\|?|;", line):
-            words = shlex.split(part, comments=True)
-            if words and words[0].split("/")[-1] == "editkit":
-                yield words[1:]
 
 
 def documented_commands() -> tuple[str, str]:
     """The two commands that are complete on a fresh clone: the main job, and the tests."""
-    complete = [line for line in shell_lines() if line.startswith("python3 -m venv .venv && ")]
+    complete = [line for line in shell_lines(README) if line.startswith("python3 -m venv .venv && ")]
     main_job = [line for line in complete if "editkit project" in line]
     tests = [line for line in complete if "pytest" in line]
     assert len(main_job) == len(tests) == 1
@@ -45,7 +27,9 @@ def documented_commands() -> tuple[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", [pytest.param(code, id=f"block{i}") for i, code in enumerate(blocks("python"))])
+@pytest.mark.parametrize(
+    "code", [pytest.param(code, id=f"block{i}") for i, code in enumerate(blocks(README, "python"))]
+)
 def test_python_blocks_run(code: str, tmp_path: Path) -> None:
     import skimage.data  # its pictures ship in the wheel
     from PIL import Image
@@ -60,10 +44,10 @@ def test_python_blocks_run(code: str, tmp_path: Path) -> None:
 
 
 def test_there_is_python_to_run() -> None:
-    assert blocks("python")
+    assert blocks(README, "python")
 
 
-@pytest.mark.parametrize("arguments", [pytest.param(words, id=" ".join(words)) for words in editkit_commands()])
+@pytest.mark.parametrize("arguments", [pytest.param(words, id=" ".join(words)) for words in editkit_commands(README)])
 def test_commands_parse(arguments: list[str]) -> None:
     parser = cli.build_parser()
     try:
@@ -83,7 +67,7 @@ def test_options_in_the_table_exist(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_command_is_mentioned() -> None:
-    mentioned = {arguments[0] for arguments in editkit_commands() if arguments} | set(
+    mentioned = {arguments[0] for arguments in editkit_commands(README) if arguments} | set(
         re.findall(r"`editkit ([a-z]+)", README)
     )
     assert set(cli.commands()) <= mentioned

@@ -124,8 +124,7 @@ def test_what_does_not_go_together():
 
 
 @pytest.mark.parametrize("space", ["w", "s"])
-def test_the_command_edits_along_s(space, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
+def test_the_command_edits_along_s(space, tmp_path, capsys):
     save_generator(random_generator(seed=1, resolution=16), tmp_path / "g.safetensors")
     from editkit.generator import load_generator
 

@@ -33,11 +33,6 @@ TONE = pixel("tone", 2)  # channel 0 of L2, and nothing else
 BOTH = pixel("both", 0, 3, weights=[1.0, 2.0])  # channel 0 of L1 and, with twice the weight, channel 1 of L2
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path))
-
-
 @pytest.mark.parametrize(
     "method",
     [StyleCorrelation(scorer=TONE, samples=300), StyleGradient(scorer=TONE, channels=1, samples=16)],

@@ -66,11 +66,6 @@ def test_embeddings(encoder, registered):
     assert torch.allclose(first, torch.nn.functional.normalize(expected, dim=1), atol=1e-6)
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path))
-
-
 def test_scores_are_kept_apart_by_sentence_template_and_weights(encoder, open_clip):
     torch.manual_seed(4)
     other = replace(encoder, model=open_clip.CLIP(**SMALL))

@@ -8,11 +8,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from painter import pixel
 from styled_generator import StyledGenerator
 
 from directions import catalog, score, unsupervised_cli
 from directions.activations import LayerGanSpace
-from directions.attributes import Scorer
 from directions.sefa import SeFa
 from directions.style_gradient import StyleGradient
 from directions.stylespace import StyleCorrelation
@@ -20,18 +20,12 @@ from editkit import cli
 from editkit.direction import Direction
 from editkit.errors import UsageError
 
-
-def pixel(name, column):
-    return Scorer(name=name, unit="", measure=lambda images: images[:, 0, 0, column])
-
-
 SCORERS = (pixel("first", 0), pixel("third", 2))
 
 
 @pytest.fixture
 def G(tmp_path, monkeypatch):
     generator = StyledGenerator(resolution=8, scales=[2.0, 1.0, 0.5, 1.0])
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(catalog, "bundled_directions", lambda: tmp_path / "bundled")
     monkeypatch.setattr("editkit.generator.load_generator", lambda source, *, device="auto": generator)
     monkeypatch.setattr(score, "default_scorers", lambda *, faces=True: SCORERS)
