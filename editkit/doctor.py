@@ -58,6 +58,8 @@ def examine() -> dict[str, Any]:
     """Everything that the report says, as plain values; ``problems`` lists what keeps editkit from working."""
     problems: list[str] = []
     packages = {name: _version(name) for name in PACKAGES}
+    device = _device(problems)
+    packages["torch"] = device["torch"] or packages["torch"]  # with its build, which PyPI's metadata leaves out
     missing = [name for name, version in packages.items() if version is None and name not in OPTIONAL_PACKAGES]
     if missing:
         problems.append(f"not installed: {', '.join(missing)}; run: python -m pip install {' '.join(missing)}")
@@ -66,7 +68,7 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": packages,
-        "device": _device(problems),
+        "device": device,
         "backends": _backends(problems),
         "memory": _memory(),
         "bundled": _bundled(problems),
@@ -90,9 +92,10 @@ def _device(problems: list[str]) -> dict[str, Any]:
         from editkit.device import resolve_device
     except ImportError as error:
         problems.append(f"torch cannot be imported: {error}")
-        return {"auto": None, "cuda": [], "mps": False, "cores": os.cpu_count(), "threads": None}
+        return {"torch": None, "auto": None, "cuda": [], "mps": False, "cores": os.cpu_count(), "threads": None}
     cuda = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     return {
+        "torch": torch.__version__,
         "auto": str(resolve_device("auto")),
         "cuda": [torch.cuda.get_device_name(index) for index in cuda],
         "cuda_build": torch.version.cuda,

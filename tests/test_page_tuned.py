@@ -12,10 +12,12 @@ import torch
 from project_fixtures import G, checkpoint, photo
 from studio_fixtures import piece_of, studio, tabs, tuning
 
+from editkit.alignment import align
 from editkit.errors import GeneratorMismatchError, UsageError
 from editkit.page import editing, finding, methods, mixing, parcel
 from editkit.page.desk import Piece
 from editkit.page.studio import Studio
+from editkit.photo import read_photo
 from editkit.rendering import render
 from editkit.sampling import sample_w
 from editkit.weight_delta import WeightDelta
@@ -113,6 +115,32 @@ def test_a_walk_through_tuned_faces_begins_and_ends_with_what_was_found(studio: 
     assert not torch.allclose(frames[1], plain[1], atol=1e-4)
     with pytest.raises(UsageError, match="one a keyframe"):
         render_path(studio.G, [first.latent, last.latent], frames=3, tunings=[tuning])
+
+
+def test_a_pulled_face_goes_back_into_its_photo(studio: Studio, tabs: SimpleNamespace, photo: Path) -> None:
+    """Only the change goes back: what the pull did, not what the search left open."""
+    drag, request, desk = tabs.drag, tabs.request, studio.desks.of("a")
+    desk.photo = read_photo(photo)
+    face = align(desk.photo, studio.G.spec, convention="centre")
+    found = replace(piece_of(studio), face=face)
+    desk.put(found)
+    change, _ = editing.PASTES
+
+    def pulled() -> torch.Tensor:
+        drag.on_take(request)
+        for x, y in ((10, 10), (16, 10)):
+            drag.on_put(request, str(x), str(y))
+        list(drag.on_go(request, 5, None))
+        drag.on_keep(request)
+        return editing.whole(studio, desk, editing.picture(studio, desk), change)[1]
+
+    for _ in range(2):  # pulled again it is still compared with what was found
+        whole = pulled()
+        assert torch.equal(whole, face.paste_back(desk.piece.picture, inverted=found.picture))
+        assert not torch.equal(whole, face.photo.image) and desk.photo is face.photo
+    drag.on_random(request)
+    drag.on_keep(request)
+    assert desk.photo is None and desk.piece.face is None
 
 
 def test_dragging_a_tuned_face_keeps_its_tuning(

@@ -32,7 +32,7 @@ class Reader:
             **dict.fromkeys(TABS, self.go_to),
             "Drop a photo here": self.drop,
             "Stop and keep the best so far": self.stop,
-            "Yaw": self.move,
+            "Head turn (yaw)": self.move,
             **dict.fromkeys(("Undo", "Redo", "Reset all"), self.press_and_see),
             "Placement": self.open,
             "Turn (degrees)": self.move,
@@ -87,7 +87,7 @@ class Reader:
         self.button(name).click()
         self.watched.changed(seen)
         if name == "Reset all":
-            self.move("Yaw")  # something to take away
+            self.move("Head turn (yaw)")  # something to take away
 
     def open(self, name: str) -> None:
         self.button(name).click()

@@ -45,6 +45,7 @@ class Piece:
     latent: Latent
     transform: Transform | None
     picture: Tensor  # [1, 3, R, R], the latent's, before any edit
+    unpulled: Tensor | None = None  # of a face whose points were pulled: its picture before; the photo shows the change
     face: AlignedPhoto | None = None
     alignment: Any = None  # of a latent that came as a file, whose photo is not here
     told: str = ""  # how the search went, for people

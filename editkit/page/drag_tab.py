@@ -79,14 +79,14 @@ class DragTab:
         self.keep.click(toasted(self.on_keep), None, [tabs, *edit.laid], **parts.QUICK)
 
     def on_take(self, request: gr.Request) -> dict[Any, Any]:
-        """What is edited, as edited, in its place."""
+        """What is edited, as edited, where it was found."""
         from editkit.edits import apply_edits
         from editkit.page.editing import piece_of, recipe_of
 
         desk = self.studio.desk(request)
         piece = piece_of(desk)
         edited = apply_edits(piece.latent, recipe_of(self.studio, desk))
-        return self._laid(desk, replace(piece, latent=edited, transform=None))
+        return self._laid(desk, replace(piece, latent=edited))
 
     def on_random(self, request: gr.Request) -> dict[Any, Any]:
         """The next seed."""
@@ -221,13 +221,14 @@ class DragTab:
         return parts.line("Stopping.")
 
     def on_keep(self, request: gr.Request) -> dict[Any, Any]:
-        """It goes to the Edit tab."""
+        """It goes to the Edit tab, with its photo, if it has one."""
         desk = self.studio.desk(request)
         work = self._work(desk)
         latent = work["latents"][-1]
-        desk.photo, desk.faces = None, []
         piece: Piece = work["piece"]
-        shown = render(self.studio.painter(piece), latent).clamp(-1, 1)
-        piece = Piece(name=piece.name, latent=latent, transform=None, picture=shown, told="pulled into shape",
-                      tuning=piece.tuning, from_photo=piece.of_photo)  # fmt: skip
-        return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.show_piece(desk, piece)}
+        if piece.face is None or desk.photo is not piece.face.photo:
+            desk.photo, desk.faces = None, []
+        before = piece.picture if piece.unpulled is None else piece.unpulled
+        shown = render(self.studio.painter(piece), latent, transform=piece.transform).clamp(-1, 1)
+        pulled = replace(piece, latent=latent, picture=shown, unpulled=before, told="pulled into shape")
+        return {self.edit.tabs: gr.Tabs(selected="edit"), **self.edit.show_piece(desk, pulled)}

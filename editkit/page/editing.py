@@ -67,7 +67,8 @@ def whole(studio: Studio, desk: Desk, edited: Tensor, paste: str, *, found: bool
     before = piece.face.photo.image
     if found and paste_way(recipe, asked) == "replace":
         before = piece.face.paste_back(piece.picture)
-    return before, paste_edited(piece.face, edited, piece.picture, recipe, paste=asked)
+    inverted = piece.picture if piece.unpulled is None else piece.unpulled
+    return before, paste_edited(piece.face, edited, inverted, recipe, paste=asked)
 
 
 def moved(studio: Studio, desk: Desk) -> bool:
