@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import torch
 from network_fixtures import layer_tables, relative_error
 from torch import Tensor
 
-from editkit.ops import arena, fused, threads
+from editkit.ops import arena, fused, fused_kernel, threads
 from editkit.ops.backends import use_backend
 from editkit.ops.filtered_lrelu import filtered_lrelu
 from editkit.ops.filters import design_lowpass_filter
@@ -235,6 +237,21 @@ def test_only_what_the_kernel_knows_is_given_to_it() -> None:
     assert not fused.supported(x, torch.ones(4, 6), None)
     assert not fused.supported(x[:0], FIR, None)
     assert not fused.supported(x.to("meta"), FIR, None)
+
+
+def test_the_wait_is_told_only_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stats = SimpleNamespace(cache_path=str(tmp_path))
+    monkeypatch.setattr(fused_kernel, "run_tasks", SimpleNamespace(stats=stats, __name__="run_tasks"))
+    for kept, levels in ((False, ["INFO"]), (True, [])):
+        if kept:
+            (tmp_path / "fused_kernel.run_tasks-1.py311.nbi").touch()
+        caplog.clear()
+        fused.available.cache_clear()
+        with caplog.at_level("INFO", logger="editkit"):
+            assert fused.available()
+        assert [record.levelname for record in caplog.records if "a wait, once" in record.message] == levels
 
 
 def test_without_numba_the_polyphase_way_answers(monkeypatch: pytest.MonkeyPatch, caplog) -> None:

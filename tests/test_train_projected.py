@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from small_training import same
 from test_feature_backbones import saved
-from test_training import same
 from training_runs import start, state_of, wait_for
 
 from editkit.checkpoints.native import read_header

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from test_training import close
+from small_training import close
 from torch.distributed import HashStore
 from training_runs import start, wait_for
 

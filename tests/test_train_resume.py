@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_training import same
+from small_training import same
 from training_runs import COMMON, start, state_of, wait_for
 
 from editkit import errors

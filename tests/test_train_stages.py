@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import same
+from small_training import same
 from toy_pictures import write_toys
 from training_runs import state_of
 

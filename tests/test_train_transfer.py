@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import same
+from small_training import same
 from training_runs import COMMON
 
 from editkit import errors

@@ -4,6 +4,7 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -117,6 +118,14 @@ class _FilteredLrelu(torch.autograd.Function):
         return gx, gx.sum([0, 2, 3]) if ctx.needs_input_grad[1] else None, None, None
 
 
+def _compiled() -> bool:
+    """Whether numba kept the kernels of an earlier use."""
+    from editkit.ops import fused_kernel
+
+    folder = fused_kernel.run_tasks.stats.cache_path
+    return bool(folder) and any(Path(folder).glob(f"fused_kernel.{fused_kernel.run_tasks.__name__}-*.nbi"))
+
+
 @lru_cache(maxsize=1)
 def available() -> bool:
     """Whether the kernels can be had; says once which way the operations go."""
@@ -126,7 +135,8 @@ def available() -> bool:
     except Exception as error:  # whatever is wrong with a compiler, plain torch still works
         log.warning("numba is not usable (%s): operations run on the slower polyphase backend", error)
         return False
-    log.info("operations on the processor run on kernels compiled by numba (backend cpu), at first use: a wait, once")
+    level, wait = (logging.DEBUG, "") if _compiled() else (logging.INFO, ", at first use: a wait, once")
+    log.log(level, "operations on the processor run on kernels compiled by numba (backend cpu)%s", wait)
     return True
 
 
