@@ -27,6 +27,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "crop photos as a generator expects them",
         examples=[
             ("editkit align me.jpg --out crops", "the largest face, upright, 256 pixels a side: crops/me.png"),
+            ("editkit align me.jpg --out crop.png", "the same as a file of that name"),
             ("editkit align holiday --out crops --all-faces --resolution 512", "every face of every photo of a folder"),
             ("editkit align me.jpg --out crops --convention ffhq --resolution 1024", "for the official face networks"),
             ("editkit align cat.jpg --out crops --align centre", "the largest centre square; no face is needed"),
@@ -36,7 +37,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "photo", nargs="?", metavar="PHOTO|DIR", help="a photo or a folder; the sample photo by default"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the crops, made if missing")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR|FILE", help="folder for the crops, made if missing; of one, also its file"
+    )
     parser.add_argument(
         "--convention",
         "--align",
@@ -67,7 +70,11 @@ def run(args: argparse.Namespace) -> int:
     sources: list[Path | None] = [source]
     if source is not None and many:
         sources = list(photos_in(source))
-    folder = ensure_folder(args.out)
+    out = Path(args.out)
+    named = out.suffix.lower() in PHOTO_SUFFIXES and not out.is_dir()
+    if named and (many or args.all_faces):
+        raise UsageError(f"--out is a folder where there may be several crops, got the file {out}")
+    folder = ensure_folder(out.parent if named else out)
     names = _names(sources)
     failed = 0
     with Output(args) as output:
@@ -75,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         output.put("photos", results)
         for path in sources:
             try:
-                results += _align_one(path, folder / names[path], args, output)
+                results += _align_one(path, out if named else folder / f"{names[path]}.png", args, output)
             except PhotoError as error:
                 if not many:
                     raise
@@ -126,7 +133,7 @@ def _align_one(path: Path | None, target: Path, args: argparse.Namespace, output
         crops = [align(photo, args.resolution, **options)]
     written = []
     for index, crop in enumerate(crops):
-        file = target.with_name(f"{target.name}_{index}.png" if args.all_faces else f"{target.name}.png")
+        file = target.with_stem(f"{target.stem}_{index}") if args.all_faces else target
         write_image(file, crop.image, note=False)
         output.say(f"{file}: {_summary(crop)}")
         written.append({"photo": path or photo.path, "crop": file, **crop.alignment.to_dict()})

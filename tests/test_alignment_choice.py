@@ -126,3 +126,15 @@ def test_command_refuses_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture
     empty.mkdir()
     assert main(["align", str(empty), *out]) == 1
     assert "holds no pictures" in capsys.readouterr().err
+
+
+def test_the_crop_of_one_photo_may_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--align", "centre", "--resolution", "32", "--quiet"]
+    write_image(tmp_path / "me.png", _smooth(48, 40))
+    assert main(["align", str(tmp_path / "me.png"), "--out", str(tmp_path / "new" / "crop.png"), *options]) == 0
+    assert read_photo(tmp_path / "new" / "crop.png").size == (32, 32)
+    assert main(["align", str(tmp_path), "--out", str(tmp_path / "all.png"), *options]) == 2
+    assert "--out is a folder where there may be several crops" in capsys.readouterr().err
+    (tmp_path / "folder.png").mkdir()
+    assert main(["align", str(tmp_path / "me.png"), "--out", str(tmp_path / "folder.png"), *options]) == 0
+    assert (tmp_path / "folder.png" / "me.png").is_file() and not (tmp_path / "all.png").exists()
