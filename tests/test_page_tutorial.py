@@ -79,7 +79,7 @@ class Reader:
 
     def move(self, name: str) -> None:
         seen = self.watched.pictures()
-        self.watched.press(self.page.get_by_role("slider", name=name).locator("visible=true").first, "PageUp", 2)
+        self.watched.press(self.page.get_by_role("slider", name=name).locator("visible=true").first, "PageUp")
         self.watched.changed(seen)
 
     def press_and_see(self, name: str) -> None:
@@ -87,6 +87,9 @@ class Reader:
         self.button(name).click()
         self.watched.changed(seen)
         if name == "Reset all":
+            self.page.wait_for_function(
+                "[...document.querySelectorAll('#ek-controls .ek-slider input[type=range]')].every(s => +s.value == 0)"
+            )
             self.move("Head turn (yaw)")  # something to take away
 
     def open(self, name: str) -> None:
