@@ -27,11 +27,6 @@ from train.metrics.pictures import Pictures
 CHANNELS = (1, 4)
 
 
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-
-
 def cut_out(folder: Path, *, count: int, side: int = 16) -> Path:
     """Discs of a colour on nothing: RGBA."""
     folder.mkdir(parents=True)

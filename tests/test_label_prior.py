@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import SMALL, small
+from small_training import SMALL, small
 from toy_pictures import write_toys
 
 from editkit.checkpoints.native import read_checkpoint, read_header, write_checkpoint
