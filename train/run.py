@@ -101,11 +101,11 @@ def run(
     last_time, last_seen = started, training.seen
     value: float | None = None
     sums: dict[str, list[float]] = {}
-    said = started
+    said, told = started, training.seen
 
     def progress(*, note: bool) -> None:
         """A line for people, and with ``note`` one of the log, of all steps since the one before."""
-        nonlocal sums, said
+        nonlocal sums, said, told
         if folder is None or not sums:  # another process leads, or nothing is new
             return
         means = {name: sum(numbers) / len(numbers) for name, numbers in sums.items()}
@@ -113,8 +113,9 @@ def run(
         if note:
             folder.note({"images": training.seen, "images_per_second": round(rate, 3), **means})
             sums = {}
-        say(_line(training, options, rate, means, deadline))
-        said = time.monotonic()
+        if training.seen != told:
+            say(_line(training, options, rate, means, deadline))
+        said, told = time.monotonic(), training.seen
 
     def snapshot() -> None:
         nonlocal value, good, last_time, last_seen, failures
