@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,9 +50,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WANTED = 12
+WANTED = 10
 """How many directions that pass are enough: what fills up is weaker, or a second one for its score."""
-_WIDE = 1.5  # units from which on a range is not looked for in another space
+LEFT_OUT: Mapping[str, tuple[str, ...]] = {"7e144601875f": ("warmth", "saturation", "detail")}
+"""By the first 12 of a generator's id, scores that nothing is made for: tried and of no use, or looked at and not what
+they are called. Of ``faces64``: warmth and saturation are one thing over its samples, detail is contrast and sharpness.
+"""
+_WIDE = 1.0  # units either way from which on a range is not looked for in another space
 _HOPELESS = 0.8  # leakage as screened over the whole range beyond which a candidate is not judged
 
 
@@ -67,7 +71,7 @@ def build(
     screened: int = 16,
     confirmed: int = SAMPLES,
     wanted: int = WANTED,
-    leave_out: Sequence[str] = (),
+    leave_out: Sequence[str] | None = None,
     root: Path | None = None,
     say: Callable[[str], None] | None = None,
     on_progress: Progress | None = None,
@@ -81,8 +85,7 @@ def build(
         labels: samples of the bank; those that are labelled already are not labelled again.
         screened: latents a candidate, and a correction, is measured on.
         confirmed: latents a direction is judged on.
-        leave_out: names of directions that are not made: somebody has looked, and they do not show what they are
-            called.
+        leave_out: names of directions that are not made; by default those of ``LEFT_OUT``.
         wanted: directions that pass from which on none is filled up with; every score's own is kept whatever their
             number.
         root: where the folder of the generator goes; the package's own bundle by default.
@@ -94,6 +97,7 @@ def build(
         OutputError: nothing can be written.
     """
     faces = "face" in (G.spec.domain or "")
+    leave_out = LEFT_OUT.get(G.spec.id[:12], ()) if leave_out is None else leave_out
     known = tuple(scorers or all_scorers(faces=faces))
     scorers, bars, root = scorers or default_scorers(faces=faces), bars or Bars(), root or bundled_directions()
     bank = labelled(G, known, samples=labels, on_progress=on_progress)
@@ -120,7 +124,7 @@ def build(
             passed += more(work, places, passed, short, leave_out)
     finally:
         work.memory.keep()
-    if not passed:
+    if not any(one.passes for one in passed):
         raise DirectionError(
             f"no direction of {G.spec.name!r} moves a score by {bars.effect} standard deviations within the bars; "
             "train the generator longer, or allow more leakage"
@@ -139,8 +143,11 @@ class _Places:
         self.wide, self._components, self._samples = wide, components, samples
         self._made: dict[str, tuple[list[Direction], Tensor, Tensor] | None] = {}
 
-    def combined(self, work: Work, target: str) -> Bundled | None:
-        """The best for ``target`` by the scores of ``work``: in w+, or in s where it goes further."""
+    def combined(self, work: Work, target: str, *, misses: bool = False) -> Bundled | None:
+        """The best for ``target`` by the scores of ``work``: in w+, or in s where it goes further.
+
+        ``misses`` as for ``Work.settled``.
+        """
         best: Bundled | None = None
         for space in ("w+", "s"):
             if best is not None and best.passes and best.units >= _WIDE:
@@ -153,7 +160,7 @@ class _Places:
             candidates, effects, gram = made
             names = list(self.wide.against.deviation)
             rows = [names.index(name) for name in work.against.deviation]
-            one = work.combined(candidates, effects[rows], gram, target)
+            one = work.combined(candidates, effects[rows], gram, target, misses=misses)
             if one is not None and (best is None or (one.passes, one.units) > (best.passes, best.units)):
                 best = one
         return best
@@ -182,9 +189,12 @@ class _Places:
 def _supervised(
     work: Work, places: _Places, passed: Sequence[Bundled], count: int, leave_out: Sequence[str]
 ) -> list[Bundled]:
-    """A direction for every score that directions are judged by and that allows one, whatever ``count`` is."""
+    """A direction for every score that directions are judged by and that allows one, whatever ``count`` is.
+
+    A near miss is kept too, hidden: people ask for these by name.
+    """
     targets = [name for name in work.against.deviation if name not in leave_out]
-    return [one for target in targets if (one := places.combined(work, target)) is not None]
+    return [one for target in targets if (one := places.combined(work, target, misses=True)) is not None]
 
 
 def _further(

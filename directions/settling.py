@@ -31,6 +31,7 @@ _SCREEN_STRENGTHS = (-2.0, 2.0)
 SCREEN_SEED, _CORRECTION_SEED = 200_000, 300_000
 _BACK = 0.5  # units that a direction goes the other way at least; its own way it goes one
 _NEAR = 1.5  # units to either side between which a combination is looked for
+_HARDLY = 1.0  # standard errors by which the bars are doubted where they hold nowhere by ``SURE``
 _HOPELESS = 0.45  # leakage on few samples, in the best range, beyond which no more samples are measured
 _SHARES = (0.4, 0.6, 0.8, 1.0)  # of each end within reach, one of which it is
 
@@ -126,11 +127,12 @@ class Work:
             against=baseline_of(self.G, {each.name: self.bank.scores[each.name] for each in scorers}),
         )
 
-    def settled(self, made: Direction, target: str) -> Bundled | None:
+    def settled(self, made: Direction, target: str, *, misses: bool = False) -> Bundled | None:
         """``made`` over the longest range on which it passes the bars, in units as judged; None where there is none.
 
         Accepted is what keeps them with doubts (``Measurement.doubted``) on some seeds; its figures are then measured
-        on others, and where those miss the bars it is not offered.
+        on others, and where those miss the bars it is not offered. With ``misses`` the range that leaks least is kept
+        where none passes, if it is in reach: not offered, for those who ask for it by name.
         Of faces no range goes further than where pictures leave what samples look like (``directions.likeness``).
 
         A longer vector over a shorter range makes the same pictures, so nothing is measured again for the unit. What
@@ -142,13 +144,15 @@ class Work:
         ends = self.memory.ends(self.G, made, self.likeness) if self.faces else made.strength
         steps = [share * end for share in _SHARES for end in ends]
         few = self._best(self.moved(made, steps), target, steps, errors=0.0)
-        if few.said and few.leakage > _HOPELESS:
+        if few.said and few.leakage > _HOPELESS and not (misses and math.isfinite(few.leakage)):
             self.say(f"{made.name}: not in {space}: {few.said}")
             return None
         options: Any = {"against": self.against, "samples": self.confirmed, "seed": ACCEPTANCE_SEED}
         seen = self.memory.measure(self.G, made, self.scorers, **options, strengths=steps)
         best = self._best(seen, target, steps, errors=SURE)
-        if best.said:
+        if best.said:  # the report decides, too
+            best = self._best(seen, target, steps, errors=_HARDLY)
+        if best.said and not (misses and math.isfinite(best.leakage)):
             self.say(f"{made.name}: not in {space}: {best.said}")
             return None
         done = replace(
@@ -158,13 +162,19 @@ class Work:
             target=target,
         )
         options = {"scorers": self.scorers, "against": self.against, "target": target, "bars": self.bars}
-        report = judge(self.G, done, **options, samples=self.confirmed, seed=REPORT_SEED)
-        held = "kept" if not report.failures else f"hidden, as the report says {'; '.join(report.failures)}"
+        of: Any = {"against": self.against, "samples": self.confirmed, "seed": REPORT_SEED}
+        reported = self.memory.measure(self.G, done, self.scorers, **of)
+        report = judge(self.G, done, **options, samples=self.confirmed, measured=reported)
+        kept = report.applied(done)
+        if best.said:
+            report = replace(report, failures=(f"not accepted: {best.said}", *report.failures))
+            kept = replace(kept, scores={**kept.scores, "accepted": 0.0})
+        held = "kept" if not report.failures else f"hidden, {'; '.join(report.failures)}"
         self.say(
             f"{made.name}: {held}; {-best.bottom:+.2f} to {best.top:+.2f} units, in {space}; leakage "
             f"{best.leakage:.2f} with doubts, {report.measurement.worst_leakage(target):.2f} reported"
         )
-        return Bundled(direction=report.applied(done), judgement=report)
+        return Bundled(direction=kept, judgement=report)
 
     def _best(self, seen: Measurement, target: str, steps: Sequence[float], *, errors: float) -> _Tried:
         """The longest range between two of ``steps`` on which the bars hold; else the one that leaks least."""
@@ -178,7 +188,8 @@ class Work:
     def _tried(self, seen: Measurement, target: str, errors: float) -> _Tried:
         """A range in units of ``target`` that hold, doubted by so many standard ``errors``; what speaks against it."""
         low, high = seen.strengths[0], seen.strengths[-1]
-        effect = max(0.0, math.copysign(1, seen.means[target]) * relied_on(seen, target, errors))
+        unit = relied_on(seen, target, SURE if errors else 0.0)
+        effect = max(0.0, math.copysign(1, seen.means[target]) * unit)
         top, bottom = math.floor(100 * high * effect) / 100, -low * effect
         if top < 1 or bottom < _BACK:
             return _Tried(said=f"only -{bottom:.2f} to {top:+.2f} are in reach", leakage=math.inf)
@@ -188,12 +199,14 @@ class Work:
         leakage = doubted.get("leakage", math.inf)
         return _Tried(said=said, leakage=leakage, scale=scale, bottom=round(-low / scale, 4), top=top)
 
-    def combined(self, candidates: Sequence[Direction], effects: Tensor, gram: Tensor, target: str) -> Bundled | None:
+    def combined(
+        self, candidates: Sequence[Direction], effects: Tensor, gram: Tensor, target: str, *, misses: bool = False
+    ) -> Bundled | None:
         """The combination of ``candidates`` that moves ``target`` alone, where it keeps the bars.
 
         It is searched for by what is measured near the middle, ``_NEAR`` units to either side: what leaks further out
         shortens the range.
-        ``effects``: E [scores, candidates], from ``effect_matrix``; ``gram``: Q.
+        ``effects``: E [scores, candidates], from ``effect_matrix``; ``gram``: Q; ``misses`` as for ``settled``.
         """
         names = list(self.against.deviation)
 
@@ -206,4 +219,4 @@ class Work:
         if found is None:
             self.say(f"{target}: out of reach in {candidates[0].space}")
             return None
-        return self.settled(assemble(candidates, found, name=target, bars=self.bars, most=MOST), target)
+        return self.settled(assemble(candidates, found, name=target, bars=self.bars, most=MOST), target, misses=misses)

@@ -10,10 +10,11 @@ from styled_generator import StyledGenerator
 from directions import bank, bars, bundle, catalog, filling, remembered, settling
 from directions.attributes import Scorer
 from directions.bank import SampleBank
-from directions.bars import Bars
+from directions.bars import Bars, is_judged
+from directions.calibration import known_baseline
 from directions.candidates import boundary_candidates, gram_matrix, row_ranges
 from directions.combining import Combination, combine, corrected, search
-from directions.judging import REPORT_SEED, judge
+from directions.judging import ACCEPTANCE_SEED, REPORT_SEED, SAMPLES, judge
 from editkit.direction import Direction
 from editkit.errors import DirectionError
 
@@ -56,7 +57,7 @@ def test_what_w_cannot_separate_is_looked_for_in_s(tmp_path):
         vector = one.direction.vector["L1"]
         assert abs(float(vector[1 - channel])) < 0.05 * float(vector[channel]) and not one.direction.touches_placement
         assert one.judgement.measurement.worst_leakage(one.direction.name) < 0.05
-    assert [line.split(":")[0] for line in said] == ["one", "one", "two", "two"] and "not in w+" in said[0]
+    assert [line.split(":")[0] for line in said] == ["one", "one", "two", "two"] and "not accepted: leakage" in said[0]
 
 
 def test_a_range_is_shortened_until_its_ends_keep_the_bars(tmp_path):
@@ -76,20 +77,41 @@ def test_a_range_is_shortened_until_its_ends_keep_the_bars(tmp_path):
 
 def test_what_the_report_does_not_confirm_is_hidden(tmp_path, monkeypatch):
     """Accepted on some samples, beyond the bars on those of the report: written, not offered, and said so."""
-    judged = settling.judge
+    judged, measure, seeds = settling.judge, remembered.measure, []
 
-    def report(*given, **options):
-        assert options["seed"] == REPORT_SEED and "measured" not in options, "figures come from other samples"
-        return judged(*given, **{**options, "bars": Bars(leakage=-1.0)})
+    def counted(*given, **options):
+        seeds.append((options["samples"], options["seed"]))
+        return measure(*given, **options)
 
-    monkeypatch.setattr(settling, "judge", report)
+    monkeypatch.setattr(settling, "judge", lambda *given, **o: judged(*given, **{**o, "bars": Bars(leakage=-1.0)}))
+    monkeypatch.setattr(remembered, "measure", counted)
     G, said = Painter(num_ws=4), []
     options = {"scorers": SCORERS, "labels": 400, "count": 4, "samples": 500, "wanted": 1, "root": tmp_path / "made"}
     made = bundle.build(G, **options, say=said.append)
     assert made and not any(one.passes for one in made)
-    assert any("hidden, as the report says leakage" in line for line in said)
+    assert any("hidden, leakage" in line for line in said)
+    assert {seed for samples, seed in seeds if samples == SAMPLES} == {ACCEPTANCE_SEED, REPORT_SEED}
+    known = known_baseline(G, SCORERS)
+    again = measure(G, made[0].direction, SCORERS, against=known, samples=SAMPLES, seed=REPORT_SEED)
+    assert made[0].judgement.measurement.effects == pytest.approx(again.effects, rel=1e-3), "figures are the report's"
     for one in made:
         assert (catalog.folder_of(G.spec.id, tmp_path / "made") / f"{one.direction.name}.safetensors").is_file()
+
+
+def test_a_near_miss_of_a_usual_score_is_kept_hidden(tmp_path):
+    """No row of W+ moves one score alone: it leaks, is not offered, and works for those who ask for it by name."""
+    G = StyledGenerator(resolution=8)
+    G.matrices["L1"][1, 0], G.matrices["L1"][1, 1] = 2.0, 0.5
+    scorers = (pixel("one", 0), pixel("two", 1), pixel("third", 2))
+    found = bundle._Places._make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle._Places, "_make", lambda self, space: found(self, space) if space == "w+" else None)
+        made = bundle.build(G, scorers=scorers, labels=300, wanted=1, root=tmp_path / "made")
+    missed = [one for one in made if not one.passes]
+    assert missed and any(one.passes for one in made)
+    for one in missed:
+        assert one.direction.scores["accepted"] == 0.0 and bars.failures(one.direction)
+        assert is_judged("accepted"), "judging it again forgets that"
 
 
 def test_what_somebody_has_looked_at_and_left_out_is_not_made(tmp_path):
