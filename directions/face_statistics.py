@@ -53,12 +53,12 @@ def background_warmth() -> Scorer:
     )
 
 
-def teeth() -> Scorer:
-    """An open mouth: its middle less the cheeks."""
+def mouth_light() -> Scorer:
+    """A light mouth: its middle less the cheeks."""
     return _scorer(
-        "teeth",
+        "mouth_light",
         lambda images: _part(luma(images), _TEETH) - _cheeks(luma(images)),
-        "Luma of the mouth's middle minus that of the cheeks: teeth are light, closed lips are dark.",
+        "Luma of the mouth's middle minus that of the cheeks: teeth are light, lips are dark.",
     )
 
 
@@ -84,7 +84,7 @@ BUILT_IN: dict[str, Callable[[], Scorer]] = {
     "side_light": side_light,
     "top_light": top_light,
     "background_warmth": background_warmth,
-    "teeth": teeth,
+    "mouth_light": mouth_light,
     "lip_redness": lip_redness,
     "eye_shade": eye_shade,
 }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTES = (
     *("brightness", "contrast", "warmth", "tint", "saturation", "detail", "sharpness", "background"),
-    *("side_light", "top_light", "background_warmth", "teeth", "lip_redness", "eye_shade"),
+    *("side_light", "top_light", "background_warmth", "mouth_light", "lip_redness", "eye_shade"),
     *("age", "gender_presentation", "yaw", "pitch", "roll"),
     *("smile_width", "mouth_drop", "face_length", "face_size"),
 )

@@ -183,7 +183,7 @@ def test_parts_of_an_aligned_face_are_compared() -> None:
     right, above, mouth = lit(0.5, 0, 1, 1), lit(0, 0, 1, 0.5), lit(0.3, 0.641, 0.7, 0.74)
     assert float(score["side_light"](right)) == pytest.approx(0.5) and float(score["side_light"](above)) == 0
     assert float(score["top_light"](above)) == pytest.approx(0.5) and float(score["top_light"](right)) == 0
-    assert float(score["teeth"](mouth)) == pytest.approx(0.5, rel=1e-5)
+    assert float(score["mouth_light"](mouth)) == pytest.approx(0.5, rel=1e-5)
     assert float(score["lip_redness"](lit(0.3, 0.641, 0.7, 0.74, 0))) > 0.4
     assert float(score["lip_redness"](mouth)) == pytest.approx(0, abs=1e-6)
     assert float(score["eye_shade"](lit(0, 0.37, 1, 0.7))) == pytest.approx(0.5, rel=1e-5)
