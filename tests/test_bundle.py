@@ -83,17 +83,21 @@ def test_what_the_report_does_not_confirm_is_hidden(tmp_path, monkeypatch):
         seeds.append((options["samples"], options["seed"]))
         return measure(*given, **options)
 
-    monkeypatch.setattr(settling, "judge", lambda *given, **o: judged(*given, **{**o, "bars": Bars(leakage=-1.0)}))
+    def report(*given, **options):
+        bars = Bars(leakage=-1.0) if options["target"] == "second" else Bars()
+        return judged(*given, **{**options, "bars": bars})
+
+    monkeypatch.setattr(settling, "judge", report)
     monkeypatch.setattr(remembered, "measure", counted)
     G, said = Painter(num_ws=4), []
     options = {"scorers": SCORERS, "labels": 400, "count": 4, "samples": 500, "wanted": 1, "root": tmp_path / "made"}
     made = bundle.build(G, **options, say=said.append)
-    assert made and not any(one.passes for one in made)
+    assert [one.direction.name for one in made if not one.passes] == ["second"]
     assert any("hidden, leakage" in line for line in said)
     assert {seed for samples, seed in seeds if samples == SAMPLES} == {ACCEPTANCE_SEED, REPORT_SEED}
     known = known_baseline(G, SCORERS)
     again = measure(G, made[0].direction, SCORERS, against=known, samples=SAMPLES, seed=REPORT_SEED)
-    assert made[0].judgement.measurement.effects == pytest.approx(again.effects, rel=1e-3), "figures are the report's"
+    assert made[0].judgement.measurement.effects == pytest.approx(again.effects, rel=0.05), "figures are the report's"
     for one in made:
         assert (catalog.folder_of(G.spec.id, tmp_path / "made") / f"{one.direction.name}.safetensors").is_file()
 
@@ -101,7 +105,7 @@ def test_what_the_report_does_not_confirm_is_hidden(tmp_path, monkeypatch):
 def test_a_near_miss_of_a_usual_score_is_kept_hidden(tmp_path):
     """No row of W+ moves one score alone: it leaks, is not offered, and works for those who ask for it by name."""
     G = StyledGenerator(resolution=8)
-    G.matrices["L1"][1, 0], G.matrices["L1"][1, 1] = 2.0, 0.5
+    G.matrices["L1"][1, 0], G.matrices["L1"][1, 1] = 2.0, 0.0
     scorers = (pixel("one", 0), pixel("two", 1), pixel("third", 2))
     found = bundle._Places._make
     with pytest.MonkeyPatch.context() as patch:
