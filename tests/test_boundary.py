@@ -77,9 +77,9 @@ def test_style_space_of_a_real_network():
         found,
         [attributes.scorer("brightness")],
         against=baseline(G, [attributes.scorer("brightness")], samples=32),
-        samples=4,
+        samples=32,
     )
-    assert seen.means["brightness"] > 0.3  # untrained: its halves differ
+    assert seen.means["brightness"] > 0.2  # untrained: its halves differ, and mean slopes of single samples by 0.9
 
 
 def test_the_pattern_follows_the_covariance_and_the_normal_does_not():
