@@ -24,22 +24,10 @@ def G():
     return load_generator(device="cpu")
 
 
-<<<<<<< HEAD
-def test_every_bundled_direction_passes_the_bars(G):
-    names = directions.names(G)
-    assert len(names) >= 10 and directions.offered(G) == names
-    for name in names:
-=======
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDITKIT_HOME", str(tmp_path / "home"))
-
-
 def test_what_is_offered_passes_the_bars_in_both_halves(G):
     offered = directions.offered(G)
     assert len(offered) >= 10
     for name in directions.names(G):
->>>>>>> aa5e2fe (The bundled directions, rebuilt under the bars in halves)
         one, target = directions.load(G, name), name.split("-")[0]  # contrast-layer is for contrast
         assert target_of(one) == target and not one.touches_placement and 0 < one.scores["kept"] <= 1
         assert one.strength[0] <= -0.5 and one.strength[1] >= 1 and one.scores["error"] < 0.1
