@@ -81,7 +81,7 @@ class Editability:
         found = score.measure(
             self.G, direction, self.scorers, against=self.baseline, strengths=STRENGTHS, latents=latent
         )
-        return dict(found.effects)
+        return dict(found.means)
 
     def judge(self, latent: Latent) -> dict[str, float]:
         """ "kept" and "leakage" of one code; see the head of this file."""

@@ -103,6 +103,13 @@ def mouth_drop() -> Scorer:
     return _scorer("mouth_drop", "eye distances", _mouth_drop, "Height of the nose tip above the mouth's corners.")
 
 
+def pitch() -> Scorer:
+    """Nod of the head, as the height of the nose tip between the eyes and the mouth."""
+    return _scorer(
+        "pitch", "share of eyes to mouth", _pitch, "Nose tip's way from the eyes to the mouth; more as the head nods."
+    )
+
+
 def face_length() -> Scorer:
     """Distance from eyes to mouth over the distance of the eyes."""
     return _scorer("face_length", "eye distances", _face_length, "Eyes to mouth; also grows as the head turns aside.")
@@ -120,6 +127,7 @@ BUILT_IN: dict[str, Callable[[], Scorer]] = {
     "roll": roll,
     "smile_width": smile_width,
     "mouth_drop": mouth_drop,
+    "pitch": pitch,
     "face_length": face_length,
     "face_size": face_size,
 }
@@ -128,12 +136,21 @@ BUILT_IN: dict[str, Callable[[], Scorer]] = {
 
 def scorer(name: str) -> Scorer:
     """A built-in scorer, of faces or of image statistics, by its name. Raises UsageError, listing the names."""
-    from directions import image_statistics  # whose scorers are of this module's type
-
-    known = {**BUILT_IN, **image_statistics.BUILT_IN}
+    known = built_in()
     if name not in known:
         raise UsageError(f"No scorer is called {name!r}; there are {', '.join(known)}.")
     return known[name]()
+
+
+def built_in(*, faces: bool = True, network: bool = True) -> dict[str, Callable[[], Scorer]]:
+    """Name -> what makes each built-in scorer: those of any picture, of ``faces``, of the feature ``network``."""
+    from directions import face_statistics, image_statistics  # whose scorers are of this module's type
+
+    return {
+        **image_statistics.BUILT_IN,
+        **(face_statistics.BUILT_IN if faces else {}),
+        **(BUILT_IN if faces and network else {}),
+    }
 
 
 def label(images: Tensor, scorers: Sequence[Scorer]) -> dict[str, Tensor]:
@@ -197,6 +214,10 @@ def _mouth_drop(found: FaceAttributes) -> Tensor:
 
 def _face_length(found: FaceAttributes) -> Tensor:
     return _below(found, found.landmarks[:, 3:].mean(dim=1))
+
+
+def _pitch(found: FaceAttributes) -> Tensor:
+    return _below(found, found.landmarks[:, 2]) / _face_length(found).clamp(min=1e-3)
 
 
 def _below(found: FaceAttributes, points: Tensor) -> Tensor:

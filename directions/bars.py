@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
+from directions.measurement import EFFECT, HIGH, LOW
 from editkit.direction import Direction
-
-_EFFECT = "effect:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bars:
-    """Least and largest figures of a direction that is offered by default.
+    """Least and largest figures of a direction that is offered by default, each in the worse half of its range.
 
     Attributes:
         effect: standard deviations of its score that a unit must move, to two decimals.
-        leakage: largest effect on another score, as a share of its own.
-        monotonicity: share of samples whose score goes the right way at every step of the range.
+        leakage: largest effect on another score, in either half, as a share of its own in the weaker one.
+        monotonicity: share of samples whose score goes the right way at every step of a half.
         reach: how far from a sample an edit may go, in standard deviations of W (root mean square over edited rows).
     """
 
@@ -28,11 +27,15 @@ class Bars:
 
     def failures(self, scores: Mapping[str, float], target: str) -> tuple[str, ...]:
         """Which bars ``Direction.scores`` miss, in words; empty for a direction that passes."""
-        effect, leakage = scores.get(f"{_EFFECT}{target}"), scores.get("leakage")
+        effect, leakage = scores.get(f"{EFFECT}{target}"), scores.get("leakage")
         monotonicity = scores.get("monotonicity")
+        if effect == 0 and leakage is None:
+            return (f"the two halves of its range move {target} opposite ways, or not at all",)
         if effect is None or leakage is None or monotonicity is None:
             return ("it was never judged",)
-        missed = []
+        if f"{LOW}{target}" not in scores and f"{HIGH}{target}" not in scores:
+            return ("it was judged by an older editkit, not in halves: `editkit directions score NAME --save`",)
+        missed = [] if scores.get("accepted", 1.0) else ["it misses them on the samples that it was to be accepted on"]
         if round(abs(effect), 2) < self.effect:
             missed.append(f"a unit moves {target} by {abs(effect):.2f} sd, below {self.effect:g}")
         if leakage > self.leakage:
@@ -47,8 +50,18 @@ def target_of(direction: Direction) -> str | None:
 
     The one in its file; in older files, which do not say, that of its name, else the one it moves most.
     """
-    effects = {key.removeprefix(_EFFECT): abs(v) for key, v in direction.scores.items() if key.startswith(_EFFECT)}
+    effects = {key.removeprefix(EFFECT): abs(v) for key, v in direction.scores.items() if key.startswith(EFFECT)}
     return intended(direction, effects) or max(effects, key=lambda name: effects[name], default=None)
+
+
+def told(direction: Direction) -> str:
+    """The figures that decide, as a few words: both halves of the effect, and the leakage; "" if never judged."""
+    scores, target = direction.scores, target_of(direction)
+    halves = [f"{word} {scores[key]:+.2f}" for word in (LOW, HIGH) if (key := f"{word}{target}") in scores]
+    if not halves:
+        return ""
+    leakage = f", leakage {scores['leakage']:.2f}" if "leakage" in scores else ""
+    return f"sd a unit {', '.join(half.replace(':', '') for half in halves)}{leakage}"
 
 
 def intended(direction: Direction, known: Container[str]) -> str | None:
@@ -58,7 +71,7 @@ def intended(direction: Direction, known: Container[str]) -> str | None:
 
 def is_judged(figure: str) -> bool:
     """Whether a figure of ``Direction.scores`` comes from judging it; others are told by the method that found it."""
-    return figure.startswith(_EFFECT) or figure in ("leakage", "monotonicity", "kept")
+    return figure.startswith((EFFECT, LOW, HIGH)) or figure in ("leakage", "monotonicity", "error", "accepted", "kept")
 
 
 def failures(direction: Direction, bars: Bars | None = None) -> tuple[str, ...]:

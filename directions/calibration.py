@@ -12,6 +12,7 @@ import torch
 
 from directions.attributes import Scorer
 from directions.bank import known, labelled
+from directions.measurement import Measurement
 from directions.score import Baseline, baseline_of, measure
 from directions.spaces import style_widths, styles
 from editkit.direction import Direction
@@ -26,6 +27,8 @@ REACH = 3.0
 """How far an edit may go, in standard deviations of the space (root mean square over what it moves)."""
 MOST = 3.0
 """Units beyond which no range goes."""
+SURE = 2.0
+"""Standard errors by which what was measured is doubted: where a unit is set, and where a direction is accepted."""
 _SEED = 400_000  # apart from the seeds that directions are found and judged on
 
 
@@ -70,8 +73,9 @@ def calibrated(
 ) -> Direction:
     """``direction`` scaled, and turned if need be, so that one unit raises its score by one standard deviation.
 
-    Its range goes as far as ``REACH`` allows, at most ``MOST`` units. The effect bends at the ends of the range, so it
-    is measured over the range that comes out, ``rounds`` times.
+    In the weaker half of its range (``counted``), and by ``SURE`` standard errors more than that as measured, so that
+    it holds on other samples. Its range goes as far as ``REACH`` allows, at most ``MOST`` units. The effect bends at
+    the ends of the range, so it is measured over the range that comes out, ``rounds`` times.
 
     Raises DirectionError where the score does not move.
     """
@@ -89,7 +93,7 @@ def calibrated(
             classes=classes,
             strengths=(-high, high),
         )
-        effect = seen.effects[scorer.name]
+        effect = counted(seen, scorer.name)
         if abs(effect) * REACH / length(G, scaled, classes=classes) < 0.05:
             raise DirectionError(
                 f"{direction.name!r} moves {scorer.name} by less than a twentieth of a standard deviation; "
@@ -103,6 +107,21 @@ def calibrated(
         unit=f"one standard deviation of {scorer.name} over the generator's samples",
         target=scorer.name,
     )
+
+
+def relied_on(seen: Measurement, target: str, errors: float = SURE) -> float:
+    """The weaker half's slope of ``target`` less so many standard errors, with its sign; 0 where nothing is left."""
+    effect = seen.effects[target]
+    return math.copysign(max(0.0, abs(effect) - errors * seen.errors[target]), effect)
+
+
+def counted(seen: Measurement, target: str) -> float:
+    """What a unit is set by: ``relied_on``, or the mean of both halves where one does less than half of that.
+
+    Judging will say of the latter that the halves differ; a unit set by the weak one could be more than the range.
+    """
+    effect, mean = relied_on(seen, target), seen.means[target]
+    return effect if abs(effect) >= 0.5 * abs(mean) else mean
 
 
 def times(direction: Direction, factor: float) -> Direction:

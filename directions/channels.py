@@ -15,7 +15,7 @@ from torch import Tensor
 
 from directions import score
 from directions.attributes import Scorer
-from directions.calibration import calibrated, reachable
+from directions.calibration import calibrated, counted, reachable
 from directions.spaces import style_widths, styles
 from editkit.direction import PLACEMENT_LAYER, Direction
 from editkit.errors import DirectionError, LatentError
@@ -197,7 +197,7 @@ def _shortened(
         return one
     options = {"against": against, "samples": 32, "seed": 400_000, "classes": classes, "strengths": (-limit, limit)}
     # Its sign counts as well: what rises within reach may fall beyond, where a unit was measured.
-    effect = score.measure(G, one, [scorer], **options).effects[scorer.name]  # type: ignore[arg-type]
+    effect = counted(score.measure(G, one, [scorer], **options), scorer.name)  # type: ignore[arg-type]
     high = math.floor(10 * limit * abs(effect) + 1e-6) / 10
     if high < _LEAST:
         raise DirectionError(

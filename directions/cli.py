@@ -30,7 +30,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                 "editkit directions find --method svm --attribute face_length",
                 "make one from a scorer, judge it and keep it",
             ),
-            ("editkit directions score yaw --image yaw.png", "judge it on 48 samples"),
+            ("editkit directions score yaw --image yaw.png", "judge it on 96 samples"),
         ],
     )
     parser.set_defaults(run=run_list, generator=None, device="auto")  # without an action it lists
@@ -149,7 +149,9 @@ def run_list(args: argparse.Namespace) -> int:
             output.say(f"none for {G.spec.name}; make some with `editkit directions find`")
         for (name, row), failures, origin in zip(found.items(), missed, origins, strict=True):
             reach = f"{row.strength[0]:+.1f} to {row.strength[1]:+.1f}"
-            line = f"{name:<22} {reach}  {row.space:<2}  {origin:<8}  {row.unit}"
+            line = "  ".join(
+                filter(None, (f"{name:<22} {reach}", f"{row.space:<2}", f"{origin:<8}", row.unit, bars.told(row)))
+            )
             hides = " (hides the bundled one)" if name in hidden else ""
             output.say(f"{line}{hides}{'' if not failures else f' (not offered: {failures[0]})'}")
     return 0
@@ -167,14 +169,28 @@ def run_show(args: argparse.Namespace) -> int:
             output.put(key, value)
             if key != "scores":
                 output.say(f"{key:<18} {value}")
-        for key, value in direction.scores.items():
-            output.say(f"  {key:<24} {value:+.3f}")
+        for line in figures(direction):
+            output.say(line)
         if args.image is not None:
             latents = sample_latents(G, samples=args.samples, seed=args.seed, classes=args.label)
             write_strip(G, direction, args.image, latents)
             output.put("image", args.image)
             output.say(f"wrote {args.image}")
     return 0
+
+
+def figures(direction: Direction) -> list[str]:
+    """Lines for people: a row a score, the slopes of both halves and the one that counts; then the other figures."""
+    from directions.measurement import EFFECT, HIGH, LOW
+
+    scores = direction.scores
+    names = [key.removeprefix(EFFECT) for key in scores if key.startswith(EFFECT)]
+    lines = [f"  {'sd a unit':<24} {'low half':>9} {'high half':>9} {'counts':>9}"] if names else []
+    for name in names:
+        cells = [f"{scores[word + name]:+.3f}" if word + name in scores else "" for word in (LOW, HIGH, EFFECT)]
+        lines.append(f"  {name:<24} {' '.join(f'{cell:>9}' for cell in cells)}")
+    rest = {key: value for key, value in scores.items() if not key.startswith((EFFECT, LOW, HIGH))}
+    return lines + [f"  {key:<24} {value:+.3f}" for key, value in rest.items()]
 
 
 def run_export(args: argparse.Namespace) -> int:

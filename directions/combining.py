@@ -58,7 +58,8 @@ def search(
 ) -> Combination | None:
     """The combination that leaks least as measured, over ridges from the strongest and corrections of each.
 
-    ``measured`` gives the effects [scores] of a combination's unit. The search ends where leakage is below half of the
+    ``measured`` gives the effects of a combination's unit in both halves of its range, [2, scores]: the worse one
+    counts, and corrections go by their mean. The search ends where leakage is below half of the
     bar: what is measured on other samples will differ. None where a unit is out of reach.
     """
     best: tuple[float, Combination] | None = None
@@ -69,12 +70,13 @@ def search(
                 break
             seen = measured(found)
             leakage = _leakage(seen, target)
-            if best is not None and leakage >= best[0]:
-                break
-            best = leakage, found
-            if leakage <= bars.leakage / 2:
-                return found
-            found = corrected(found, effects, gram, target, seen)
+            if float(seen[:, target].min()) * bars.reach >= found.length * bars.effect:  # as measured, not as predicted
+                if best is not None and leakage >= best[0]:
+                    break
+                best = leakage, found
+                if leakage <= bars.leakage / 2:
+                    return found
+            found = corrected(found, effects, gram, target, seen.mean(0))
     return None if best is None else best[1]
 
 
@@ -121,9 +123,9 @@ def _summed_styles(candidates: Sequence[Direction], weights: Tensor) -> dict[str
 
 
 def _leakage(seen: Tensor, target: int) -> float:
-    """Largest other effect over that on the target; infinite where the target goes the wrong way."""
-    others = seen[torch.arange(len(seen)) != target].abs()
-    main = float(seen[target])
+    """Largest other effect of both halves over the weaker one on the target; infinite where that goes the wrong way."""
+    others = seen[:, torch.arange(seen.shape[1]) != target].abs().flatten()
+    main = float(seen[:, target].min())
     return (float(others.max()) if len(others) else 0.0) / main if main > 0 else math.inf
 
 

@@ -19,8 +19,9 @@ from directions.attributes import Scorer
 from directions.bars import intended
 from directions.calibration import layer_ranges
 from directions.channels import in_units, ranged
+from directions.measurement import Measurement
 from directions.methods import Progress
-from directions.score import Baseline, Measurement, measure
+from directions.score import Baseline, measure
 from directions.spaces import styles
 from directions.style_gradient import without
 from editkit.direction import Direction
@@ -41,7 +42,8 @@ class LeakageMatrix:
     Attributes:
         directions: names, a row each.
         scores: names, a column each.
-        effects: [directions, scores], standard deviations of the score a unit.
+        effects: [directions, scores], standard deviations of the score a unit: of a row's own score in the weaker half
+            of its range, of others in the stronger one.
         targets: the score that each direction is for, a column's number.
     """
 
@@ -105,7 +107,8 @@ def leakage_matrix(
         if target not in names:
             raise DirectionError(f"no score {target!r} was measured; there are {', '.join(names)}")
         chosen.append(names.index(target))
-    effects = torch.tensor([[one.effects[name] for name in names] for one in seen], dtype=torch.float64)
+    counted = [one.judged(names[target]) for one, target in zip(seen, chosen, strict=True)]
+    effects = torch.tensor([[row[name] for name in names] for row in counted], dtype=torch.float64)
     return LeakageMatrix(
         directions=tuple(one.name for one in directions), scores=names, effects=effects, targets=tuple(chosen)
     )

@@ -18,8 +18,9 @@ from directions.activations import LayerGanSpace
 from directions.attributes import Scorer
 from directions.calibration import times
 from directions.channels import ranged
+from directions.measurement import Measurement
 from directions.methods import Method
-from directions.score import Measurement, sample_latents
+from directions.score import sample_latents
 from directions.sefa import SeFa
 from directions.spaces import in_space
 from directions.style_gradient import StyleGradient
@@ -64,7 +65,7 @@ def fillings(
     made: list[Filling] = []
     for word, one in _found(G, missing):
         seen = screened(one)
-        sign = 1.0 if seen.effects[seen.target] >= 0 else -1.0
+        sign = 1.0 if seen.means[seen.target] >= 0 else -1.0
         name = f"{seen.target}-{word}"
         made.append(
             Filling(

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 ATTRIBUTES = (
     *("brightness", "contrast", "warmth", "tint", "saturation", "detail", "sharpness", "background"),
-    *("age", "gender_presentation", "yaw", "roll", "smile_width", "mouth_drop", "face_length", "face_size"),
+    *("side_light", "top_light", "background_warmth", "mouth_light", "lip_redness", "eye_shade"),
+    *("age", "gender_presentation", "yaw", "pitch", "roll"),
+    *("smile_width", "mouth_drop", "face_length", "face_size"),
 )
 """Names of the built-in scorers, written out: a help page imports no torch."""
 EXAMPLES = [
@@ -57,6 +59,12 @@ def add_options(find: argparse.ArgumentParser) -> None:
         "--layers", type=layer_list, metavar="ROWS", help="rows of W+, such as 1-4,7, or names in s (all)"
     )
     find.add_argument("--out", type=Path, metavar="DIR", help="where to keep them (default: the user's own folder)")
+    find.add_argument(
+        "--cut",
+        action=argparse.BooleanOptionalAction,
+        help="end ranges where pictures leave what samples look like (default: for faces, where it takes no minutes)",
+    )
+    find.add_argument("--judge", type=positive, default=96, metavar="N", help="judge on so many (default: 96)")
     add_class_option(find)
     pca = find.add_argument_group("ganspace")
     pca.add_argument("--count", type=positive, default=10, metavar="N", help="how many (default: 10)")
@@ -87,7 +95,7 @@ def add_options(find: argparse.ArgumentParser) -> None:
 
 def run_find(args: argparse.Namespace) -> int:
     """Find directions, judge them, keep them."""
-    from directions import accuracy, catalog
+    from directions import accuracy, catalog, cutting
     from directions.cli import load_asked
     from directions.judging import judge
     from directions.methods import find
@@ -95,21 +103,32 @@ def run_find(args: argparse.Namespace) -> int:
     G = load_asked(args)
     with Output(args) as output:
         kept = []
+        uncut = "--no-cut" if args.cut is False else cutting.why_not(G, asked=args.cut is True)
         for method, what in METHODS[args.method](args, G):
             for direction in find(G, method, on_progress=output.counter(what)):
                 target = _target(method)
-                found = judge(G, direction, target=target, classes=args.label, on_progress=output.counter("judging"))
+                if not uncut:
+                    direction = cutting.cut(G, direction, getattr(method, "scorer", None), classes=args.label)
+                options = {"target": target, "samples": args.judge, "classes": args.label}
+                found = judge(G, direction, **options, on_progress=output.counter("judging"))
                 measured = found.applied(direction)
                 hides = catalog.hiding(G, direction.name, folder=args.out)
                 path = catalog.save(G, measured, folder=args.out)
-                told = {"file": path, "does": found.target, "failures": found.failures, "hides_bundled": bool(hides)}
+                told = {
+                    "cut": not uncut,
+                    "file": path,
+                    "does": found.target,
+                    "failures": found.failures,
+                    "hides_bundled": bool(hides),
+                }
                 kept.append({**measured.header(), **told})
                 output.say(f"{direction.name:<22} {summary(found)}")
                 if "accuracy" in direction.scores:
                     output.say(f"{'':<22} {accuracy.told(direction.scores)}")
                 reach = f"{direction.strength[0]:+.1f} to {direction.strength[1]:+.1f}"
                 output.say(f"{'':<22} a unit is {direction.unit}")
-                output.say(f"{'':<22} range {reach}: as far as samples go, not shortened by the bars")
+                ends = f"as far as samples go, not cut ({uncut})" if uncut else "as far as pictures look like samples"
+                output.say(f"{'':<22} range {reach}: {ends}; not shortened by the bars")
                 for line in filter(None, (path, hides)):
                     output.say(f"{'':<22} {line}")
         output.put("directions", kept)
@@ -118,10 +137,10 @@ def run_find(args: argparse.Namespace) -> int:
 
 def _target(method: Method) -> str | None:
     """The built-in score that was looked for; None where there was none: then the direction's own name decides."""
-    from directions import attributes, image_statistics
+    from directions import attributes
 
     name = getattr(getattr(method, "scorer", None), "name", None)
-    return name if name in {**attributes.BUILT_IN, **image_statistics.BUILT_IN} else None
+    return name if name in attributes.built_in() else None
 
 
 def layer_list(text: str) -> tuple[int, ...] | tuple[str, ...]:
@@ -136,7 +155,7 @@ def summary(found: Judgement) -> str:
     seen, name = found.measurement, found.target
     kept = "" if found.kept is None else f", {found.kept:.0%} of the rest kept"
     return (
-        f"{name} {seen.effects[name]:+.2f} sd a unit, monotone on {seen.monotonicity[name]:.0%}, "
+        f"{name} {seen.effects[name]:+.2f} sd a unit in the weaker half, monotone on {seen.monotonicity[name]:.0%}, "
         f"leakage {seen.worst_leakage(name):.2f}{kept}; "
         + ("offered" if not found.failures else f"not offered: {'; '.join(found.failures)}")
     )

@@ -18,12 +18,12 @@ _CORNER = 3 / 16  # side of the upper corners, in image widths: above the should
 
 def brightness() -> Scorer:
     """Mean luma."""
-    return _scorer("brightness", lambda images: _luma(images).mean((1, 2)), "Mean luma, black -1, white +1.")
+    return _scorer("brightness", lambda images: luma(images).mean((1, 2)), "Mean luma, black -1, white +1.")
 
 
 def contrast() -> Scorer:
     """Standard deviation of luma over the picture."""
-    return _scorer("contrast", lambda images: _luma(images).std((1, 2)), "Standard deviation of luma.")
+    return _scorer("contrast", lambda images: luma(images).std((1, 2)), "Standard deviation of luma.")
 
 
 def warmth() -> Scorer:
@@ -85,28 +85,32 @@ def _scorer(
     return Scorer(name=name, unit=unit, measure=measure, description=description)
 
 
-def _luma(images: Tensor) -> Tensor:
+def luma(images: Tensor) -> Tensor:
+    """Luma of images [N, 3, R, R]: [N, R, R]."""
     weights = torch.tensor(_LUMA, device=images.device, dtype=images.dtype)
     return torch.einsum("nchw,c->nhw", images, weights)
 
 
 def _detail(images: Tensor) -> Tensor:
-    luma = _luma(images)
-    across = luma.diff(dim=2).abs().mean((1, 2))
-    down = luma.diff(dim=1).abs().mean((1, 2))
+    y = luma(images)
+    across = y.diff(dim=2).abs().mean((1, 2))
+    down = y.diff(dim=1).abs().mean((1, 2))
     return 0.5 * (across + down)
 
 
 def _sharpness(images: Tensor) -> Tensor:
-    luma = _luma(images)
-    laplacian = (
-        4 * luma[:, 1:-1, 1:-1] - luma[:, :-2, 1:-1] - luma[:, 2:, 1:-1] - luma[:, 1:-1, :-2] - luma[:, 1:-1, 2:]
-    )
-    return torch.log10(laplacian.std((1, 2)).clamp(min=1e-6) / luma.std((1, 2)).clamp(min=1e-6))
+    y = luma(images)
+    laplacian = 4 * y[:, 1:-1, 1:-1] - y[:, :-2, 1:-1] - y[:, 2:, 1:-1] - y[:, 1:-1, :-2] - y[:, 1:-1, 2:]
+    return torch.log10(laplacian.std((1, 2)).clamp(min=1e-6) / y.std((1, 2)).clamp(min=1e-6))
+
+
+def corners(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Means [N] of values [N, R, R] over the upper corners, and over the middle, where an aligned face is."""
+    side, quarter = max(1, round(_CORNER * values.shape[2])), values.shape[2] // 4
+    above = torch.cat([values[:, :side, :side], values[:, :side, -side:]], dim=2).mean((1, 2))
+    return above, values[:, quarter : 3 * quarter, quarter : 3 * quarter].mean((1, 2))
 
 
 def _background(images: Tensor) -> Tensor:
-    luma = _luma(images)
-    side, quarter = max(1, round(_CORNER * luma.shape[2])), luma.shape[2] // 4
-    corners = torch.cat([luma[:, :side, :side], luma[:, :side, -side:]], dim=2).mean((1, 2))
-    return corners - luma[:, quarter : 3 * quarter, quarter : 3 * quarter].mean((1, 2))
+    around, middle = corners(luma(images))
+    return around - middle

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from directions.bank import SampleBank
 from directions.bars import target_of
+from directions.measurement import EFFECT, HIGH, LOW
 from directions.spaces import styles
 from directions.stylespace import correlations
 from editkit.direction import Direction
@@ -102,10 +103,10 @@ def renamed(directions: Iterable[Direction], proposed: Iterable[Proposal]) -> tu
         target = target_of(one) or one.target
         vector, measured = one.vector, dict(one.scores)
         if proposal.sign < 0:
-            measured = {key: -v if key.startswith("effect:") else v for key, v in measured.items()}
+            measured = {_turned(key): -v if key.startswith((EFFECT, LOW, HIGH)) else v for key, v in measured.items()}
             vector = {k: -v for k, v in vector.items()} if isinstance(vector, Mapping) else -vector
             low, high = -high, -low
-        if f"effect:{name}" in measured and target != name:  # leakage and so on are those of another score
+        if f"{EFFECT}{name}" in measured and target != name:  # leakage and so on are those of another score
             target = name
             measured = {key: v for key, v in measured.items() if key not in ("leakage", "monotonicity", "separability")}
         reference = one.reference if name == one.name else f"{one.name}; {one.reference}"
@@ -121,6 +122,12 @@ def renamed(directions: Iterable[Direction], proposed: Iterable[Proposal]) -> tu
             )
         )
     return tuple(made)
+
+
+def _turned(figure: str) -> str:
+    """The name of a figure once its direction is turned: its low half is the high one then."""
+    word, colon, score = figure.partition(":")
+    return {LOW: HIGH, HIGH: LOW}.get(word + colon, word + colon) + score
 
 
 def _coordinates(G: Generator, one: Direction, latents: object) -> Tensor:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from directions.attributes import Scorer
 from directions.likeness import FACES, FARTHER, SAMPLES, Likeness
-from directions.score import Baseline, Measurement, measure
+from directions.measurement import Measurement, Part
+from directions.score import Baseline, measure, sample_latents, scores_of
 from editkit.direction import Direction
 from editkit.files import ensure_folder, user_folder, write_text
 
@@ -34,6 +37,7 @@ class Remembered:
         self.path = path
         self.asked = self.known = self._unsaved = 0
         self._kept: dict[str, dict[str, Any]] = _read(path)
+        self._samples: dict[tuple[object, ...], dict[str, Tensor]] = {}
 
     def measure(
         self,
@@ -50,21 +54,17 @@ class Remembered:
 
         def measured() -> dict[str, Any]:
             options: dict[str, Any] = {"against": against, "samples": samples, "seed": seed, "strengths": strengths}
-            seen = measure(G, direction, scorers, **options)
-            return {
-                "effects": dict(seen.effects),
-                "monotonicity": dict(seen.monotonicity),
-                "strengths": list(seen.strengths),
-                "samples": seen.samples,
-            }
+            seen = measure(G, direction, scorers, **options, unedited=self._unedited(G, scorers, samples, seed))
+            return {"parts": [asdict(part) for part in seen.parts], "samples": seen.samples}
 
         rest = [
+            "halves",
             [one.identity for one in scorers],
             (samples, seed, strengths and list(strengths)),
             sorted(against.deviation.items()),
         ]
         one = self._known(_key(G, direction, rest), measured)
-        return Measurement(**{**one, "strengths": tuple(one["strengths"])})
+        return Measurement(parts=tuple(Part(**part) for part in one["parts"]), samples=one["samples"])
 
     def ends(self, G: Generator, direction: Direction, likeness: Callable[[], Likeness]) -> tuple[float, float]:
         """As ``Likeness.ends``, of a likeness that is made when it is needed."""
@@ -73,6 +73,13 @@ class Remembered:
         )
         low, high = made["ends"]
         return low, high
+
+    def _unedited(self, G: Generator, scorers: Sequence[Scorer], samples: int, seed: int) -> dict[str, Tensor]:
+        """Scores of the samples as they are: the same for every direction, so not rendered again for each."""
+        key = (G.spec.id, samples, seed, tuple(one.identity for one in scorers))
+        if key not in self._samples:
+            self._samples[key] = scores_of(G, sample_latents(G, samples=samples, seed=seed), scorers)
+        return self._samples[key]
 
     def _known(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         self.asked += 1

@@ -1,14 +1,13 @@
 """How much a direction does, to what, and what else it does.
 
 Every effect is in standard deviations of the score over the generator's own samples, per unit of strength, so that
-effects on different scores compare.
+effects on different scores compare. What counts of what was measured, ``directions.measurement`` says.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from directions import attributes, image_statistics
 from directions.attributes import Scorer
+from directions.measurement import Measurement
 from directions.methods import Progress
 from directions.spaces import in_space
 from editkit.direction import Direction
@@ -29,6 +29,10 @@ from editkit.sampling import sample_w
 
 if TYPE_CHECKING:
     from editkit.generator import Generator
+
+
+MEASURED_SEED = 150_000
+"""Of the first sample that is edited where nobody says: apart from those of acceptance and report (judging.py)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,57 +52,6 @@ class Baseline:
     samples: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Measurement:
-    """What a direction does to each score.
-
-    Attributes:
-        effects: mean slope of the score over strength, in standard deviations of the score per unit, by score.
-        monotonicity: share of samples whose score goes the effect's way at every step, by score.
-        strengths: at which pictures were scored, ascending.
-        samples: how many latents were edited.
-    """
-
-    effects: Mapping[str, float]
-    monotonicity: Mapping[str, float]
-    strengths: tuple[float, ...]
-    samples: int
-
-    @property
-    def target(self) -> str:
-        """The score that it moves most: what to name it for."""
-        return max(self.effects, key=lambda name: abs(self.effects[name]))
-
-    def scaled(self, factor: float) -> Measurement:
-        """What ``factor`` times the vector does over the range divided by ``factor``: the same pictures."""
-        effects = {name: factor * effect for name, effect in self.effects.items()}
-        return replace(self, effects=effects, strengths=tuple(strength / factor for strength in self.strengths))
-
-    def leakage(self, target: str | None = None) -> dict[str, float]:
-        """Effect on every other score, as a share of the effect on ``target`` (by default, the strongest)."""
-        target = self.target if target is None else target
-        if target not in self.effects:
-            raise DirectionError(f"no score {target!r} was measured; there are {', '.join(sorted(self.effects))}")
-        main = abs(self.effects[target])
-        return {
-            name: abs(effect) / main if main else math.inf for name, effect in self.effects.items() if name != target
-        }
-
-    def worst_leakage(self, target: str | None = None) -> float:
-        """The largest of ``leakage``; 0 where nothing else was measured."""
-        return max(self.leakage(target).values(), default=0.0)
-
-    def as_scores(self, target: str | None = None) -> dict[str, float]:
-        """Flat figures for ``Direction.scores``: effect:<score> for all, monotonicity and leakage of ``target``."""
-        target = self.target if target is None else target
-        figures = {f"effect:{name}": round(effect, 4) for name, effect in self.effects.items()}
-        figures["monotonicity"] = round(self.monotonicity[target], 4)
-        leaked = self.worst_leakage(target)
-        if math.isfinite(leaked):
-            figures["leakage"] = round(leaked, 4)
-        return figures
-
-
 def default_scorers(*, faces: bool = True) -> tuple[Scorer, ...]:
     """The scores that directions are judged by: image statistics and, for faces, what the network reads.
 
@@ -113,7 +66,7 @@ def default_scorers(*, faces: bool = True) -> tuple[Scorer, ...]:
 def all_scorers(*, faces: bool = True) -> tuple[Scorer, ...]:
     """Those of ``default_scorers`` and every other built-in one: what a shipped sample bank knows."""
     first = default_scorers(faces=faces)
-    made = {**image_statistics.BUILT_IN, **(attributes.BUILT_IN if _read_faces(faces) else {})}
+    made = attributes.built_in(faces=faces, network=_read_faces(faces))
     return first + tuple(make() for name, make in made.items() if name not in {each.name for each in first})
 
 
@@ -140,7 +93,7 @@ def baseline(
     """
     if samples < 2:
         raise DirectionError(f"a standard deviation needs at least 2 samples, got {samples}")
-    return baseline_of(G, _scored(G, sample_latents(G, samples=samples, seed=seed, classes=classes), scorers, batch))
+    return baseline_of(G, scores_of(G, sample_latents(G, samples=samples, seed=seed, classes=classes), scorers, batch))
 
 
 def baseline_of(G: Generator, scores: Mapping[str, Tensor]) -> Baseline:
@@ -168,10 +121,11 @@ def measure(
     *,
     against: Baseline,
     samples: int = 32,
-    seed: int = 100_000,
+    seed: int = MEASURED_SEED,
     classes: Classes | None = None,
     strengths: Sequence[float] | None = None,
     latents: Latent | None = None,
+    unedited: Mapping[str, Tensor] | None = None,
     batch: int = 16,
     on_progress: Progress | None = None,
 ) -> Measurement:
@@ -183,46 +137,45 @@ def measure(
         scorers: see ``directions.attributes`` and ``default_scorers``.
         against: standard deviations, from ``baseline`` with the same scorers.
         samples: latents, of the seeds ``seed`` and up; classes: as for ``sample_latents``.
-        strengths: two or more; by default five over the direction's range.
+        strengths: one that is not 0, or more; by default each end of the direction's range, half of it, and 0, which
+            is always among them.
         latents: codes to edit in place of samples, such as those of photos; in w, w+ or s.
+        unedited: scores of these latents as they are, where they are known, from ``scores_of``.
         on_progress: called with (done, total) strengths.
 
     Raises:
         GeneratorMismatchError: the direction belongs to another generator.
-        DirectionError: bad numbers, or a baseline of another generator.
+        DirectionError: bad numbers, no strength but 0, or a baseline of another generator.
     """
     direction.check(G.spec)
     if against.generator != G.spec.id:
         raise DirectionError("the baseline was measured on another generator; measure it on this one")
     low, high = direction.strength
-    steps = sorted(set(torch.linspace(low, high, 5).tolist() if strengths is None else map(float, strengths)))
+    asked = (low, low / 2, high / 2, high) if strengths is None else strengths
+    steps = sorted({0.0, *map(float, asked)})
     if len(steps) < 2 or samples < 1:
-        raise DirectionError(f"measuring needs two strengths and a sample, got {len(steps)} and {samples}")
+        raise DirectionError(f"measuring needs a strength other than 0 and a sample, got {steps} and {samples}")
     given = sample_latents(G, samples=samples, seed=seed, classes=classes) if latents is None else latents
     latents = in_space(G, given, direction)
-    rows: list[dict[str, Tensor]] = []
+    rows: list[Mapping[str, Tensor]] = []
     for done, strength in enumerate(steps, start=1):
-        rows.append(_scored(G, apply_edits(latents, Edit(direction, strength)), scorers, batch))
+        edited = latents if strength == 0 else apply_edits(latents, Edit(direction, strength))
+        rows.append(scores_of(G, edited, scorers, batch) if strength or unedited is None else unedited)
         if on_progress is not None:
             on_progress(done, len(steps))
     missing = set(against.deviation) - set(rows[0])
     if missing:
         raise DirectionError(f"the baseline knows scores that no scorer gives: {', '.join(sorted(missing))}")
-    x = torch.tensor(steps, dtype=torch.float64)
-    x = x - x.mean()
-    effects, monotonicity = {}, {}
-    for name, deviation in against.deviation.items():
-        y = torch.stack([row[name] for row in rows])  # [strengths, samples]
-        effects[name] = float((x @ y).mean() / x.square().sum()) / deviation  # least-squares slope
-        monotonicity[name] = float((y.diff(dim=0) * math.copysign(1, effects[name]) > 0).all(dim=0).double().mean())
-    return Measurement(effects=effects, monotonicity=monotonicity, strengths=tuple(steps), samples=len(latents))
+    scores = {name: torch.stack([row[name] for row in rows]) for name in against.deviation}
+    return Measurement.of(steps, scores, against.deviation)
 
 
 def _read_faces(faces: bool) -> bool:
     return faces and bundled_weights().is_file()
 
 
-def _scored(G: Generator, latents: Latent, scorers: Sequence[Scorer], batch: int) -> dict[str, Tensor]:
+def scores_of(G: Generator, latents: Latent, scorers: Sequence[Scorer], batch: int = 16) -> dict[str, Tensor]:
+    """Scores [N] of the pictures of ``latents``, by name. Raises DirectionError for NaN."""
     found = attributes.label(render(G, latents, batch=batch), scorers)
     for name, values in found.items():
         if not bool(torch.isfinite(values).all()):

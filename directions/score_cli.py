@@ -40,8 +40,8 @@ def add_options(score: argparse.ArgumentParser) -> None:
         help="edit the photos that `editkit project` wrote there, not samples; units stay those of samples",
     )
     score.add_argument("--range", dest="bound", type=positive_number, metavar="UNITS", help="look no further than this")
-    score.add_argument("--samples", type=positive, default=48, metavar="N", help="to edit (default: 48)")
-    score.add_argument("--seed", type=int, default=100_000, help="of the first (default: 100000)")
+    score.add_argument("--samples", type=positive, default=96, metavar="N", help="to edit (default: 96)")
+    score.add_argument("--seed", type=int, default=900_000, help="of the first (default: 900000)")
     score.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
     score.add_argument("--rows", type=positive, default=4, metavar="N", help="of the strip (default: 4)")
     score.add_argument("--save", action="store_true", help="keep the figures with the direction, in your own folder")
@@ -80,7 +80,10 @@ def run_score(args: argparse.Namespace) -> int:
         seen = found.measurement
         output.put("name", direction.name)
         output.put("target", found.target)
-        output.put("effects", dict(seen.effects))
+        output.put("effects", seen.judged(found.target))
+        for word, half in (("low", seen.low), ("high", seen.high)):
+            told = None if half is None else {"slopes": half.slopes, "errors": half.errors}
+            output.put(word, told)
         output.put("leakage", seen.leakage(found.target))
         output.put("monotonicity", dict(seen.monotonicity))
         output.put("kept", found.kept)
@@ -119,12 +122,13 @@ def table(direction: Direction, found: Judgement, *, of: str = "samples") -> lis
     seen, target = found.measurement, found.target
     leakage = {target: 1.0, **seen.leakage(target)}
     order = sorted(leakage, key=lambda name: (name != target, -leakage[name]))
-    lines = [f"{'score':<22} {'sd a unit':>9}  {'share':>6}  {'monotone':>8}"]
+    lines = [f"{'sd a unit':<22} {'low half':>9} {'high half':>9} {'error':>6}  {'share':>6}  {'monotone':>8}"]
     for name in order:
         share = f"{leakage[name]:6.2f}" if name != target else f"{'target':>6}"
-        lines.append(f"{name:<22} {seen.effects[name]:>+9.2f}  {share}  {seen.monotonicity[name]:>8.0%}")
-    strengths = f"{seen.strengths[0]:+.1f} to {seen.strengths[-1]:+.1f}"
-    lines.append(f"{seen.samples} {of}, strengths {strengths}")
+        ends = " ".join(f"{'':>9}" if half is None else f"{half.slopes[name]:>+9.2f}" for half in (seen.low, seen.high))
+        lines.append(f"{name:<22} {ends} {seen.errors[name]:>6.3f}  {share}  {seen.monotonicity[name]:>8.0%}")
+    strengths = ", ".join(f"{strength:+.1f}" for strength in seen.strengths)
+    lines.append(f"{seen.samples} {of}, strengths {strengths}; share: the stronger half, of the target's weaker one")
     if found.kept is not None:
         lines.append(f"kept at one unit: {found.kept:.0%} of the distance to another sample")
     if found.separability is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,13 @@ from directions.affine import in_rows
 from directions.attributes import Scorer
 from directions.bank import SampleBank
 from directions.bars import Bars
-from directions.calibration import MOST, times
+from directions.calibration import MOST, SURE, relied_on, times
 from directions.combining import Combination, assemble, search
-from directions.judging import SEED, Judgement, judge
+from directions.judging import ACCEPTANCE_SEED, REPORT_SEED, Judgement, judge
 from directions.likeness import Likeness
+from directions.measurement import Measurement
 from directions.remembered import Remembered
-from directions.score import Baseline, Measurement, baseline_of
+from directions.score import Baseline, baseline_of
 from editkit.direction import Direction
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 _SCREEN_STRENGTHS = (-2.0, 2.0)
 SCREEN_SEED, _CORRECTION_SEED = 200_000, 300_000
 _BACK = 0.5  # units that a direction goes the other way at least; its own way it goes one
-_SHARES = (1.0, 0.8, 0.65, 0.5)  # of the farther end within reach, tried one after the other
+_NEAR = 1.5  # units to either side between which a combination is looked for
+_HARDLY = 1.0  # standard errors by which the bars are doubted where they hold nowhere by ``SURE``
+_HOPELESS = 0.45  # leakage on few samples, in the best range, beyond which no more samples are measured
+_SHARES = (0.4, 0.6, 0.8, 1.0)  # of each end within reach, one of which it is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -42,6 +47,27 @@ class Bundled:
     def units(self) -> float:
         """How far its range goes, on the shorter side."""
         return min(-self.direction.strength[0], self.direction.strength[1])
+
+    @property
+    def passes(self) -> bool:
+        """Whether the bars hold in the report too: on samples that it was not accepted on."""
+        return not self.judgement.failures
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tried:
+    """A range that was tried: ``bottom`` to ``top`` units of ``scale``; ``said``: the bars that it misses."""
+
+    said: str
+    leakage: float
+    scale: float = 1.0
+    bottom: float = 0.0
+    top: float = 0.0
+
+    @property
+    def units(self) -> float:
+        """How far it goes, on the shorter side."""
+        return min(self.bottom, self.top)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,7 +110,8 @@ class Work:
         return self.memory.measure(self.G, one, self.scorers, **options)
 
     def effects(self, seen: Measurement) -> list[float]:
-        return [seen.effects[name] for name in self.against.deviation]
+        """Mean slopes of both halves, in the order of ``against``: what a linear search goes by."""
+        return [seen.means[name] for name in self.against.deviation]
 
     def effect_matrix(self, candidates: Sequence[Direction]) -> Tensor:
         """E [scores, candidates]."""
@@ -100,9 +127,12 @@ class Work:
             against=baseline_of(self.G, {each.name: self.bank.scores[each.name] for each in scorers}),
         )
 
-    def settled(self, made: Direction, target: str) -> Bundled | None:
+    def settled(self, made: Direction, target: str, *, misses: bool = False) -> Bundled | None:
         """``made`` over the longest range on which it passes the bars, in units as judged; None where there is none.
 
+        Accepted is what keeps them with doubts (``Measurement.doubted``) on some seeds; its figures are then measured
+        on others, and where those miss the bars it is not offered. With ``misses`` the range that leaks least is kept
+        where none passes, if it is in reach: not offered, for those who ask for it by name.
         Of faces no range goes further than where pictures leave what samples look like (``directions.likeness``).
 
         A longer vector over a shorter range makes the same pictures, so nothing is measured again for the unit. What
@@ -111,64 +141,82 @@ class Work:
         space = made.space
         if made.space == "s" and (rows := in_rows(self.G, made)) is not None:
             made = replace(rows, method=f"{made.method}, in s")
-        said, where = "", f"in {space}"
         ends = self.memory.ends(self.G, made, self.likeness) if self.faces else made.strength
-        for share in _SHARES:
-            bound = share * max(map(abs, ends))  # of two unlike ends the farther one comes in first
-            low, high = max(ends[0], -bound), min(ends[1], bound)
-            tried = replace(made, strength=(low, high))
-            options: Any = {"against": self.against, "samples": self.confirmed, "seed": SEED}
-            seen = self.memory.measure(self.G, tried, self.scorers, **options)
-            top = math.floor(100 * high * seen.effects[target]) / 100
-            bottom = -low * seen.effects[target]
-            if top < 1 or bottom < _BACK:
-                said = f"only -{bottom:.2f} to {top:+.2f} are in reach{f'; before, {said}' if said else ''}"
-                break
-            scale = high / top
-            failures = self.bars.failures(seen.scaled(scale).as_scores(target), target)
-            if not failures:
-                done = replace(
-                    times(tried, scale),
-                    strength=(round(low / scale, 4), top),
-                    unit=f"one standard deviation of {target} over the generator's samples",
-                    target=target,
-                )
-                options = {"scorers": self.scorers, "against": self.against, "target": target, "bars": self.bars}
-                found = judge(self.G, done, **options, measured=seen.scaled(scale))
-                leakage = seen.worst_leakage(target)
-                self.say(f"{made.name}: kept, leakage {leakage:.2f}, {low / scale:+.2f} to {top:+.2f} units, {where}")
-                return Bundled(direction=found.applied(done), judgement=found)
-            said = "; ".join(failures)
-        self.say(f"{made.name}: not {where}: {said}")
-        return None
+        steps = [share * end for share in _SHARES for end in ends]
+        few = self._best(self.moved(made, steps), target, steps, errors=0.0)
+        if few.said and few.leakage > _HOPELESS and not (misses and math.isfinite(few.leakage)):
+            self.say(f"{made.name}: not in {space}: {few.said}")
+            return None
+        options: Any = {"against": self.against, "samples": self.confirmed, "seed": ACCEPTANCE_SEED}
+        seen = self.memory.measure(self.G, made, self.scorers, **options, strengths=steps)
+        best = self._best(seen, target, steps, errors=SURE)
+        if best.said:  # the report decides, too
+            best = self._best(seen, target, steps, errors=_HARDLY)
+        if best.said and not (misses and math.isfinite(best.leakage)):
+            self.say(f"{made.name}: not in {space}: {best.said}")
+            return None
+        done = replace(
+            times(made, best.scale),
+            strength=(-best.bottom, best.top),
+            unit=f"one standard deviation of {target} over the generator's samples, at least",
+            target=target,
+        )
+        options = {"scorers": self.scorers, "against": self.against, "target": target, "bars": self.bars}
+        of: Any = {"against": self.against, "samples": self.confirmed, "seed": REPORT_SEED}
+        reported = self.memory.measure(self.G, done, self.scorers, **of)
+        report = judge(self.G, done, **options, samples=self.confirmed, measured=reported)
+        kept = report.applied(done)
+        if best.said:
+            report = replace(report, failures=(f"not accepted: {best.said}", *report.failures))
+            kept = replace(kept, scores={**kept.scores, "accepted": 0.0})
+        held = "kept" if not report.failures else f"hidden, {'; '.join(report.failures)}"
+        self.say(
+            f"{made.name}: {held}; {-best.bottom:+.2f} to {best.top:+.2f} units, in {space}; leakage "
+            f"{best.leakage:.2f} with doubts, {report.measurement.worst_leakage(target):.2f} reported"
+        )
+        return Bundled(direction=kept, judgement=report)
 
-    def combined(self, candidates: Sequence[Direction], effects: Tensor, gram: Tensor, target: str) -> Bundled | None:
+    def _best(self, seen: Measurement, target: str, steps: Sequence[float], *, errors: float) -> _Tried:
+        """The longest range between two of ``steps`` on which the bars hold; else the one that leaks least."""
+        ranges = itertools.product([s for s in steps if s < 0], [s for s in steps if s > 0])
+        tried = [self._tried(seen.within(low, high), target, errors) for low, high in ranges]
+        good = [one for one in tried if not one.said]
+        if good:
+            return max(good, key=lambda one: (one.units, one.top))
+        return min(tried, key=lambda one: one.leakage, default=_Tried(said="it goes one way only", leakage=math.inf))
+
+    def _tried(self, seen: Measurement, target: str, errors: float) -> _Tried:
+        """A range in units of ``target`` that hold, doubted by so many standard ``errors``; what speaks against it."""
+        low, high = seen.strengths[0], seen.strengths[-1]
+        unit = relied_on(seen, target, SURE if errors else 0.0)
+        effect = max(0.0, math.copysign(1, seen.means[target]) * unit)
+        top, bottom = math.floor(100 * high * effect) / 100, -low * effect
+        if top < 1 or bottom < _BACK:
+            return _Tried(said=f"only -{bottom:.2f} to {top:+.2f} are in reach", leakage=math.inf)
+        scale = high / top
+        doubted = seen.scaled(scale).doubted(target, errors)
+        said = "; ".join(self.bars.failures(doubted, target))
+        leakage = doubted.get("leakage", math.inf)
+        return _Tried(said=said, leakage=leakage, scale=scale, bottom=round(-low / scale, 4), top=top)
+
+    def combined(
+        self, candidates: Sequence[Direction], effects: Tensor, gram: Tensor, target: str, *, misses: bool = False
+    ) -> Bundled | None:
         """The combination of ``candidates`` that moves ``target`` alone, where it keeps the bars.
 
-        What leaks over a wide range and within looks may differ: where one fails over a range cut for looks, it is
-        searched again by what is measured over the range that is left.
-        ``effects``: E [scores, candidates], from ``effect_matrix``; ``gram``: Q.
+        It is searched for by what is measured near the middle, ``_NEAR`` units to either side: what leaks further out
+        shortens the range.
+        ``effects``: E [scores, candidates], from ``effect_matrix``; ``gram``: Q; ``misses`` as for ``settled``.
         """
-        ends: tuple[float, float] | None = None
-
-        def made(found: Combination) -> Direction:
-            return assemble(candidates, found, name=target, bars=self.bars, most=MOST)
+        names = list(self.against.deviation)
 
         def measured(found: Combination) -> Tensor:
-            one = made(found)
-            seen = self.moved(one, ends or one.strength, _CORRECTION_SEED)
-            return torch.tensor(self.effects(seen), dtype=torch.float64)
+            one = assemble(candidates, found, name=target, bars=self.bars, most=_NEAR)
+            seen = self.moved(one, one.strength, _CORRECTION_SEED)
+            return torch.tensor([[half.slopes[name] for name in names] for half in seen.halves], dtype=torch.float64)
 
-        column = list(self.against.deviation).index(target)
-        found = search(effects, gram, column, measured, bars=self.bars)
+        found = search(effects, gram, names.index(target), measured, bars=self.bars)
         if found is None:
             self.say(f"{target}: out of reach in {candidates[0].space}")
             return None
-        whole = made(found)
-        done = self.settled(whole, target)
-        if done is not None or not self.faces:
-            return done
-        ends = self.memory.ends(self.G, whole, self.likeness)
-        if ends == whole.strength or (found := search(effects, gram, column, measured, bars=self.bars)) is None:
-            return None
-        return self.settled(made(found), target)
+        return self.settled(assemble(candidates, found, name=target, bars=self.bars, most=MOST), target, misses=misses)

@@ -131,5 +131,5 @@ def _moved(
         one = Channels(places=part.places, weights=torch.ones(1, dtype=torch.float64), deviations=part.deviations)
         direction = grouped(G, one, scorer.name, 1, "")[0]
         options = {"against": against, "samples": 8, "seed": 200_000, "strengths": (-5.0, 5.0), "classes": classes}
-        effects.append(score.measure(G, direction, [scorer], **options).effects[scorer.name])  # type: ignore[arg-type]
+        effects.append(score.measure(G, direction, [scorer], **options).means[scorer.name])  # type: ignore[arg-type]
     return _ranked(torch.tensor(effects, dtype=torch.float64), ranked.deviations, ranked.places)

@@ -103,12 +103,9 @@ def _text(args: argparse.Namespace, G: Generator) -> Sequence[tuple[Method, str]
 
 def scorer(name: str) -> Scorer:
     """A built-in scorer, of faces or of any picture. Raises UsageError, listing the names."""
-    from directions import attributes, image_statistics
+    from directions import attributes
 
-    known = {**attributes.BUILT_IN, **image_statistics.BUILT_IN}
-    if name not in known:
-        raise UsageError(f"No scorer is called {name!r}; there are {', '.join(known)}.")
-    return known[name]()
+    return attributes.scorer(name)
 
 
 def _asked(args: argparse.Namespace) -> list[Scorer]:

@@ -77,9 +77,9 @@ def test_style_space_of_a_real_network():
         found,
         [attributes.scorer("brightness")],
         against=baseline(G, [attributes.scorer("brightness")], samples=32),
-        samples=4,
+        samples=32,
     )
-    assert seen.effects["brightness"] > 0.3
+    assert seen.means["brightness"] > 0.2  # untrained: its halves differ, and mean slopes of single samples by 0.9
 
 
 def test_the_pattern_follows_the_covariance_and_the_normal_does_not():
@@ -213,7 +213,7 @@ def test_wrong_options(options, words):
 
 
 def test_an_unknown_scorer_or_layer():
-    with pytest.raises(UsageError, match="there are age"):
+    with pytest.raises(UsageError, match="there are brightness"):
         LinearSVM(scorer="charm")
     with pytest.raises(DirectionError, match="no layer 9"):
         LinearSVM(scorer=FIRST, samples=64, layers=(9,), space="w+", share=0.5).find(Painter())
@@ -285,4 +285,4 @@ def test_by_default_the_shipped_samples_are_taken(tmp_path, monkeypatch):
     assert bank.usual_samples(G, [FIRST, SECOND]) == bank.usual_samples(G, [FIRST], seed=1) == 10_000
     G.batches.clear()
     (found,) = LinearSVM(scorer=FIRST).find(G)
-    assert found.scores["held_out"] == 18 and sum(G.batches) == 128  # for the unit; nothing is labelled
+    assert found.scores["held_out"] == 18 and sum(G.batches) == 192  # for the unit; nothing is labelled

@@ -11,7 +11,7 @@ import torch
 from directions_command import G, run
 from linear_generator import LinearGenerator
 
-from directions import attributes, catalog, find_cli, image_statistics, score
+from directions import attributes, catalog, find_cli, score
 from directions.bank import SampleBank
 from editkit.direction import Direction
 from editkit.option_types import number_list
@@ -60,7 +60,7 @@ def test_the_list_names_what_to_type_and_show_takes_a_file(G, capsys):
 
 
 def test_the_list_says_where_they_come_from_and_passes_over_damaged_ones(G, capsys, tmp_path, caplog):
-    judged = {"effect:warmth": 1.0, "leakage": 0.1, "monotonicity": 1.0}
+    judged = {"effect:warmth": 1.0, "low:warmth": 1.0, "high:warmth": 1.2, "leakage": 0.1, "monotonicity": 1.0}
     one = Direction(name="warmth", vector=torch.ones(4), space="w", generator=G.spec.id, scores=judged)
     catalog.save(G, one, folder=tmp_path / "bundled")
     catalog.save(G, replace(one, name="tone"))
@@ -172,7 +172,7 @@ def test_wrong_use(G, capsys, arguments):
 
 
 def test_the_help_page_names_every_scorer():
-    assert sorted(find_cli.ATTRIBUTES) == sorted({**attributes.BUILT_IN, **image_statistics.BUILT_IN})
+    assert sorted(find_cli.ATTRIBUTES) == sorted(attributes.built_in())
 
 
 def test_layer_ranges():

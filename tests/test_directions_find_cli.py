@@ -79,7 +79,7 @@ def test_find_by_svm(G, capsys):
     assert kept.scores["effect:brightness"] == pytest.approx(1, abs=0.15)
     G.batches.clear()
     code, printed = run(capsys, *arguments, "--attribute", "brightness", "--name", "lighter", "--json")
-    assert code == 0 and sum(G.batches) <= 480, "labelled again"  # 128 for the unit, 352 to judge
+    assert code == 0 and sum(G.batches) <= 704, "labelled again"  # 192 for the unit, 512 to judge
     assert json.loads(printed.out)["directions"][0]["name"] == "lighter"
 
 
@@ -92,7 +92,8 @@ def test_find_from_a_table_and_from_folders(G, capsys, tmp_path):
     assert code == 0, printed.err
     assert catalog.load(G, "tall").reference.startswith("labels.csv, 60 rows")
     assert "a unit is one standard deviation of the boundary's score for tall" in printed.out
-    assert "as far as samples go, not shortened by the bars" in printed.out
+    says = "as far as samples go, not cut (what pictures look like is only known of faces); not shortened by the bars"
+    assert says in printed.out
     for seed, side in enumerate(sides):
         place = tmp_path / ("with" if side else "without") / str(seed)
         place.mkdir(parents=True)
@@ -142,7 +143,8 @@ def test_score_on_photos(G, capsys, tmp_path):
     options = ("score", "tone", "--photos", tmp_path / "found", "--range", 0.5)
     code, printed = run(capsys, *options, "--image", tmp_path / "tone.png", "--rows", 2)
     assert code == 0, printed.err
-    assert "3 photos, strengths -0.5 to +0.5" in printed.out and "tone: misses bars on these photos" in printed.out
+    assert "3 photos, strengths -0.5, -0.2, +0.0, +0.2, +0.5" in printed.out
+    assert "tone: misses bars on these photos" in printed.out
     code, printed = run(capsys, *options, "--json")
     found = json.loads(printed.out)
     samples = json.loads(run(capsys, "score", "tone", "--range", 0.5, "--samples", 3, "--seed", 0, "--json")[1].out)

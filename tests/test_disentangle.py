@@ -175,8 +175,20 @@ def test_names_need_a_bank_of_this_generator():
         naming.proposals(StyledGenerator(name="other"), group, bank())
 
 
+def test_a_turned_direction_has_its_halves_the_other_way_round():
+    scores = {"effect:warmth": 1.0, "low:warmth": 1.0, "high:warmth": 1.5, "leakage": 0.1, "monotonicity": 1.0}
+    one = Direction(
+        name="pca-0", vector=torch.ones(4), space="w", generator="x", scores=scores, strength=(-2, 1), target="warmth"
+    )
+    proposal = naming.Proposal(direction="pca-0", name="cold", fits=True, sign=-1, correlations={"warmth": -0.9})
+    (new,) = naming.renamed([one], [proposal])
+    assert new.strength == (-1, 2) and new.scores["low:warmth"] == -1.5 and new.scores["high:warmth"] == -1.0
+    assert new.scores["effect:warmth"] == -1.0 and new.scores["leakage"] == 0.1
+
+
 def test_a_name_of_another_score_needs_another_judgement():
-    scores = {"effect:warmth": 4.0, "effect:yaw": 1.1, "leakage": 0.28, "monotonicity": 1.0}
+    scores = {"effect:warmth": 4.0, "low:warmth": 4.0, "high:warmth": 4.5, "effect:yaw": 1.1, "low:yaw": -1.1}
+    scores |= {"leakage": 0.28, "monotonicity": 1.0}
     one = Direction(name="pca-0", vector=torch.ones(4), space="w", generator="x", scores=scores)
     for name, missed in (("yaw", ("it was never judged",)), ("warmth", ())):
         proposal = naming.Proposal(direction="pca-0", name=name, fits=True, sign=1, correlations={name: 0.5})

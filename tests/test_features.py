@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from directions import attributes, image_statistics
+from directions import attributes, face_statistics, image_statistics
 from directions.attributes import Scorer
 from editkit.checkpoints.native import read_checkpoint, read_header, write_checkpoint
 from editkit.errors import CheckpointError, TrainingDataError, UsageError
@@ -146,9 +146,9 @@ def test_geometry_scores_follow_their_definitions() -> None:
     assert float(attributes._face_length(turned)) == pytest.approx(1.0, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted({**attributes.BUILT_IN, **image_statistics.BUILT_IN}))
+@pytest.mark.parametrize("name", sorted(attributes.built_in()))
 def test_every_scorer_gives_one_number_a_picture(name: str) -> None:
-    made = {**attributes.BUILT_IN, **image_statistics.BUILT_IN}[name]()
+    made = attributes.built_in()[name]()
     scores = made(pictures(3))
     assert made.name == name and made.unit and made.description
     assert scores.shape == (3,) and scores.dtype == torch.float32 and torch.isfinite(scores).all()
@@ -168,6 +168,36 @@ def test_image_statistics_mean_what_they_say() -> None:
     stripes[..., ::2] = 1.0
     assert float(image_statistics.contrast()(stripes)) == pytest.approx(0.504, abs=1e-3)
     assert float(image_statistics.detail()(stripes)) == pytest.approx(0.5)
+
+
+def test_parts_of_an_aligned_face_are_compared() -> None:
+    grey = torch.zeros(1, 3, 64, 64)
+
+    def lit(left: float, top: float, right: float, bottom: float, *channels: int) -> torch.Tensor:
+        made, (x, y, to_x, to_y) = grey.clone(), (round(64 * edge) for edge in (left, top, right, bottom))
+        made[:, list(channels) or [0, 1, 2], y:to_y, x:to_x] = 0.5
+        return made
+
+    score = {name: make() for name, make in face_statistics.BUILT_IN.items()}
+    assert all(float(one(grey)) == 0 and float(one(grey - 0.5)) == pytest.approx(0) for one in score.values())
+    right, above, mouth = lit(0.5, 0, 1, 1), lit(0, 0, 1, 0.5), lit(0.3, 0.641, 0.7, 0.74)
+    assert float(score["side_light"](right)) == pytest.approx(0.5) and float(score["side_light"](above)) == 0
+    assert float(score["top_light"](above)) == pytest.approx(0.5) and float(score["top_light"](right)) == 0
+    assert float(score["mouth_light"](mouth)) == pytest.approx(0.5, rel=1e-5)
+    assert float(score["lip_redness"](lit(0.3, 0.641, 0.7, 0.74, 0))) > 0.4
+    assert float(score["lip_redness"](mouth)) == pytest.approx(0, abs=1e-6)
+    assert float(score["eye_shade"](lit(0, 0.37, 1, 0.7))) == pytest.approx(0.5, rel=1e-5)
+    red_corners = lit(0, 0, 0.2, 0.2, 0)
+    assert float(score["background_warmth"](red_corners)) == pytest.approx(0.25)
+    assert float(score["background_warmth"](lit(0.25, 0.25, 0.75, 0.75, 0))) == pytest.approx(-0.5)
+
+
+def test_a_nod_moves_the_nose_between_eyes_and_mouth() -> None:
+    low = attributes_of([[0.3, 0.3], [0.7, 0.3], [0.5, 0.6], [0.4, 0.7], [0.6, 0.7]])
+    high = attributes_of([[0.3, 0.3], [0.7, 0.3], [0.5, 0.4], [0.4, 0.7], [0.6, 0.7]])
+    assert float(attributes._pitch(low)) == pytest.approx(0.75) and float(attributes._pitch(high)) == pytest.approx(
+        0.25
+    )
 
 
 def test_sharpness_is_of_fine_luma_whatever_the_contrast() -> None:
@@ -192,7 +222,7 @@ def test_labels_by_name_and_what_is_refused() -> None:
     scorers = [attributes.scorer("age"), image_statistics.warmth()]
     labels = attributes.label(pictures(2), scorers)
     assert list(labels) == ["age", "warmth"] and labels["age"].dtype == torch.float64
-    with pytest.raises(UsageError, match="No scorer is called 'charm'; there are age"):
+    with pytest.raises(UsageError, match="No scorer is called 'charm'; there are brightness"):
         attributes.scorer("charm")
     assert attributes.scorer("warmth").name == "warmth"
     with pytest.raises(UsageError, match="different names"):

@@ -74,20 +74,27 @@ def test_strips_of_directions_are_those_that_there_are(tmp_path: Path) -> None:
 
 def test_the_table_of_directions_is_written_between_its_marks(tmp_path: Path) -> None:
     scores = {"effect:tone": 1.0, "effect:hue": -0.2, "effect:grain": 0.1}
-    judged = {**scores, "leakage": 0.2, "monotonicity": 0.95, "kept": 0.9, "separability": 1.25}
+    halves = {"low:tone": 1.0, "high:tone": 1.25, "error": 0.04}
+    judged = {**scores, **halves, "leakage": 0.2, "monotonicity": 0.95, "kept": 0.9, "separability": 1.25}
     made = [
         Direction(name=name, vector=torch.ones(4), space="w", generator="g", strength=(-2, 2), scores=figures)
-        for name, figures in (("tone", judged), ("hue", {"effect:hue": 1.0}))
+        for name, figures in (("tone", judged), ("hue", {**judged, "effect:hue": 1.0, "low:hue": 1.0, "leakage": 0.4}))
     ]
     page = tmp_path / "directions.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for _ in range(2):  # a second time changes nothing
-        update_page(page, direction_table(made, samples=48, pictures="images"))
+        update_page(page, direction_table(made, samples=96, pictures="images"))
     lines = page.read_text().splitlines()
-    assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines and "2 pass" in lines[3]
+    assert (
+        lines[0] == "before"
+        and lines[-1] == "after"
+        and "old" not in lines
+        and "1 pass" in lines[3]
+        and "at most 0.04" in lines[3]
+    )
     rows = [line for line in lines if line.startswith("| `")]
-    assert rows[0] == "| `hue` | w | -2.00 to +2.00 | 1.00 |  |  |  |  |"
-    assert rows[1] == "| `tone` | w | -2.00 to +2.00 | 1.00 | 0.20 (hue) | 95% | 90% | 1.25 |"
+    assert rows == ["| `tone` | w | -2.00 to +2.00 | 1.00 | 1.25 | 0.20 (hue) | 95% | 90% | 1.25 |"]
+    assert "- `hue`: leakage of 0.40 is above 0.3" in lines and "![hue](images/direction_hue.png)" not in lines
     assert "![tone](images/direction_tone.png)" in lines
     page.write_text("no marks")
     with pytest.raises(UsageError, match="has no lines"):
@@ -98,7 +105,9 @@ def test_the_documentation_has_the_marks_and_shows_what_is_bundled(tmp_path: Pat
     monkeypatch.setenv("EDITKIT_HOME", str(tmp_path))
     text = (ROOT / "docs" / "directions.md").read_text(encoding="utf-8")
     table = text[text.index(BEGIN) : text.index(END)]
-    for name in directions.names(load_generator()):
+    G = load_generator()
+    assert all(f"`{name}`" in table for name in directions.names(G))
+    for name in directions.offered(G):
         assert f"| `{name}` |" in table and (ROOT / "docs" / "images" / f"direction_{name}.png").is_file()
 
 

@@ -37,8 +37,9 @@ def test_what_was_measured_is_read_again(tmp_path, against, monkeypatch):
     monkeypatch.setattr(remembered, "measure", lambda *_, **__: pytest.fail("it was measured again"))
     again = Remembered(path)
     seen = ask(again, against)
-    assert (again.asked, again.known) == (1, 1) and seen.strengths == first.strengths == (-1.0, 1.0)
+    assert (again.asked, again.known) == (1, 1) and seen.strengths == first.strengths == (-1.0, 0.0, 1.0)
     assert seen.effects == first.effects and seen.monotonicity == first.monotonicity  # to the last bit
+    assert seen.errors == first.errors
     again.forget()
     assert not path.exists()
 

@@ -67,7 +67,7 @@ def test_options_become_methods(G):
     for name, changes, message in (
         ("sefa", {"layers": ("L1",)}, "rows of W"),
         ("style-gradient", {"attribute": None}, "needs --attribute"),
-        ("style-gradient", {"keep": ["beard"]}, "No scorer is called 'beard'; there are age"),
+        ("style-gradient", {"keep": ["beard"]}, "No scorer is called 'beard'; there are brightness"),
         ("text", {}, "needs --from"),
     ):
         with pytest.raises(UsageError, match=message):

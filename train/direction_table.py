@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from directions.bars import target_of
+from directions.bars import failures, target_of
+from directions.measurement import EFFECT, HIGH, LOW
 from editkit.direction import Direction
 from editkit.files import write_between
 
@@ -13,17 +14,27 @@ BEGIN, END = "<!-- bundled directions: begin -->", "<!-- bundled directions: end
 
 
 def direction_table(made: Sequence[Direction], *, samples: int, pictures: str) -> str:
-    """Markdown: a row a direction by name, as judged on ``samples``, then a strip each from the folder ``pictures``."""
-    rows = [
-        f"{len(made)} pass, judged on {samples} samples (`editkit directions score NAME` gives these figures):",
-        "",
-        "| name | space | range in units | sd a unit | leakage (worst on) | monotone | kept | separability |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """Markdown: a row a direction by name, as reported on ``samples``, then a strip each from the folder ``pictures``.
+
+    Those that miss the bars in the report come after the others, with the reason.
+    """
     ordered = sorted(made, key=lambda one: one.name)
-    rows += [_row(one) for one in ordered]
+    passing, hidden = [one for one in ordered if not failures(one)], [one for one in ordered if failures(one)]
+    error = max((one.scores["error"] for one in ordered if "error" in one.scores), default=0.0)
+    rows = [
+        f"{len(passing)} pass, as reported on {samples} samples that they were not accepted on "
+        f"(`editkit directions score NAME` gives these figures; standard errors of slopes are at most {error:.2f}):",
+        "",
+        "| name | space | range in units | sd a unit, low half | high half | leakage (worst on) | monotone | kept | "
+        "separability |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    rows += [_row(one) for one in passing]
+    if hidden:
+        rows += ["", "These ship too, miss a bar and are not offered by default:", ""]
+        rows += [f"- `{one.name}`: {'; '.join(failures(one))}" for one in hidden]
     rows += ["", "Four generated faces a strip, from the low to the high end of the range, in the table's order:", ""]
-    rows += [f"![{one.name}]({pictures}/direction_{one.name}.png)" for one in ordered]
+    rows += [f"![{one.name}]({pictures}/direction_{one.name}.png)" for one in passing]
     return "\n".join(rows)
 
 
@@ -34,14 +45,14 @@ def update_page(page: Path, table: str) -> None:
 
 def _row(one: Direction) -> str:
     scores, target = one.scores, target_of(one)
-    effects = {key.removeprefix("effect:"): abs(value) for key, value in scores.items() if key.startswith("effect:")}
+    effects = {key.removeprefix(EFFECT): abs(value) for key, value in scores.items() if key.startswith(EFFECT)}
     others = {name: value for name, value in effects.items() if name != target}
     worst = f" ({max(others, key=lambda name: others[name])})" if others else ""
     cells = [
         f"`{one.name}`",
         one.space,
         f"{one.strength[0]:+.2f} to {one.strength[1]:+.2f}",
-        f"{effects[target]:.2f}" if target else "",
+        *(f"{scores[word + str(target)]:.2f}" if word + str(target) in scores else "" for word in (LOW, HIGH)),
         f"{scores['leakage']:.2f}{worst}" if "leakage" in scores else "",
         f"{scores['monotonicity']:.0%}" if "monotonicity" in scores else "",
         f"{scores['kept']:.0%}" if "kept" in scores else "",

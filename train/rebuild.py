@@ -67,10 +67,11 @@ def rebuild(
     begun = time.process_time()
     made = build(G, say=say, on_progress=labelling(say))
     minutes = (time.process_time() - begun) / 60
-    say(f"directions: {', '.join(item.direction.name for item in made)}; {minutes:.1f} minutes of processor time")
+    passing = [item.direction for item in made if item.passes]
+    say(f"directions: {', '.join(one.name for one in passing)}; {minutes:.1f} minutes of processor time")
     remove_former(G.spec.id, say)
     directions = [item.direction for item in made]
-    show_directions(G, directions, sheets)
+    show_directions(G, passing, sheets)
     if (page := sheets.parent / "directions.md").is_file():
         update_page(page, direction_table(directions, samples=SAMPLES, pictures=sheets.name))
         say(f"directions: {page}")
@@ -92,7 +93,7 @@ def rebuild(
         },
         on_progress=say,
     )
-    write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, [m.direction for m in made]))
+    write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, passing))
     say(f"card: {MODELS / DEFAULT}.md")
 
 

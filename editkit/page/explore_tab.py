@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from directions.boundary import LEAST
+from directions.measurement import EFFECT, HIGH, LOW
 from directions.preference import from_examples, judged, told
 from directions.strips import strip
 from editkit.direction import Direction
@@ -200,8 +201,9 @@ def scores_table(direction: Direction, hides: str = "") -> str:
         ("found by", direction.method),
     ]
     rows += [("judged by", direction.target)]
-    rows += [(name, f"{value:.2f}") for name, value in direction.scores.items() if not name.startswith("effect:")]
-    effects = {name[7:]: value for name, value in direction.scores.items() if name.startswith("effect:")}
+    measured = (EFFECT, LOW, HIGH)
+    rows += [(name, f"{value:.2f}") for name, value in direction.scores.items() if not name.startswith(measured)]
+    effects = {name.removeprefix(EFFECT): v for name, v in direction.scores.items() if name.startswith(EFFECT)}
     largest = max((abs(value) for value in effects.values()), default=1.0) or 1.0
     bars = "".join(
         f'<tr><td>{escape(name)}</td><td><span class="ek-meter" style="width:{abs(value) / largest * 90:.0f}px">'
@@ -209,8 +211,9 @@ def scores_table(direction: Direction, hides: str = "") -> str:
         for name, value in sorted(effects.items(), key=lambda item: -abs(item[1]))
     )
     plain = "".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in rows if value)
-    measured = '<tr><th colspan="2">effect in standard deviations a unit</th></tr>' + bars if bars else ""
-    return f'<div class="ek-wide"><table class="ek-scores">{plain}{measured}</table></div>'
+    head = '<tr><th colspan="2">effect in standard deviations a unit, in the half of the range that counts</th></tr>'
+    table = head + bars if bars else ""
+    return f'<div class="ek-wide"><table class="ek-scores">{plain}{table}</table></div>'
 
 
 def _lists(desk: Desk) -> tuple[list[Piece], list[Piece]]:

@@ -19,7 +19,8 @@ _TITLES = {"yaw": "head turn (yaw)", "pitch": "head nod (pitch)", "roll": "head 
 _WORDS: Mapping[str, tuple[str, ...]] = {
     LIGHT: ("brightness", "contrast", "warmth", "saturation", "exposure", "light", "shadow", "colour", "tint", "hue",
             "background", "sharpness", "vignette"),
-    FACE: ("smile", "yaw", "pitch", "roll", "mouth", "eye", "gaze", "brow", "expression", "pose", "jaw", "open"),
+    FACE: ("smile", "yaw", "pitch", "roll", "mouth", "eye", "gaze", "brow", "expression", "pose", "jaw", "open",
+           "lip"),
     PERSON: ("age", "gender", "hair", "beard", "glasses", "skin", "makeup", "hat", "nose", "face", "cheek", "chin",
              "width", "bald", "fringe"),
 }  # fmt: skip
