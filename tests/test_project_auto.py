@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from project_fixtures import G, checkpoint, home, photo, project
+from project_fixtures import G, checkpoint, photo, project
 
 import projector
 from editkit.errors import UsageError

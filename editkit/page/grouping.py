@@ -100,9 +100,9 @@ def grouped(
 
 
 def first_of(names: Iterable[str]) -> str | None:
-    """The direction that is shown first: of those that change a pose or light. Nobody is made older unasked."""
+    """The direction that is shown first: expression or light. Nobody is made older unasked."""
     known = sorted(names)
-    return next((name for name in ("yaw", "smile_width", "brightness") if name in known), next(iter(known), None))
+    return next((name for name in ("smile_width", "brightness") if name in known), next(iter(known), None))
 
 
 def _leaks(direction: Direction) -> bool:
