@@ -35,7 +35,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "latent of ours;\na tuning.safetensors beside it is used. With the original photo, the result is pasted back "
         "into it.",
         examples=[
-            ("editkit edit out/astronaut --edit yaw=+2", "a folder of editkit project: out/astronaut/edit/edited.png"),
+            (
+                "editkit edit out/astronaut --edit brightness=+1",
+                "a folder of editkit project: out/astronaut/edit/edited.png",
+            ),
             ("editkit edit out/me --edit brightness=1 --photo me.jpg --out me_bright.jpg", "back in the whole photo"),
             ("editkit edit me.safetensors --recipe postcard.json --out cards", "a saved recipe; into a folder"),
             ("editkit edit out/me --edit none --rotate 10 --translate -0.1,0 --out me.png", "only turned and moved"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FIRST = ("smile_width", "brightness")
+"""Directions that are taken where nobody named one: expression or light. Nobody is made older unasked."""
+
+
+def first_of(names: Iterable[str]) -> str | None:
+    """The direction that is taken, or shown, where nobody named one; None where there is none."""
+    known = sorted(names)
+    return next((name for name in FIRST if name in known), next(iter(known), None))
+
 
 def add_edit_options(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
     """``--edit`` and ``--recipe``, one of them; ``default`` says in the help page what happens without."""
@@ -27,7 +37,7 @@ def add_edit_options(parser: argparse.ArgumentParser, *, default: str | None = N
         action="append",
         type=named_edit,
         metavar="NAME=STRENGTH",
-        help='an edit such as yaw=+2, in the direction\'s units; may be repeated; "none" for no edit; `editkit '
+        help='an edit such as brightness=+2, in the direction\'s units; may be repeated; "none" for no edit; `editkit '
         "directions` lists what there is" + (f" (default: {default})" if default else ""),
     )
     edits.add_argument("--recipe", type=Path, metavar="FILE", help="edits from a recipe (JSON)")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from editkit.alignment_cli import parse_box
 from editkit.command import Output, add_command
-from editkit.edit_options import add_edit_options, add_paste_option, asked_recipe
+from editkit.edit_options import FIRST, add_edit_options, add_paste_option, asked_recipe, first_of
 from editkit.errors import UsageError
 from projector.engines import add_engine_options, check_engine, run_engine
 from projector.search_options import add_search_options, search_options
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
-EXAMPLES_OF_CHOICE = ("yaw", "smile_width", "brightness")
-"""The edit of a photo for which none was asked: the first of these at hand. Nobody is made older unasked."""
 DEFAULT_STRENGTH = 0.35
 """Of the range of a direction, which holds for samples of the generator: the code of a photo falls apart sooner."""
 LOG_EVERY = 50
@@ -49,7 +47,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "on where it ended.",
         examples=[
             ("editkit project --out out", "the sample photo, with an edit as an example"),
-            ("editkit project me.jpg --out out --edit brightness=+1 --edit yaw=-2", "a photo of yours, two edits"),
+            (
+                "editkit project me.jpg --out out --edit brightness=+1 --edit smile_width=-0.5",
+                "a photo of yours, two edits",
+            ),
             ("editkit project holiday --out out --budget 60s", "every photo in a folder, a minute each"),
             (
                 "editkit project me.jpg --out out --method pivotal",
@@ -67,9 +68,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "photo", nargs="?", type=Path, metavar="PHOTO|DIR", help="a photo or a folder; the sample photo by default"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder, made if missing")
-    add_edit_options(
-        parser, default=f"{EXAMPLES_OF_CHOICE[0]} where it is at hand, at {DEFAULT_STRENGTH:g} of its range"
-    )
+    add_edit_options(parser, default=f"{FIRST[0]} where it is at hand, at {DEFAULT_STRENGTH:g} of its range")
     add_search_options(parser)
     crop = parser.add_argument_group("crop")
     crop.add_argument(
@@ -171,11 +170,10 @@ def recipe_of(args: argparse.Namespace, G: Generator) -> tuple[Recipe, str | Non
     asked = asked_recipe(args, G)
     if asked is not None:
         return asked, None
-    names = hook("direction_names")(G)
-    if not names:
+    name = first_of(hook("direction_names")(G))
+    if name is None:
         note = f"no directions are at hand for {G.spec.name}: the edited picture is the inverted one"
         return Recipe(name="none", edits=()), note
-    name = next((name for name in EXAMPLES_OF_CHOICE if name in names), names[0])
     direction = hook("directions")(G, name)
     end = max(direction.strength, key=abs) if direction.strength[1] == 0 else direction.strength[1]
     found = Recipe(name=name, edits=(Edit(direction, round(DEFAULT_STRENGTH * end, 3) or 1.0),))

@@ -15,12 +15,13 @@ import gradio as gr
 
 import directions
 from editkit.direction import Direction
+from editkit.edit_options import first_of
 from editkit.edits import Edit, Recipe
 from editkit.errors import UsageError
 from editkit.page import classes, methods, parts
 from editkit.page.desk import Desk
 from editkit.page.edit_tab import ALL_CLASSES
-from editkit.page.grouping import first_of, range_of, slider_of
+from editkit.page.grouping import range_of, slider_of
 from editkit.page.live import News, Tell, Waiting, live
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted

@@ -13,12 +13,12 @@ from directions.measurement import EFFECT, HIGH, LOW
 from directions.preference import from_examples, judged, told
 from directions.strips import strip
 from editkit.direction import Direction
+from editkit.edit_options import first_of
 from editkit.errors import UsageError
 from editkit.latent import concatenate
 from editkit.page import classes, own, parts, pictures
 from editkit.page.desk import Desk, Piece
 from editkit.page.edit_tab import EditTab
-from editkit.page.grouping import first_of
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
 from editkit.rendering import render

@@ -99,11 +99,5 @@ def grouped(
     return found
 
 
-def first_of(names: Iterable[str]) -> str | None:
-    """The direction that is shown first: expression or light. Nobody is made older unasked."""
-    known = sorted(names)
-    return next((name for name in ("smile_width", "brightness") if name in known), next(iter(known), None))
-
-
 def _leaks(direction: Direction) -> bool:
     return direction.scores.get("leakage", 0.0) > 0.35
