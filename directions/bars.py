@@ -35,7 +35,7 @@ class Bars:
             return ("it was never judged",)
         if f"{LOW}{target}" not in scores and f"{HIGH}{target}" not in scores:
             return ("it was judged by an older editkit, not in halves: `editkit directions score NAME --save`",)
-        missed = [] if scores.get("accepted", 1.0) else ["it misses them on the samples that it was to be accepted on"]
+        missed = [] if scores.get("accepted", 1.0) else ["it missed the bars on the samples that decide"]
         if round(abs(effect), 2) < self.effect:
             missed.append(f"a unit moves {target} by {abs(effect):.2f} sd, below {self.effect:g}")
         if leakage > self.leakage:
@@ -70,8 +70,9 @@ def intended(direction: Direction, known: Container[str]) -> str | None:
 
 
 def is_judged(figure: str) -> bool:
-    """Whether a figure of ``Direction.scores`` comes from judging it; others are told by the method that found it."""
-    return figure.startswith((EFFECT, LOW, HIGH)) or figure in ("leakage", "monotonicity", "error", "accepted", "kept")
+    """Whether a figure of ``Direction.scores`` comes from judging it. Others stay when it is judged again, so that other
+    samples do not overrule those that decide ("accepted")."""
+    return figure.startswith((EFFECT, LOW, HIGH)) or figure in ("leakage", "monotonicity", "error", "kept")
 
 
 def failures(direction: Direction, bars: Bars | None = None) -> tuple[str, ...]:

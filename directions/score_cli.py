@@ -23,6 +23,9 @@ EXAMPLES = [
 ]
 
 
+FEWEST = 24  # samples for figures that are kept
+
+
 def add_options(score: argparse.ArgumentParser) -> None:
     """The options."""
     score.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
@@ -58,6 +61,8 @@ def run_score(args: argparse.Namespace) -> int:
 
     if args.save and (args.photos is not None or args.bound is not None):
         raise UsageError("--save keeps figures of samples over the whole range; leave out --photos and --range")
+    if args.save and args.samples < FEWEST:
+        raise UsageError(f"--save keeps figures of at least {FEWEST} samples, got {args.samples}: fewer say little")
     G = load_asked(args)
     direction = asked(G, args.name)
     if args.bound is not None:

@@ -109,7 +109,7 @@ def asked_recipe(args: argparse.Namespace, G: Generator) -> Recipe | None:
 
 
 def named_edit(text: str) -> tuple[str, float] | None:
-    """``yaw=+2`` -> ("yaw", 2.0); ``none`` -> None. Raises ArgumentTypeError."""
+    """``brightness=+2`` -> ("brightness", 2.0); ``none`` -> None. Raises ArgumentTypeError."""
     if text == "none":
         return None
     name, equals, strength = text.rpartition("=")
@@ -118,5 +118,5 @@ def named_edit(text: str) -> tuple[str, float] | None:
     except ValueError:
         value = math.nan
     if not (equals and name and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f'expected NAME=STRENGTH such as yaw=+2, or "none", got {text!r}')
+        raise argparse.ArgumentTypeError(f'expected NAME=STRENGTH such as brightness=+2, or "none", got {text!r}')
     return name, value

@@ -109,7 +109,7 @@ def check_rgb(G: Generator) -> None:
     if G.spec.channels not in (1, 3):
         raise UsageError(
             f"photos are projected into generators of RGB or grey pictures; {G.spec.name!r} makes {G.spec.channels} "
-            "channels, and a photo does not say what lies under its alpha: train one with `--channels 3`"
+            "channels, and a photo does not say what lies under its alpha: build its data with `--channels 3`"
         )
 
 

@@ -71,6 +71,8 @@ def test_the_state_goes_on_where_it_was() -> None:
     first, second = AdaptiveStrength(), AdaptiveStrength()
     run(first, torch.tensor([1.0, 1.0, 1.0, -1.0]), 6)
     second.load_state_dict(first.state_dict())
+    second.observe(-torch.ones(4))  # a batch that diverges, and is given up
+    second.load_state_dict(first.state_dict())
     for controller in (first, second):
         run(controller, torch.ones(4), 2)
     assert first.state_dict() == second.state_dict() and first.strength > 0

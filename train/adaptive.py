@@ -94,4 +94,5 @@ class AdaptiveStrength:
         """The inverse of ``state_dict``."""
         self.strength, self.overfitting = float(state["strength"]), state["overfitting"]
         self._sum = torch.tensor([state["signs"], state["count"]], dtype=torch.float64)
+        self._seen.zero_()  # of a batch that was given up
         self._batches = int(state["batches"])

@@ -103,12 +103,14 @@ def edited_photo(
 
 
 def recipe_of(known: Any, edits: dict[str, float] | str) -> Recipe:
-    """{"yaw": 1.0} -> a recipe. Raises DirectionError, and UsageError beyond the range that ``/directions`` gives."""
+    """{"age": 1.0} -> a recipe. Raises DirectionError, and UsageError beyond the range that ``/directions`` gives."""
     try:
         named = json.loads(edits) if isinstance(edits, str) else dict(edits or {})
         strengths = {str(name): float(strength) for name, strength in named.items()}
     except (TypeError, ValueError, AttributeError) as problem:
-        raise UsageError(f'edits are names and strengths, such as {{"yaw": 1.0}}, got {edits!r:.80}') from problem
+        raise UsageError(
+            f'edits are names and strengths, such as {{"brightness": 1.0}}, got {edits!r:.80}'
+        ) from problem
     unknown = sorted(set(strengths) - set(known))
     if unknown:
         raise DirectionError(f"no direction {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
