@@ -70,8 +70,8 @@ def intended(direction: Direction, known: Container[str]) -> str | None:
 
 
 def is_judged(figure: str) -> bool:
-    """Whether a figure of ``Direction.scores`` comes from judging it. Others stay when it is judged again, so that other
-    samples do not overrule those that decide ("accepted")."""
+    """Whether a figure of ``Direction.scores`` comes from judging it. Others stay when it is judged again: other
+    samples do not overrule those that decide, "accepted"."""
     return figure.startswith((EFFECT, LOW, HIGH)) or figure in ("leakage", "monotonicity", "error", "kept")
 
 

@@ -82,7 +82,8 @@ def test_the_card_is_of_the_bundled_generator() -> None:
 @pytest.mark.slow
 def test_the_python_tutorial_runs(photos: Path) -> None:
     (code,) = blocks(tutorial("python.md"), "python")
-    run([sys.executable, "-c", code], photos)
+    said = run([sys.executable, "-c", code], photos)
+    assert float(re.findall(r"'psnr': ([\d.]+)", said)[-1]) > 22, "a face that is somebody else's"
     for name in ("turned.png", "pasted.png", "change.gif"):
         with Image.open(photos / name) as picture:
             picture.verify()

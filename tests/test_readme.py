@@ -38,6 +38,7 @@ def test_python_blocks_run(code: str, tmp_path: Path) -> None:
     script = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{code}"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    assert float(re.findall(r"'psnr': ([\d.]+)", done.stdout)[-1]) > 22, "a face that is somebody else's"
     for name in re.findall(r'write_image\("([^"]+)"', code):
         with Image.open(tmp_path / name) as picture:
             picture.verify()
