@@ -50,7 +50,7 @@ def test_hiding_a_bundled_one_is_said(G, capsys, tmp_path):
     assert code == 0 and "hides" not in printed.out
     code, printed = run(capsys, *given)
     assert code == 0 and says in printed.out
-    code, printed = run(capsys, "score", "brightness", "--samples", 4, "--save")
+    code, printed = run(capsys, "score", "brightness", "--samples", 24, "--save")
     assert code == 0 and says in printed.out
     code, printed = run(capsys, "remove", "brightness")
     assert code == 0 and "the bundled one is back" in printed.out and catalog.origin(G, "brightness") == "bundled"
@@ -121,7 +121,9 @@ def test_score(G, capsys, tmp_path):
     with Image.open(tmp_path / "tone.png") as picture:
         assert picture.size == (5 * 18 + 2, 2 * 18 + 2)
     file = catalog.find_files(G.spec)["tone"]
-    code, printed = run(capsys, "score", file, "--samples", 4, "--target", "warmth", "--json", "--save")
+    code, printed = run(capsys, "score", file, "--samples", 4, "--save")
+    assert code == 2 and "at least 24 samples, got 4" in printed.err
+    code, printed = run(capsys, "score", file, "--samples", 24, "--target", "warmth", "--json", "--save")
     found = json.loads(printed.out)
     assert code == 0 and found["target"] == "warmth" and set(found["leakage"]) == set(found["effects"]) - {"warmth"}
     assert catalog.load(G, "tone").scores["effect:warmth"] == pytest.approx(found["effects"]["warmth"], abs=1e-3)
