@@ -101,7 +101,8 @@ def _kept(G: Generator) -> Likeness | None:
     except EditkitError:
         return None
     names = [f"{word}.{i}" for word in ("means", "precisions") for i in range(_KINDS)]
-    if {key: header.get(key) for key in _header(G)} != _header(G) or not set(names) <= set(tensors):
+    wanted = _header(G)
+    if {key: header.get(key) for key in wanted} != wanted or not set(names) <= set(tensors):
         return None
     parts: list[torch.Tensor] = [tensors[name].double() for name in names]
     return Likeness(means=tuple(parts[:_KINDS]), precisions=tuple(parts[_KINDS:]))

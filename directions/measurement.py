@@ -113,7 +113,7 @@ class Measurement:
         found = {}
         for name, mean in self.means.items():
             least = min((half.slopes[name] for half in self.halves), key=abs)
-            found[name] = least if least * mean > 0 and all(h.slopes[name] * mean > 0 for h in self.halves) else 0.0
+            found[name] = least if all(half.slopes[name] * mean > 0 for half in self.halves) else 0.0
         return found
 
     @property

@@ -47,7 +47,7 @@ def add_options(score: argparse.ArgumentParser) -> None:
     score.add_argument("--seed", type=int, default=900_000, help="of the first (default: 900000)")
     score.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
     score.add_argument("--rows", type=positive, default=4, metavar="N", help="of the strip (default: 4)")
-    score.add_argument("--save", action="store_true", help="keep the figures of 24 samples or more, as yours")
+    score.add_argument("--save", action="store_true", help=f"keep the figures of {FEWEST} samples or more, as yours")
     add_class_option(score)
 
 

@@ -129,7 +129,7 @@ def run(
         world.wait()
 
     with _signals() as stopped, ExitStack() as decoding:
-        batches = decoding.enter_context(closing(_batches(training, dataset, options)))
+        batches = decoding.enter_context(_batches(training, dataset, options))
         why = "done"
         while training.seen < options.images:
             if world.any(stopped.is_set()):
@@ -160,7 +160,7 @@ def run(
                 if folder is not None:
                     folder.forget_after(training.seen)
                 decoding.close()
-                batches = decoding.enter_context(closing(_batches(training, dataset, options)))
+                batches = decoding.enter_context(_batches(training, dataset, options))
                 continue
             for name, number in report.items() if folder is not None else ():
                 sums.setdefault(name, []).append(number)
@@ -185,8 +185,8 @@ def _next(batches: Iterator[Any]) -> tuple[Any, TrainingDataError | None]:
         return None, TrainingDataError(text.removeprefix(f"{TrainingDataError.__module__}.TrainingDataError: "))
 
 
-def _batches(training: Training, dataset: ImageDataset, options: RunOptions) -> Generator[Any, None, None]:
-    return load_batches(
+def _batches(training: Training, dataset: ImageDataset, options: RunOptions) -> closing[Generator[Any, None, None]]:
+    batches = load_batches(
         dataset,
         batch=training.config.batch,
         seed=training.config.seed,
@@ -195,6 +195,7 @@ def _batches(training: Training, dataset: ImageDataset, options: RunOptions) -> 
         world=training.world.size,
         workers=options.workers,
     )
+    return closing(batches)
 
 
 def _measured(
