@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from network_fixtures import relative_error
 
 from editkit.ops import conv2d as module
+from editkit.ops.backends import precision
 from editkit.ops.conv2d import conv2d
 
 SHAPES = [(2, 3, 5, 9, 11, 3, 1), (1, 16, 7, 13, 8, 3, 2), (3, 5, 4, 8, 8, 5, (2, 1)), (2, 4, 4, 7, 7, 3, 0)]
@@ -93,3 +94,38 @@ def test_the_weight_gradient_is_written_everywhere() -> None:
     finally:
         torch.use_deterministic_algorithms(False)
     assert torch.isfinite(gw).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 10, 9, 11, 3, 1), (1, 16, 8, 13, 8, 3, 2), (2, 8, 8, 8, 8, 4, 1)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_half_rounds_operands_and_nothing_else(shape, stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values, gradients and second derivatives are those of operands of 8 bits, in float32."""
+    monkeypatch.setattr(module, "half_products", lambda: True)
+    *sizes, padding = shape
+    x, weight = _data(*sizes)
+    results = []
+    for dtype, name in ((torch.float32, "half"), (torch.float64, "fast")):
+        a = x.detach().to(dtype, memory_format=torch.channels_last).requires_grad_()
+        b = weight.detach().to(dtype).requires_grad_()
+        with precision(name):
+            y = conv2d(a, b, padding=padding, stride=stride)
+        plain = torch.autograd.grad(y.square().sum(), [a, b], retain_graph=True)
+        gx, gw = torch.autograd.grad(y.square().sum(), [a, b], create_graph=True)
+        results.append([y, *plain, gx, gw, *torch.autograd.grad(gx.square().sum() + gw.square().sum(), [a, b])])
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == torch.float32
+        assert 1e-5 < relative_error(found, expected) < 0.03
+
+
+def test_half_is_fast_where_the_processor_has_no_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "half_products", lambda: False)
+    x, weight = _data(2, 9, 10, 9, 11, 3)
+    with precision("half"):
+        assert torch.equal(conv2d(x, weight), F.conv2d(x, weight))
+
+
+def test_few_channels_are_not_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "half_products", lambda: True)
+    x, weight = _data(2, 3, 10, 9, 11, 3)
+    with precision("half"):
+        assert torch.equal(conv2d(x, weight), F.conv2d(x, weight))

@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
 from editkit.errors import UsageError
 
 BACKENDS = ("auto", "cpu", "triton", "polyphase", "reference")
 
-PRECISIONS = ("fast", "exact")
+PRECISIONS = ("fast", "exact", "half")
 
 _chosen: ContextVar[str | None] = ContextVar("editkit_backend", default=None)
 _precision: ContextVar[str | None] = ContextVar("editkit_precision", default=None)
@@ -64,9 +66,15 @@ def current_precision() -> str:
 
 @contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Runs a block "fast" or "exact"; safe across threads and tasks."""
+    """Runs a block in one of ``PRECISIONS``; safe across threads and tasks."""
     token = _precision.set(_checked_precision(name))
     try:
         yield
     finally:
         _precision.reset(token)
+
+
+def half_products() -> bool:
+    """Whether this processor multiplies bfloat16 faster than float32: it has AMX (Intel's, from 2023)."""
+    asked = getattr(torch.cpu, "_is_amx_tile_supported", None)  # not part of torch's public interface
+    return bool(asked is not None and asked())

@@ -28,7 +28,7 @@ def supported(x: Tensor, weight: Tensor) -> bool:
         return False
     if tuple(weight.shape[2:]) == (1, 1):
         return True
-    return current_precision() == "fast" and winograd.suits(weight) and winograd.available()
+    return current_precision() != "exact" and winograd.suits(weight) and winograd.available()
 
 
 def scaled_conv2d(x: Tensor, weight: Tensor, scale_in: Tensor, scale_out: Tensor, *, padding: int) -> Tensor:
