@@ -124,15 +124,13 @@ def play(G: Any, D: Any, batch: int, resolution: int) -> None:
 
 
 def starter() -> None:
-    """``editkit train starter --size wide`` and its samples for fd_faces."""
-    from train.starter import StarterTraining
+    """``editkit train starter --size wide`` and its samples for fd_faces; its discriminator runs on torch's kernels."""
+    from editkit.networks.stylegan3 import StyleGAN3Generator
     from train.starter_config import wide_config
 
     c = wide_config()
-    resolution = c.generator["img_resolution"]
-    G, D = StarterTraining.networks(c)
-    G, D = bodiless(G), bodiless(D)
-    play(G, D, c.batch, resolution)
+    G = bodiless(StyleGAN3Generator(**c.generator).to(memory_format=torch.channels_last))
+    G.synthesis(torch.empty(c.batch, G.num_ws, G.synthesis.w_dim, device="meta"), update_emas=True).sum().backward()
     for count in (64, 42):
         with torch.no_grad():
             G.synthesis(torch.empty(count, G.num_ws, G.synthesis.w_dim, device="meta"))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from editkit.errors import UsageError
 from editkit.networks.features import resize
+from editkit.ops.conv2d import conv2d
 
 SIDE = 4  # of the logits of each scale
 
@@ -89,7 +90,8 @@ class SpectralConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """[N, I, H, W] to [N, O, H', W']."""
         norm = spectral_norm(self.weight).clamp_min(1e-12).to(self.weight.dtype)
-        return self._conv_forward(x, self.weight / norm, self.bias)
+        y = conv2d(x, self.weight / norm, padding=int(self.padding[0]), stride=self.stride[0])
+        return y if self.bias is None else y + self.bias[:, None, None]
 
 
 class RandomMixing(nn.Module):
@@ -216,9 +218,10 @@ class ProjectedDiscriminator(nn.Module):
             )
         if c is not None and self.embed is not None:
             c = self.embed(c.argmax(1))
-        mixed = [
-            x
-            for backbone, mixing in zip(self._held, self.mixings, strict=True)
-            for x in mixing(self._maps(backbone, image))
-        ]
+        maps = [x for backbone in self._held for x in self._maps(backbone, image)]
+        return self.judge(maps, c)
+
+    def judge(self, maps: Sequence[Tensor], c: Tensor | None = None) -> Tensor:
+        """The maps of all backbones, one after another, to logits as ``forward``; ``c``: [N, c_dim] or embedded."""
+        mixed = [x for index, mixing in enumerate(self.mixings) for x in mixing(maps[4 * index : 4 * index + 4])]
         return torch.cat([scale(x, c) for scale, x in zip(self.scales, mixed, strict=True)], 1)

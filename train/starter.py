@@ -1,15 +1,18 @@
-"""The starter recipe: a compact StyleGAN3 from a small data set on a CPU.
+"""The starter recipe: a small StyleGAN3 from ten thousand photographs on a CPU.
 
-Two phases. First reconstruction: every photograph has a code (``PrincipalCodes``) and the generator gives the picture
-back, so that every photograph teaches every layer from the first step. Then the game is added: samples
-from the prior and reconstructions are judged by a discriminator with a relativistic loss and penalties on both sides
-(Huang et al. 2024, "The GAN is dead; long live the GAN!", equations 4-6), with feature matching on the
-reconstructions. The generator is a plain StyleGAN3 with nothing bolted on; codes and discriminator are scaffolding.
+An encoder gives every photograph a code w and the generator gives the picture back, compared in pixels and in the maps
+of a frozen feature network, so that every photograph teaches every layer from the first step (Dosovitskiy & Brox 2016,
+"Generating Images with Perceptual Similarity Metrics based on Deep Networks"; Larsen et al. 2016, "Autoencoding beyond
+pixels"). The discriminator looks through the same maps (Sauer et al. 2021, "Projected GANs Converge Faster"; see
+``train.projected_discriminator``). The mapping network learns where the codes lie (``train.code_prior``); then half of
+every batch are samples of it, and the game shapes both networks. The generator is a plain StyleGAN3 with nothing
+bolted on; encoder, discriminator and feature network are scaffolding.
 """
 
+import copy
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,49 +21,74 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editkit import graphs
-from editkit.networks.discriminator import Discriminator
+from editkit.errors import CheckpointError
 from editkit.networks.stylegan3 import StyleGAN3Generator
-from train.codes import PrincipalCodes
-from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
-from train.starter_batches import Batches
+from editkit.ops.backends import current_precision, half_products
+from train.code_encoder import CodeEncoder
+from train.code_prior import CodePrior
+from train.losses import multiscale_l1
+from train.projected_discriminator import Backbone, ProjectedDiscriminator
+from train.starter_batches import Batches, moved
 from train.starter_config import StarterConfig
 from train.training import DivergedError
+
+_MATCHED = 256  # z a step that the mapping is held to the codes' distribution on
+_REFRESH = 50  # steps between two roots of the prior's covariance
+_CENTRE = 3.0  # of the codes of a new generator: leaky ReLU, the mapping's last, is all but linear there
+_WARM_UP = 400  # images over which the learning rate rises
 
 
 class StarterTraining:
     """State and step of the recipe. ``state_dict`` holds everything that a bit-exact resume needs."""
 
-    def __init__(self, config: StarterConfig, images: np.ndarray, *, device: torch.device | str = "cpu") -> None:
-        """``images``: uint8 [N, R, R, 3]."""
+    def __init__(
+        self, config: StarterConfig, images: np.ndarray, *, features: Backbone, device: torch.device | str = "cpu"
+    ) -> None:
+        """``images``: uint8 [N, R, R, 3]; ``features``: a frozen network, see ``train.feature_backbones``."""
         self.config = c = config
         self.device = torch.device(device)
         torch.manual_seed(c.seed)
-        self.generator, self.discriminator = self.networks(c, self.device)
-        self.encoder = PrincipalCodes(images, dim=c.generator["z_dim"]).to(self.device)
+        self.features = features
+        self.generator, self.discriminator = self.networks(c, features, self.device)
+        side, dim = c.generator["img_resolution"], c.generator["w_dim"]
+        with torch.no_grad():
+            shapes = [x.shape[1:] for x in features(torch.zeros(1, 3, side, side, device=self.device))]
+        self.encoder = CodeEncoder((3, side, side), shapes, dim=dim, width=c.encoder_width).to(self.device)
+        self.encoder.code.bias.data.fill_(_CENTRE)
+        self.prior_of_codes = CodePrior(dim).to(self.device)
+        self.prior_of_codes.mean.fill_(_CENTRE)
         self.average = StyleGAN3Generator(**c.generator).requires_grad_(False).to(self.device)
         self.average.load_state_dict(self.generator.state_dict())
+        self.average_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         recorded = graphs.enabled(self.device)
-        self.optimizer = torch.optim.Adam(
-            self.generator.parameters(), lr=self._rate(c.lr), betas=(0.9, 0.99), capturable=recorded
-        )
-        self.optimizer_d = torch.optim.Adam(
-            self.discriminator.parameters(), lr=self._rate(c.lr_discriminator), betas=(0.0, 0.99), capturable=recorded
-        )
+        self.optimizers = {
+            name: torch.optim.Adam(part.parameters(), lr=self._rate(0.0), betas=betas, capturable=recorded)
+            for name, part, betas in (
+                ("synthesis", self.generator.synthesis, (0.0, 0.99)),
+                ("mapping", self.generator.mapping, (0.0, 0.99)),
+                ("encoder", self.encoder, (0.9, 0.99)),
+                ("discriminator", self.discriminator, (0.0, 0.99)),
+            )
+        }
         self.phases = graphs.Phases(self.device)
         self.batches = Batches(images, batch=c.batch, seed=c.seed, device=self.device)
+        self.rough: nn.Module | None = None  # the feature network in bfloat16, for passes without a gradient
         self.seen = 0  # photographs shown
         self.rollbacks = 0
 
     @staticmethod
-    def networks(c: StarterConfig, device: torch.device | str = "cpu") -> tuple[StyleGAN3Generator, Discriminator]:
+    def networks(
+        c: StarterConfig, features: Backbone, device: torch.device | str = "cpu"
+    ) -> tuple[StyleGAN3Generator, ProjectedDiscriminator]:
         """Both players, channels last."""
         generator = StyleGAN3Generator(**c.generator)
-        discriminator = Discriminator(
+        if isinstance(features, nn.Module):
+            features.to(device)
+        discriminator = ProjectedDiscriminator(
             img_resolution=c.generator["img_resolution"],
-            channel_base=c.discriminator_base,
-            channel_max=c.discriminator_max,
-            conv_clamp=None,
-            num_fp16_res=0,
+            backbones=[features],
+            width=c.discriminator_width,
+            largest=c.discriminator_max,
         )
         for module in (generator, discriminator):
             module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
@@ -70,164 +98,186 @@ class StarterTraining:
         """A learning rate as Adam takes it: a recorded step reads it from the device."""
         return torch.tensor(lr, device=self.device) if graphs.enabled(self.device) else lr
 
-    def set_rates(self, lr: float, lr_discriminator: float) -> None:
-        """Learning rates of generator and discriminator."""
-        for optimizer, rate in ((self.optimizer, lr), (self.optimizer_d, lr_discriminator)):
-            for group in optimizer.param_groups:
+    def set_rates(self, **rates: float) -> None:
+        """Learning rates, by the names of ``optimizers``."""
+        for name, rate in rates.items():
+            for group in self.optimizers[name].param_groups:
                 if isinstance(group["lr"], Tensor):
                     group["lr"].fill_(rate)
                 else:
                     group["lr"] = rate
 
     def transport(self) -> dict[str, Any]:
-        """What a small copy needs: no optimizers, and the average alone, from which the generator goes on."""
-        return {name: value for name, value in self.state_dict().items() if name != "generator"}
+        """What a small copy needs: no optimizers, and the averages alone, from which everything goes on."""
+        return {name: value for name, value in self.state_dict().items() if name not in ("generator", "encoder")}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, averages, optimizers and counters."""
         return {
             "config": asdict(self.config),
+            "features": self.features.id,
             "generator": self.generator.state_dict(),
             "average": self.average.state_dict(),
             "encoder": self.encoder.state_dict(),
+            "average_encoder": self.average_encoder.state_dict(),
+            "prior_input": self.prior_of_codes.state_dict(),
             "discriminator": self.discriminator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "optimizer_d": self.optimizer_d.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "seen": self.seen,
             "rollbacks": self.rollbacks,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes a state up again: exactly, or without optimizers where the state is a lossy transport copy."""
+        """Takes a state up again: exactly, or without optimizers where the state is a lossy transport copy.
+
+        Raises CheckpointError: it was trained on the maps of another feature network.
+        """
+        if state["features"] != self.features.id:
+            raise CheckpointError(
+                f"the state was trained with --features of {state['features']}, this is {self.features.id}"
+            )
         self.generator.load_state_dict(state.get("generator", state["average"]))
         self.average.load_state_dict(state["average"])
-        self.encoder.load_state_dict(state["encoder"])
+        self.encoder.load_state_dict(state.get("encoder", state["average_encoder"]))
+        self.average_encoder.load_state_dict(state["average_encoder"])
+        self.prior_of_codes.load_state_dict(state["prior_input"])
         self.discriminator.load_state_dict(state["discriminator"])
-        if "optimizer" in state:
-            for optimizer, stored in ((self.optimizer, state["optimizer"]), (self.optimizer_d, state["optimizer_d"])):
-                recorded = graphs.enabled(self.device)
-                groups = [
-                    g | {"lr": self._rate(float(g["lr"])), "capturable": recorded} for g in stored["param_groups"]
-                ]
-                optimizer.load_state_dict(stored | {"param_groups": groups})
+        recorded = graphs.enabled(self.device)
+        for name, stored in state.get("optimizers", {}).items():
+            groups = [g | {"lr": self._rate(float(g["lr"])), "capturable": recorded} for g in stored["param_groups"]]
+            self.optimizers[name].load_state_dict(stored | {"param_groups": groups})
         self.phases.forget()  # the optimizers' memory is another
         self.seen, self.rollbacks = state["seen"], state["rollbacks"]
 
     def prior(self, count: int) -> Tensor:
         """z of this step, [count, z_dim], on the CPU."""
-        return self._normal(count, 0)
+        return self._normal(count, self.config.generator["z_dim"], 0)
 
-    def _noise(self, count: int) -> Tensor:
-        return self._normal(count, 1)
-
-    def _normal(self, count: int, stream_of_step: int) -> Tensor:
-        stream = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.seen + stream_of_step)
-        return torch.randn(count, self.config.generator["z_dim"], generator=stream)
-
-    def _jittered(self, codes: Tensor, noise: Tensor) -> Tensor:
-        """Noise on the codes: neighbours in z must look alike, or nothing lies between the photographs."""
-        return codes + self.config.code_noise * noise
+    def _normal(self, count: int, dim: int, stream_of_step: int) -> Tensor:
+        stream = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.seen * 4 + stream_of_step)
+        return torch.randn(count, dim, generator=stream)
 
     def step(self) -> dict[str, Tensor]:
         """One batch; returns the losses, scalars on the device, for ``check``. Nothing here waits for a GPU."""
         c = self.config
         rows, flips = self.batches.picked(self.seen)
-        draw = {"rows": rows, "flips": flips}
-        if self.seen < c.reconstruction_images:
-            self.set_rates(c.lr * min(1.0, (self.seen + c.batch) / 400), c.lr_discriminator)
-            draw["noise"] = self._noise(c.batch)
-            report = self.phases.run("reconstruct", self._reconstruct, draw)
-        else:
-            into, half = self.seen - c.reconstruction_images, c.batch // 2
-            ramp = min(1.0, max(0.0, (into - c.warm_up_images) / c.ramp_images))
-            self.set_rates(c.lr_adversarial, c.lr_discriminator)
-            draw |= {"noise": self._noise(half), "prior": self.prior(half), "ramp": torch.tensor(ramp)}
-            penalise = (into // c.batch) % c.penalty_every == 0
-            name = "play, penalised" if penalise else "play"
-            report = self.phases.run(name, partial(self._play, penalise=penalise), draw)
+        samples = 0 if self.seen < c.reconstruction_images else c.batch // 2
+        shifts = torch.from_numpy(
+            np.random.default_rng([c.seed, 2, self.seen]).integers(-c.shift, c.shift + 1, (c.batch, 2))
+        )
+        draw = {
+            "rows": rows,
+            "flips": flips,
+            "shifts": shifts,
+            "noise": self._normal(c.batch - samples, c.generator["w_dim"], 1),
+            "matched": self._normal(_MATCHED, c.generator["z_dim"], 2),
+            "prior": self.prior(samples),
+            "ramp": torch.tensor(min(1.0, self.seen / c.ramp_images)),
+        }  # fmt: skip
+        warm = min(1.0, (self.seen + c.batch) / _WARM_UP)
+        self.set_rates(
+            synthesis=c.lr * warm, mapping=c.lr_mapping, encoder=c.lr_encoder * warm, discriminator=c.lr_discriminator
+        )
+        if self.seen // c.batch % _REFRESH == 0:
+            self.prior_of_codes.refresh()
+        report = self.phases.run("play" if samples else "reconstruct", self._play, draw)
         self.seen += c.batch
         self._average()
         return report
 
     def check(self, report: dict[str, Tensor]) -> dict[str, float]:
-        """The losses as numbers. Raises DivergedError where one is not finite or the penalty is out of its range."""
+        """The losses as numbers. Raises DivergedError where one is not finite."""
         values = dict(zip(report, torch.stack([v.float() for v in report.values()]).tolist(), strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
                 raise DivergedError(f"{name} became {value} at {self.seen} images")
-        if values.get("penalty", 0.0) > self.config.roll_back_above:
-            raise DivergedError(f"penalty {values['penalty']:.1f} at {self.seen} images")
         return values
 
-    def _ws(self, z: Tensor) -> Tensor:
-        return self.generator.mapping(z, update_emas=True)
-
-    def _reconstruct(self, draw: dict[str, Tensor]) -> dict[str, Tensor]:
-        real = self.batches.read(draw["rows"], draw["flips"])
-        ws = self._ws(self._jittered(self.encoder(real), draw["noise"]))
-        image = self.generator.synthesis(ws, update_emas=True)
-        loss = multiscale_l1(image, real)
-        self._update(loss)
-        return {"l1": loss.detach(), "psnr": _psnr(image, real)}
-
-    def _play(self, draw: dict[str, Tensor], *, penalise: bool) -> dict[str, Tensor]:
+    def _play(self, draw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Reconstructions first, then samples of the prior, if any."""
         c = self.config
-        half = c.batch // 2
+        count = len(draw["noise"])
         real = self.batches.read(draw["rows"], draw["flips"])
-        # half reconstructions (of the first half of the batch), half samples from the prior
-        codes = torch.cat([self._jittered(self.encoder(real)[:half], draw["noise"]), draw["prior"]])
-        fake = self.generator.synthesis(self._ws(codes), update_emas=True)
-        self.discriminator.requires_grad_(True)
-        report = self._judge(real, fake.detach(), penalise=penalise)
-        self.discriminator.requires_grad_(False)
         with torch.no_grad():
-            real_maps = self.discriminator.features(real)
-            real_logits = self.discriminator.b4(real_maps[-1])
-        fake_maps = self.discriminator.features(fake)
-        fake_logits = self.discriminator.b4(fake_maps[-1])
-        game = relativistic_loss(fake_logits, real_logits)
-        matching = torch.stack(
-            [F.l1_loss(f[:half], r[:half]) / r[:half].abs().mean() for f, r in zip(fake_maps, real_maps, strict=True)]
-        ).mean()
-        l1 = multiscale_l1(fake[:half], real[:half])
-        self._update(l1 + draw["ramp"] * (c.adversarial_weight * game + c.matching_weight * matching))
+            known = self._maps(real[:count])
+        codes = self.encoder(real[:count], known)
+        mapped = self.generator.mapping(torch.cat([draw["prior"], draw["matched"]]))[:, 0]
+        sampled, taught = mapped[: len(draw["prior"])], mapped[len(draw["prior"]) :]
+        self.generator.mapping.w_avg.lerp_(taught.detach().mean(0), 1 - (self.generator.mapping.w_avg_beta or 0.0))
+        astray = F.mse_loss(taught, self.prior_of_codes(draw["matched"]))
+        ws = torch.cat([codes + c.code_noise * draw["noise"], sampled])
+        fake = self.generator.synthesis(ws[:, None].expand(-1, self.generator.num_ws, -1), update_emas=True)
+        with torch.no_grad():
+            real_maps = self._maps(moved(real, draw["shifts"]))
+        fake_maps = self._maps(moved(fake, draw["shifts"]))
+        report = self._judge(real_maps, [x.detach() for x in fake_maps])
+        self.discriminator.requires_grad_(False)
+        game = -self.discriminator.judge(fake_maps).mean()
+        self.discriminator.requires_grad_(True)
+        features = feature_distance([x[:count] for x in fake_maps], [x[:count] for x in real_maps])
+        pixels = multiscale_l1(fake[:count], real[:count])
+        wide = (codes - self.prior_of_codes.mean).square().mean()
+        self._update(
+            c.pixel_weight * pixels
+            + c.feature_weight * features
+            + c.adversarial_weight * draw["ramp"] * game
+            + c.code_weight * wide
+            + c.prior_weight * astray
+        )
+        self.prior_of_codes.observe(codes.detach(), min(1.0, count / c.prior_images))
         return report | {
-            "l1": l1.detach(),
+            "pixels": pixels.detach(),
+            "features": features.detach(),
             "game": game.detach(),
-            "matching": matching.detach(),
-            "psnr": _psnr(fake[:half], real[:half]),
+            "astray": astray.detach(),
+            "psnr": _psnr(fake[:count], real[:count]),
         }
 
-    def _judge(self, real: Tensor, fake: Tensor, *, penalise: bool) -> dict[str, Tensor]:
-        c = self.config
-        report: dict[str, Tensor] = {}
-        if penalise:
-            r1, real_logits = gradient_penalty(self.discriminator, real)
-            r2, fake_logits = gradient_penalty(self.discriminator, fake)
-            penalty = (r1 + r2) * (c.gamma / 2)
-            report["penalty"] = penalty.detach()
-        else:
-            real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
-            penalty = real_logits.new_zeros([])
-        loss = relativistic_loss(real_logits, fake_logits)
-        report["judge"] = loss.detach()
-        self.optimizer_d.zero_grad(set_to_none=True)
-        (loss + penalty * c.penalty_every).backward()
-        nn.utils.clip_grad_norm_(self.discriminator.parameters(), c.clip_discriminator)
-        self.optimizer_d.step()
-        return report
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        """The feature network's, with a gradient where one is wanted; without, in half precision if that is chosen."""
+        if torch.is_grad_enabled() or current_precision() != "half" or not half_products():
+            return self.features(images)
+        if self.rough is None:
+            self.rough = copy.deepcopy(self.features).to(torch.bfloat16)  # type: ignore[attr-defined]
+        return [x.float() for x in self.rough(images.bfloat16())]
+
+    def _judge(self, real_maps: Sequence[Tensor], fake_maps: Sequence[Tensor]) -> dict[str, Tensor]:
+        """A step of the discriminator: hinge, averaged over places and scales."""
+        real, fake = self.discriminator.judge(real_maps), self.discriminator.judge(fake_maps)
+        loss = (F.relu(1 - real) + F.relu(1 + fake)).mean()
+        optimizer = self.optimizers["discriminator"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return {"judge": loss.detach(), "real": real.detach().mean(), "fake": fake.detach().mean()}
 
     def _update(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        for name in ("synthesis", "mapping", "encoder"):
+            self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.generator.parameters(), self.config.clip)
-        self.optimizer.step()
+        nn.utils.clip_grad_norm_(self.generator.synthesis.parameters(), self.config.clip)
+        nn.utils.clip_grad_norm_(self.encoder.parameters(), self.config.clip)
+        for name in ("synthesis", "mapping", "encoder"):
+            self.optimizers[name].step()
 
     def _average(self) -> None:
         beta = 0.5 ** (self.config.batch / min(self.config.ema_images, max(self.seen * 0.1, 1.0)))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
-            torch._foreach_copy_(list(self.average.buffers()), list(self.generator.buffers()))
+            for average, network in ((self.average, self.generator), (self.average_encoder, self.encoder)):
+                torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - beta)
+                if buffers := list(average.buffers()):
+                    torch._foreach_copy_(buffers, list(network.buffers()))
+
+
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Squared distance of unit channel vectors, averaged over places, summed over maps (Zhang et al. 2018, "The
+    Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1, unweighted). A scalar."""
+    parts = [(_unit(x) - _unit(y)).square().sum(1).mean() for x, y in zip(a, b, strict=True)]
+    return torch.stack(parts).sum()
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x * (x.square().sum(1, keepdim=True) + 1e-6).rsqrt()
 
 
 def _psnr(image: Tensor, target: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from train.dataset_loader import ShuffledOrder
@@ -32,3 +33,14 @@ class Batches:
         """The batch that starts at image ``seen``."""
         rows, flips = self.picked(seen)
         return self.read(rows.to(self.images.device), flips.to(self.images.device))
+
+
+def moved(images: Tensor, shifts: Tensor) -> Tensor:
+    """Images [N, C, R, R] moved by whole pixels (y, x), int64 [N, 2]; what comes in is grey."""
+    side, most = images.shape[2], images.shape[2] // 2
+    shifts = shifts.to(images.device).clamp(-most, most)
+    places = torch.arange(side, device=images.device) + most  # in the padded picture
+    rows, columns = places - shifts[:, :1], places - shifts[:, 1:]
+    padded = F.pad(images, [most] * 4).permute(0, 2, 3, 1)  # [N, R + 2 most, R + 2 most, C]
+    each = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

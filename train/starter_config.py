@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from editkit.errors import UsageError
+from editkit.errors import CheckpointError, UsageError
 
 
 def _generator_arguments(*, channel_base: int, channel_max: int, num_layers: int, batch: int) -> dict[str, Any]:
@@ -38,24 +38,26 @@ class StarterConfig:
     """Settings of the recipe; the defaults are those of the bundled starter."""
 
     generator: dict[str, Any] = field(default_factory=_compact)
-    discriminator_base: int = 2048  # channel_base of the discriminator
-    discriminator_max: int = 128  # channel_max of the discriminator
-    batch: int = 8
-    reconstruction_images: int = 12_000  # images seen before the game starts
-    lr: float = 4e-3  # Adam, generator
-    lr_adversarial: float = 2e-3  # the same, once the game has started
-    lr_discriminator: float = 3e-4
-    clip: float = 5.0  # gradient norm, generator
-    clip_discriminator: float = 1.0
-    code_noise: float = 0.1  # standard deviation, on codes of unit variance
-    gamma: float = 1.0  # weight of R1 and R2
-    penalty_every: int = 2  # steps
-    warm_up_images: int = 1_000  # the discriminator alone, before its gradients reach the generator
-    ramp_images: int = 2_000  # over which they then come in
-    adversarial_weight: float = 0.1
-    matching_weight: float = 0.3
-    ema_images: float = 2_000.0  # half-life of the averaged generator
-    roll_back_above: float = 5.0  # penalty at which the last good state returns
+    encoder_width: int = 64
+    discriminator_width: int = 32  # channels of the finest mixed map
+    discriminator_max: int = 256
+    batch: int = 16
+    reconstruction_images: int = 12_000  # images seen before half of a batch are samples of the prior
+    lr: float = 2e-3  # Adam, synthesis
+    lr_mapping: float = 1e-3
+    lr_encoder: float = 1e-3
+    lr_discriminator: float = 1e-3
+    clip: float = 5.0  # gradient norm, of synthesis and of encoder
+    pixel_weight: float = 1.0
+    feature_weight: float = 1.0
+    adversarial_weight: float = 0.2
+    ramp_images: int = 4_000  # over which the game comes in
+    code_weight: float = 1e-3  # of the codes' mean square
+    code_noise: float = 0.1  # standard deviation, in units of the codes
+    prior_weight: float = 1.0  # on the mapping's distance to the normal distribution of the codes
+    prior_images: float = 4_000.0  # that the normal distribution is of, about; the last ones count most
+    shift: int = 8  # pixels; what the discriminator sees is moved by up to so many
+    ema_images: float = 2_000.0  # half-life of the averaged networks
     seed: int = 0
 
 
@@ -63,12 +65,11 @@ def wide_config() -> StarterConfig:
     """For a GPU: 10.6 GFLOP an image, 3.3 million parameters, and a batch that fills one."""
     return StarterConfig(
         generator=_generator_arguments(channel_base=4096, channel_max=256, num_layers=8, batch=32),
-        discriminator_base=4096,
-        discriminator_max=256,
+        discriminator_width=64,
+        discriminator_max=512,
         batch=32,
         reconstruction_images=60_000,
-        warm_up_images=4_000,
-        ramp_images=20_000,
+        ramp_images=16_000,
         ema_images=10_000.0,
     )
 
@@ -77,8 +78,15 @@ SIZES = {"compact": StarterConfig, "wide": wide_config}
 
 
 def config_of(state: dict[str, Any] | None, *, size: str = "compact") -> StarterConfig:
-    """The settings that a state was trained with; those of ``size`` where there is none."""
-    return SIZES[size]() if state is None else StarterConfig(**state["config"])
+    """The settings that a state was trained with; those of ``size`` where there is none.
+
+    Raises CheckpointError for a state of an earlier recipe.
+    """
+    if state is None:
+        return SIZES[size]()
+    if "average_encoder" not in state:
+        raise CheckpointError("the state is of an earlier recipe, whose codes were not learned; begin anew")
+    return StarterConfig(**state["config"])
 
 
 def changed(config: StarterConfig, settings: Sequence[str]) -> StarterConfig:

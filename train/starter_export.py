@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
 
 from editkit.checkpoints.native import halve, write_checkpoint
+from train.plain_discriminator import discriminator_arguments, train_discriminator
 from train.starter import StarterTraining
 
 W_SAMPLES = 50_000
@@ -17,7 +19,7 @@ LICENCE = "Apache-2.0; trained on FairFace (Karkkainen & Joo, WACV 2021), CC BY 
 def export_generator(training: StarterTraining, path: str | os.PathLike[str], *, data: str) -> None:
     """Writes the averaged generator in half precision, with ``w_avg`` taken over the prior.
 
-    During training ``w_avg`` follows encoded photographs as well; a user samples the prior.
+    During training ``w_avg`` lags behind.
     """
     network = training.average
     stream = torch.Generator().manual_seed(0)
@@ -32,25 +34,32 @@ def export_generator(training: StarterTraining, path: str | os.PathLike[str], *,
         "domain": "faces",
         "alignment": "faces128",
         "licence": LICENCE,
-        "training": {"recipe": "train.starter", "data": data, "images": training.seen, "config": config},
+        "training": {
+            "recipe": "train.starter",
+            "data": data,
+            "images": training.seen,
+            "features": training.features.id,
+            "config": config,
+        },
     }
     write_checkpoint(path, halve(network.state_dict()), header)
 
 
-def export_discriminator(training: StarterTraining, path: str | os.PathLike[str]) -> None:
-    """Writes the discriminator in half precision, for ``editkit train --from`` onto other pictures."""
-    c = training.config
+def export_discriminator(
+    training: StarterTraining,
+    path: str | os.PathLike[str],
+    *,
+    images: int,
+    on_step: Callable[[int, float], None] | None = None,
+) -> None:
+    """Trains a discriminator of pixels against the averaged generator and writes it in half precision."""
+    arguments = discriminator_arguments(training.config.generator)
+    network = train_discriminator(training.average, training.batches, arguments, images=images, on_step=on_step)
     header = {
         "kind": "discriminator",
-        "arguments": {
-            "img_resolution": c.generator["img_resolution"],
-            "channel_base": c.discriminator_base,
-            "channel_max": c.discriminator_max,
-            "conv_clamp": None,
-            "num_fp16_res": 0,
-        },
+        "arguments": arguments,
         "name": "faces64-discriminator",
         "licence": LICENCE,
-        "training": {"recipe": "train.starter", "images": training.seen},
+        "training": {"recipe": "train.plain_discriminator", "images": images},
     }
-    write_checkpoint(path, halve(training.discriminator.state_dict()), header)
+    write_checkpoint(path, halve(network.state_dict()), header)

@@ -17,10 +17,12 @@ _LEAST_CHANNELS = 8  # below, rounding costs more than it saves
 def conv2d(x: Tensor, weight: Tensor, *, padding: int | tuple[int, int] = 0, stride: int = 1) -> Tensor:
     """``F.conv2d``: ``x`` [N, I, H, W], ``weight`` [O, I, kh, kw]; differentiable any number of times."""
     pad = (padding, padding) if isinstance(padding, int) else tuple(padding)
-    plain = x.device.type != "cpu" or x.dtype != torch.float32 or not weight.requires_grad or weight[0, 0].numel() == 1
+    plain = x.device.type != "cpu" or x.dtype != torch.float32 or weight[0, 0].numel() == 1
     if plain or not torch.is_grad_enabled() or not x.is_contiguous(memory_format=torch.channels_last):
         return F.conv2d(x, weight, padding=pad, stride=stride)
     half = current_precision() == "half" and min(weight.shape[:2]) >= _LEAST_CHANNELS and half_products()
+    if not half and not weight.requires_grad:
+        return F.conv2d(x, weight, padding=pad, stride=stride)
     return _Conv2d.apply(x, weight, pad, stride, torch.bfloat16 if half else torch.float32)
 
 
