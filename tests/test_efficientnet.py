@@ -12,6 +12,7 @@ from torch import Tensor
 
 from editkit.cli import main
 from editkit.errors import CheckpointError, MissingWeightsError, UsageError
+from editkit.ops.backends import precision
 from train.efficientnet import EfficientNetLite, FoldedConv, same_padding
 from train.feature_backbones import read_backbone, read_named
 from train.state_file import load_state
@@ -250,3 +251,21 @@ def test_a_training_sees_through_it_and_goes_on_with_it_alone(
     for other in ([], ["--features", f"efficientnet-lite0@64={lite0}"]):
         assert main([*command, *other, "--kimg", "0.012"]) == 2
         assert "features: " in capsys.readouterr().err
+
+
+def test_passes_without_a_gradient_may_be_rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In precision "half" near those of float32; with a gradient, and afterwards, as they were."""
+    monkeypatch.setattr("train.efficientnet.half_products", lambda: True)
+    network = EfficientNetLite(0, side=32).load(random_weights(), checksum="0" * 64)
+    picture = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        exact = network(picture)
+        with precision("half"):
+            rough = network(picture)
+    for found, wanted in zip(rough, exact, strict=True):
+        assert found.dtype == torch.float32
+        assert 0 < (found - wanted).norm() < 0.05 * wanted.norm()
+    with precision("half"):
+        assert all(map(torch.equal, network(picture.requires_grad_()), exact))
+    with torch.no_grad():
+        assert all(map(torch.equal, network(picture), exact))

@@ -13,8 +13,9 @@ Convention: images are float32 [N, 3, H, W], RGB, in [-1, 1], and taken as they 
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editkit.networks.features import resize
+from editkit.ops.backends import current_precision, half_products
 
 LEAST = 128
 """Side in pixels that smaller pictures are brought to."""
@@ -168,6 +170,7 @@ class EfficientNetLite(nn.Module):
             if index in _TAPPED:
                 self.taps.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)
+        self._rough: list[nn.Module] = []  # a copy in bfloat16, made when first wanted; no part of the state
         self.eval()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -188,12 +191,23 @@ class EfficientNetLite(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See ``Backbone``: [N, 3, R, R] in [-1, 1] to maps at strides 4, 8, 16 and 32 of the side."""
+        """See ``Backbone``: [N, 3, R, R] in [-1, 1] to maps at strides 4, 8, 16 and 32 of the side.
+
+        In precision "half" (see ``editkit.ops.backends``) passes without a gradient run in bfloat16.
+        """
         side = self.side or min(max(images.shape[2], LEAST), self.largest)
-        x = self.stem(resize(images, (side, side)).contiguous(memory_format=torch.channels_last))
+        x = resize(images, (side, side)).contiguous(memory_format=torch.channels_last)
+        rough = x.device.type == "cpu" and current_precision() == "half" and half_products()
+        if rough and not (torch.is_grad_enabled() and images.requires_grad):
+            if not self._rough:
+                self._rough = [copy.deepcopy(part).bfloat16() for part in (self.stem, *self.blocks)]
+            return [found.float() for found in self._run(self._rough, x.bfloat16())]
+        return self._run([self.stem, *self.blocks], x)
+
+    def _run(self, parts: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
         found = []
-        for index, block in enumerate(self.blocks):
-            x = block(x)
+        for index, part in enumerate(parts, start=-1):  # the stem comes before the first block
+            x = part(x)
             if index in self.taps:
                 found.append(x)
         return found

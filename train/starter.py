@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from editkit import graphs
 from editkit.errors import CheckpointError
 from editkit.networks.stylegan3 import StyleGAN3Generator
-from editkit.ops.backends import current_precision, half_products
 from train.code_encoder import CodeEncoder
 from train.code_prior import CodePrior
 from train.losses import multiscale_l1
@@ -72,7 +71,6 @@ class StarterTraining:
         }
         self.phases = graphs.Phases(self.device)
         self.batches = Batches(images, batch=c.batch, seed=c.seed, device=self.device)
-        self.rough: nn.Module | None = None  # the feature network in bfloat16, for passes without a gradient
         self.seen = 0  # photographs shown
         self.rollbacks = 0
 
@@ -199,7 +197,7 @@ class StarterTraining:
         count = len(draw["noise"])
         real = self.batches.read(draw["rows"], draw["flips"])
         with torch.no_grad():
-            known = self._maps(real[:count])
+            known = self.features(real[:count])
         codes = self.encoder(real[:count], known)
         mapped = self.generator.mapping(torch.cat([draw["prior"], draw["matched"]]))[:, 0]
         sampled, taught = mapped[: len(draw["prior"])], mapped[len(draw["prior"]) :]
@@ -208,8 +206,8 @@ class StarterTraining:
         ws = torch.cat([codes + c.code_noise * draw["noise"], sampled])
         fake = self.generator.synthesis(ws[:, None].expand(-1, self.generator.num_ws, -1), update_emas=True)
         with torch.no_grad():
-            real_maps = self._maps(moved(real, draw["shifts"]))
-        fake_maps = self._maps(moved(fake, draw["shifts"]))
+            real_maps = self.features(moved(real, draw["shifts"]))
+        fake_maps = self.features(moved(fake, draw["shifts"]))
         report = self._judge(real_maps, [x.detach() for x in fake_maps])
         self.discriminator.requires_grad_(False)
         game = -self.discriminator.judge(fake_maps).mean()
@@ -232,14 +230,6 @@ class StarterTraining:
             "astray": astray.detach(),
             "psnr": _psnr(fake[:count], real[:count]),
         }
-
-    def _maps(self, images: Tensor) -> list[Tensor]:
-        """The feature network's, with a gradient where one is wanted; without, in half precision if that is chosen."""
-        if torch.is_grad_enabled() or current_precision() != "half" or not half_products():
-            return self.features(images)
-        if self.rough is None:
-            self.rough = copy.deepcopy(self.features).to(torch.bfloat16)  # type: ignore[attr-defined]
-        return [x.float() for x in self.rough(images.bfloat16())]
 
     def _judge(self, real_maps: Sequence[Tensor], fake_maps: Sequence[Tensor]) -> dict[str, Tensor]:
         """A step of the discriminator: hinge, averaged over places and scales."""
