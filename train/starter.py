@@ -54,7 +54,7 @@ class StarterTraining:
             shapes = [x.shape[1:] for x in features(torch.zeros(1, 3, side, side, device=self.device))]
         self.encoder = CodeEncoder((3, side, side), shapes, dim=dim, width=c.encoder_width).to(self.device)
         self.encoder.code.bias.data.fill_(_CENTRE)
-        self.prior_of_codes = CodePrior(dim).to(self.device)
+        self.prior_of_codes = CodePrior(dim, c.generator["z_dim"]).to(self.device)
         self.prior_of_codes.mean.fill_(_CENTRE)
         self.average = StyleGAN3Generator(**c.generator).requires_grad_(False).to(self.device)
         self.average.load_state_dict(self.generator.state_dict())
