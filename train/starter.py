@@ -4,9 +4,9 @@ An encoder gives every photograph a code w and the generator gives the picture b
 of a frozen feature network, so that every photograph teaches every layer from the first step (Dosovitskiy & Brox 2016,
 "Generating Images with Perceptual Similarity Metrics based on Deep Networks"; Larsen et al. 2016, "Autoencoding beyond
 pixels"). The discriminator looks through the same maps (Sauer et al. 2021, "Projected GANs Converge Faster"; see
-``train.projected_discriminator``). The mapping network learns where the codes lie (``train.code_prior``); then half of
-every batch are samples of it, and the game shapes both networks. The generator is a plain StyleGAN3 with nothing
-bolted on; encoder, discriminator and feature network are scaffolding.
+``train.projected_discriminator``). The mapping network learns where the codes lie (``train.code_prior``); later half of
+every batch are samples of it, which the game shapes like the reconstructions. The generator is a plain StyleGAN3 with
+nothing bolted on; encoder, discriminator and feature network are scaffolding.
 """
 
 import copy
@@ -200,7 +200,8 @@ class StarterTraining:
             known = self.features(real[:count])
         codes = self.encoder(real[:count], known)
         mapped = self.generator.mapping(torch.cat([draw["prior"], draw["matched"]]))[:, 0]
-        sampled, taught = mapped[: len(draw["prior"])], mapped[len(draw["prior"]) :]
+        # The game does not reach the mapping: it would draw all samples to the faces that pass best.
+        sampled, taught = mapped[: len(draw["prior"])].detach(), mapped[len(draw["prior"]) :]
         self.generator.mapping.w_avg.lerp_(taught.detach().mean(0), 1 - (self.generator.mapping.w_avg_beta or 0.0))
         astray = F.mse_loss(taught, self.prior_of_codes(draw["matched"]))
         ws = torch.cat([codes + c.code_noise * draw["noise"], sampled])
