@@ -1,21 +1,19 @@
 """Data and training of the landmark network: face sets, samples, the split that it never sees, the command."""
 
-import csv
-import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from face_set_fixtures import faces_zip
 
 from editkit.crops import FACES128_POINTS
 from editkit.errors import TrainingDataError
 from editkit.networks.landmarks import (
     LandmarkNetwork,
 )
-from train.faces import POINTS, load_faces
+from train.faces import load_faces
 from train.landmark_negatives import _shuffled, negative_tiles
 from train.landmark_samples import (
     MAX_ROTATION,
@@ -31,31 +29,8 @@ from train.landmark_samples import (
 from train.landmarks import LandmarkTraining, _Batches, evaluate, train
 
 
-def _faces_zip(path: Path, *, count: int = 24, drop: str | None = None) -> Path:
-    """Blank faces: coloured dots at jittered landmarks on a plain ground."""
-    rng = np.random.default_rng(0)
-    table = io.StringIO()
-    columns = ["file", "age", "gender", "yaw", "sharpness"] + [f"{point}_{axis}" for point in POINTS for axis in "xy"]
-    writer = csv.DictWriter(table, [column for column in columns if column != drop], extrasaction="ignore")
-    writer.writeheader()
-    with zipfile.ZipFile(path, "w") as archive:
-        for index in range(count):
-            points = np.array(FACES128_POINTS) * 128 + rng.normal(0, 1, (5, 2))
-            picture = Image.new("RGB", (128, 128), (index, 120, 90))
-            for number, (x, y) in enumerate(points):
-                picture.paste((250, 50 * number, 10), (int(x) - 6, int(y) - 6, int(x) + 6, int(y) + 6))
-            stream = io.BytesIO()
-            picture.save(stream, "WEBP", lossless=True)
-            name = f"00000/face{index:06d}.webp"
-            archive.writestr(name, stream.getvalue())
-            values = {f"{p}_{a}": f"{v:.2f}" for p, point in zip(POINTS, points) for a, v in zip("xy", point)}
-            writer.writerow({"file": name, "age": "20-29", "gender": "Female", "yaw": 0.01, "sharpness": 9, **values})
-        archive.writestr("labels.csv", table.getvalue())
-    return path
-
-
 def test_load_faces(tmp_path: Path) -> None:
-    path = _faces_zip(tmp_path / "faces.zip")
+    path = faces_zip(tmp_path / "faces.zip")
     found = load_faces(path)
     assert found.images.shape == (24, 128, 128, 3)
     assert found.images[7, 0, 0].tolist() == [7, 120, 90]
@@ -72,7 +47,7 @@ def test_damaged_face_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match="Cannot read"):
         load_faces(tmp_path / "text.zip")
     with pytest.raises(TrainingDataError, match="yaw"):
-        load_faces(_faces_zip(tmp_path / "column.zip", drop="yaw"))
+        load_faces(faces_zip(tmp_path / "column.zip", drop="yaw"))
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
         archive.writestr("readme.txt", "no labels")
     with pytest.raises(TrainingDataError, match=r"labels\.csv"):
@@ -132,7 +107,7 @@ def test_negatives() -> None:
 def test_training_never_sees_the_evaluation_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.landmarks.negative_tiles", _few_tiles)
     batches = _Batches(
-        load_faces(_faces_zip(tmp_path / "faces.zip")), LandmarkTraining(full=6, near=2, wrong=2, empty=2)
+        load_faces(faces_zip(tmp_path / "faces.zip")), LandmarkTraining(full=6, near=2, wrong=2, empty=2)
     )
     assert set(batches.images[:, 0, 0, 0]) == set(range(24)) - {0, 10, 20}
     images, points, labels = batches.draw()
@@ -145,7 +120,7 @@ def test_training_never_sees_the_evaluation_split(tmp_path: Path, monkeypatch: p
 
 def test_training_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.landmarks.negative_tiles", _few_tiles)
-    faces = load_faces(_faces_zip(tmp_path / "faces.zip"))
+    faces = load_faces(faces_zip(tmp_path / "faces.zip"))
     steps: list[int] = []
     config = LandmarkTraining(steps=30, full=0, near=12, wrong=2, empty=2, average=0.5)
     network = train(faces, config, on_report=lambda step, _: steps.append(step))
@@ -160,7 +135,7 @@ def test_training_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_evaluation_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.landmarks.negative_tiles", _few_tiles)
-    report = evaluate(load_faces(_faces_zip(tmp_path / "faces.zip")), LandmarkNetwork().eval(), looks=1)
+    report = evaluate(load_faces(faces_zip(tmp_path / "faces.zip")), LandmarkNetwork().eval(), looks=1)
     assert report.photos == 3
     assert report.constant > 0.1
     assert report.error == pytest.approx(report.one_look, rel=1e-3)  # one look at the whole picture is one pass over it
@@ -168,7 +143,7 @@ def test_evaluation_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_evaluation_samples_are_fixed(tmp_path: Path) -> None:
-    faces = load_faces(_faces_zip(tmp_path / "faces.zip"))
+    faces = load_faces(faces_zip(tmp_path / "faces.zip"))
     first, second = evaluation_samples(faces, seed=5), evaluation_samples(faces, seed=5)
     assert torch.equal(first.pictures, second.pictures)
     assert torch.equal(first.points, second.points)
