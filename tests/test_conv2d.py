@@ -98,8 +98,8 @@ def test_the_weight_gradient_is_written_everywhere() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 9, 10, 9, 11, 3, 1), (1, 16, 8, 13, 8, 3, 2), (2, 8, 8, 8, 8, 4, 1)])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_half_rounds_operands_and_nothing_else(shape, stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values, gradients and second derivatives are those of operands of 8 bits, in float32."""
+def test_half_is_near_the_definition(shape, stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values, gradients and second derivatives are rounded to 8 bits and come back in float32."""
     monkeypatch.setattr(module, "half_products", lambda: True)
     *sizes, padding = shape
     x, weight = _data(*sizes)

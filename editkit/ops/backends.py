@@ -5,9 +5,10 @@ torch: any device, float64, differentiable any number of times. ``cpu`` adds ker
 processor: the fused filtered non-linearity and Winograd's convolution. ``triton`` adds the kernels for tensors of an
 NVIDIA GPU (float32, float16, bfloat16). Each is polyphase for everything else. ``auto``, the default, is both.
 
-The processor's kernels have two precisions. ``fast``, the default, convolves by Winograd's method where weights are not
+On a processor there are three precisions. ``fast``, the default, convolves by Winograd's method where weights are not
 trained: within 1e-4 of the range of the picture. ``exact`` convolves directly: no further from the definition in
-float64 than float32 arithmetic itself is.
+float64 than float32 arithmetic itself is. ``half``, for training, is ``fast``, but where gradients are recorded the
+direct convolutions multiply in bfloat16, on processors with tiles for that (``half_products``).
 """
 
 import os

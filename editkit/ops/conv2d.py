@@ -2,7 +2,7 @@
 
 oneDNN's weight gradient of a channels-last float32 convolution runs at a third of its forward rate. Summed as one
 matrix product a tap over the flattened, padded rows it runs at about twice that; everything else stays torch's. In
-precision "half" (see ``backends``) operands are rounded to bfloat16; sums, values and gradients stay float32.
+precision "half" (see ``backends``) operands and results are rounded to bfloat16 and come back as float32.
 """
 
 import torch
