@@ -124,13 +124,17 @@ def play(G: Any, D: Any, batch: int, resolution: int) -> None:
 
 
 def starter() -> None:
-    """``editkit train starter --size wide`` and its samples for fd_faces; its discriminator runs on torch's kernels."""
+    """``editkit train starter --size wide``, its samples for fd_faces, and the discriminator exported beside it; the
+    one that it trains with runs on torch's kernels."""
+    from editkit.networks.discriminator import Discriminator
     from editkit.networks.stylegan3 import StyleGAN3Generator
+    from train.plain_discriminator import discriminator_arguments
     from train.starter_config import wide_config
 
     c = wide_config()
     G = bodiless(StyleGAN3Generator(**c.generator).to(memory_format=torch.channels_last))
-    G.synthesis(torch.empty(c.batch, G.num_ws, G.synthesis.w_dim, device="meta"), update_emas=True).sum().backward()
+    D = Discriminator(**discriminator_arguments(c.generator)).to(memory_format=torch.channels_last)
+    play(G, bodiless(D), c.batch, c.generator["img_resolution"])
     for count in (64, 42):
         with torch.no_grad():
             G.synthesis(torch.empty(count, G.num_ws, G.synthesis.w_dim, device="meta"))
