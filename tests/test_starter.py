@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from editkit.errors import CheckpointError, SchemaError, UsageError
 from editkit.generator import load_generator
 from editkit.networks.discriminator import Discriminator
 from editkit.ops.backends import precision
 from editkit.seeds import z_from_seeds
+from train.code_encoder import CodeEncoder
 from train.code_prior import CodePrior
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 from train.starter import StarterTraining
@@ -66,6 +70,7 @@ class Toy(nn.Module):
         self.register_buffer("colours", torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(0)))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        assert images.device == self.colours.device  # as a GPU demands
         x = F.conv2d(images, self.colours).relu()
         return [F.avg_pool2d(x, step) for step in (1, 2, 4, 8)]
 
@@ -105,6 +110,42 @@ def test_resume_equals_going_on(images: np.ndarray, tmp_path: Path) -> None:
     for _ in range(3):
         resumed.step()
     assert equal(resumed.state_dict(), through.state_dict())
+
+
+class Looks(TorchDispatchMode):
+    """Counts the times that a value of a tensor is asked for: on a GPU that waits, and no graph can hold it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_phase_looks_at_a_value(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam apart, which has a way of its own for a GPU."""
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: None)
+    training, phases = started(CONFIG, images), []
+    plain = training.phases.run
+
+    def watched(name: str, phase: Any, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        with Looks() as looks:
+            report = plain(name, phase, given)
+            phases.append((name, looks.count))
+            report["pixels"].item()
+        assert looks.count == phases[-1][1] + 1  # a look is noticed
+        return report
+
+    monkeypatch.setattr(training.phases, "run", watched)
+    for _ in range(3):
+        training.step()
+    assert phases == [("reconstruct", 0), ("reconstruct", 0), ("play", 0)]
+
+
+def test_players_and_features_come_to_the_device() -> None:
+    features = Toy()
+    for network in (*StarterTraining.networks(CONFIG, features, "meta"), features):
+        assert {tensor.device.type for tensor in (*network.parameters(), *network.buffers())} == {"meta"}
 
 
 def test_reconstruction_learns(images: np.ndarray) -> None:
@@ -174,6 +215,14 @@ def test_the_prior_turns_no_further_than_it_must() -> None:
     torch.testing.assert_close(prior(z), before, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("width", [8, 40])
+def test_the_encoder_takes_pictures_and_maps_of_any_side(width: int) -> None:
+    shapes = [(3, 64, 64), (6, 32, 32), (6, 4, 4)]
+    given = [torch.rand(2, *shape) for shape in shapes]
+    codes = CodeEncoder(shapes[0], shapes[1:], dim=5, width=width)(given[0], given[1:])
+    assert codes.shape == (2, 5) and (codes[0] - codes[1]).abs().max() > 1e-4
+
+
 def test_pictures_are_moved_by_whole_pixels() -> None:
     picture = torch.arange(16.0).view(1, 1, 4, 4) + 1
     found = moved(picture.expand(3, 1, 4, 4), torch.tensor([[0, 0], [1, 0], [0, -2]]))
@@ -225,14 +274,18 @@ def test_divergence_goes_back_to_the_saved_state(images: np.ndarray, monkeypatch
     def sometimes(self: StarterTraining) -> dict[str, float]:
         calls.append(self.seen)
         if len(calls) == 3:
-            raise DivergedError("penalty 99")
+            raise DivergedError("game became nan")
         return step(self)
 
     monkeypatch.setattr(StarterTraining, "step", sometimes)
     run(training, until_images=12, save=lambda t: None, save_every=10**6)
     assert calls == [0, 4, 8, 0, 4, 8]
     assert training.rollbacks == 1 and training.config.lr_discriminator == CONFIG.lr_discriminator / 2
-    training.step()
+    resumed = started(config_of(training.state_dict()), images)
+    resumed.load_state_dict(copy.deepcopy(training.state_dict()))
+    for again in (training, resumed):
+        again.step()
+    assert equal(training.state_dict(), resumed.state_dict())
     assert training.optimizers["discriminator"].param_groups[0]["lr"] == CONFIG.lr_discriminator / 2
 
 
@@ -242,6 +295,14 @@ def test_a_loss_that_is_not_finite_is_a_divergence(images: np.ndarray) -> None:
         training.generator.synthesis.layers()[0].weight.fill_(float("nan"))
     with pytest.raises(DivergedError, match="nan"):
         training.check(training.step())
+
+
+def test_codes_that_are_not_finite_are_a_divergence(images: np.ndarray) -> None:
+    """A GPU meets them before it looks at the losses."""
+    training = started(CONFIG, images)
+    training.prior_of_codes.covariance[0, 1] = float("nan")
+    with pytest.raises(DivergedError, match="covariance"):
+        training.step()
 
 
 def test_ctrl_c_saves(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ class CodeEncoder(nn.Module):
         self.code = nn.Linear(512, dim)
 
     def forward(self, images: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """[N, C, R, R] in [-1, 1] and maps [N, C, H, W] to codes [N, dim], near zero mean and of unit scale."""
+        """[N, C, R, R] in [-1, 1] and maps [N, C, H, W] to codes [N, dim]; their mean and spread are learned."""
         sizes = [x.square().mean((1, 2, 3), keepdim=True) for x in maps]
         given = [images, *(x * (size + 1e-6).rsqrt() for x, size in zip(maps, sizes, strict=True))]
         met = torch.cat([F.adaptive_avg_pool2d(arm(x), SIDE) for arm, x in zip(self.arms, given, strict=True)], 1)
@@ -62,7 +62,7 @@ def _arm(shape: Sequence[int], width: int) -> nn.Sequential:
     halvings = max(0, (side // SIDE).bit_length() - 1)
     layers = []
     for left in range(halvings, 0, -1):
-        after = max(16, width - 16 * (left - 1))
+        after = max(min(16, width), width - 16 * (left - 1))
         layers.append(Conv(channels, after, 3 if channels > 3 else 5, stride=2))
         channels = after
     return nn.Sequential(*layers) if layers else nn.Sequential(Conv(channels, width, 1))

@@ -8,6 +8,9 @@ covariance along the largest axes, and StyleGAN's mapping network learns the map
 import torch
 from torch import Tensor, nn
 
+from editkit.networks.mapping import normalize_2nd_moment
+from train.training import DivergedError
+
 
 class CodePrior(nn.Module):
     """Mean and covariance of codes [N, dim], and normal codes of them."""
@@ -33,7 +36,12 @@ class CodePrior(nn.Module):
     @torch.no_grad()
     def refresh(self) -> None:
         """Takes the root of the covariance anew, turned as near as can be to the former (orthogonal Procrustes):
-        axes may swap places or change sign from one decomposition to the next, and the mapping would chase them."""
+        axes may swap places or change sign from one decomposition to the next, and the mapping would chase them.
+
+        Raises DivergedError where the covariance is not finite.
+        """
+        if not bool(torch.isfinite(self.covariance).all()):
+            raise DivergedError("the covariance of the codes is not finite")
         values, vectors = torch.linalg.eigh(self.covariance)
         found = (vectors * values.clamp_min(0).sqrt()).flip(1).t()[: len(self.root)]
         left, _, right = torch.linalg.svd(self.root @ found.t())
@@ -41,4 +49,4 @@ class CodePrior(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z [N, axes], brought to unit mean square, to codes [N, dim]."""
-        return self.mean + z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt() @ self.root
+        return self.mean + normalize_2nd_moment(z) @ self.root

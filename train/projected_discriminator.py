@@ -79,7 +79,7 @@ def spectral_norm(weight: Tensor, *, squarings: int = 6) -> Tensor:
         for _ in range(squarings):
             gram = gram / gram.trace().clamp_min(1e-30)
             gram = gram @ gram
-        column = gram[:, gram.diagonal().argmax()]
+        column = gram.index_select(1, gram.diagonal().argmax()[None])[:, 0]  # an index that no GPU is waited for
         u = column / column.norm().clamp_min(1e-30)
     return (matrix.t() @ u).norm()
 
@@ -222,6 +222,7 @@ class ProjectedDiscriminator(nn.Module):
         return self.judge(maps, c)
 
     def judge(self, maps: Sequence[Tensor], c: Tensor | None = None) -> Tensor:
-        """The maps of all backbones, one after another, to logits as ``forward``; ``c``: [N, c_dim] or embedded."""
+        """The maps of all backbones, one after another, to logits as ``forward``; ``c``: labels [N, c_dim], or
+        [N, embed_dim] where classes have an embedding."""
         mixed = [x for index, mixing in enumerate(self.mixings) for x in mixing(maps[4 * index : 4 * index + 4])]
         return torch.cat([scale(x, c) for scale, x in zip(self.scales, mixed, strict=True)], 1)

@@ -12,7 +12,7 @@ nothing bolted on; encoder, discriminator and feature network are scaffolding.
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from train.training import DivergedError
 _MATCHED = 256  # z a step that the mapping is held to the codes' distribution on
 _REFRESH = 50  # steps between two roots of the prior's covariance
 _CENTRE = 3.0  # of the codes of a new generator: leaky ReLU, the mapping's last, is all but linear there
-_WARM_UP = 400  # images over which the learning rate rises
+_WARM_UP = 400  # images over which the learning rates of synthesis and encoder rise
 
 
 class StarterTraining:
@@ -78,10 +78,8 @@ class StarterTraining:
     def networks(
         c: StarterConfig, features: Backbone, device: torch.device | str = "cpu"
     ) -> tuple[StyleGAN3Generator, ProjectedDiscriminator]:
-        """Both players, channels last."""
+        """Both players, channels last; ``features``, on the CPU if a module, moves with them."""
         generator = StyleGAN3Generator(**c.generator)
-        if isinstance(features, nn.Module):
-            features.to(device)
         discriminator = ProjectedDiscriminator(
             img_resolution=c.generator["img_resolution"],
             backbones=[features],
@@ -118,7 +116,7 @@ class StarterTraining:
             "average": self.average.state_dict(),
             "encoder": self.encoder.state_dict(),
             "average_encoder": self.average_encoder.state_dict(),
-            "prior_input": self.prior_of_codes.state_dict(),
+            "prior_input": self.prior_of_codes.state_dict(),  # "input": not halved in a transport copy
             "discriminator": self.discriminator.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "seen": self.seen,
@@ -147,6 +145,14 @@ class StarterTraining:
         self.phases.forget()  # the optimizers' memory is another
         self.seen, self.rollbacks = state["seen"], state["rollbacks"]
 
+    def go_back(self, state: dict[str, Any]) -> None:
+        """To an earlier ``state``, with other photographs, other samples and half the discriminator's learning rate."""
+        c, rollbacks = self.config, self.rollbacks + 1
+        self.load_state_dict(state)
+        self.rollbacks = rollbacks
+        self.config = replace(c, seed=c.seed + 1, lr_discriminator=c.lr_discriminator * 0.5)
+        self.batches.reseed(self.config.seed)  # as after a resume
+
     def prior(self, count: int) -> Tensor:
         """z of this step, [count, z_dim], on the CPU."""
         return self._normal(count, self.config.generator["z_dim"], 0)
@@ -156,7 +162,11 @@ class StarterTraining:
         return torch.randn(count, dim, generator=stream)
 
     def step(self) -> dict[str, Tensor]:
-        """One batch; returns the losses, scalars on the device, for ``check``. Nothing here waits for a GPU."""
+        """One batch; returns the losses, scalars on the device, for ``check``.
+
+        Nothing here waits for a GPU but the prior's root, every ``_REFRESH`` steps. Raises DivergedError where that
+        finds codes that are not finite.
+        """
         c = self.config
         rows, flips = self.batches.picked(self.seen)
         samples = 0 if self.seen < c.reconstruction_images else c.batch // 2

@@ -15,8 +15,12 @@ class Batches:
     """
 
     def __init__(self, images: np.ndarray, *, batch: int, seed: int, device: torch.device | str = "cpu") -> None:
-        self.images, self.batch, self.seed = torch.from_numpy(images).to(device), batch, seed
-        self.order = ShuffledOrder(len(images), seed=seed)
+        self.images, self.batch = torch.from_numpy(images).to(device), batch
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Another order and other mirrors; the photographs stay where they are."""
+        self.seed, self.order = seed, ShuffledOrder(len(self.images), seed=seed)
 
     def picked(self, seen: int) -> tuple[Tensor, Tensor]:
         """Of the batch at image ``seen``: which photographs, int64, and which are mirrored, bool; [batch]."""

@@ -24,7 +24,7 @@ def export_generator(training: StarterTraining, path: str | os.PathLike[str], *,
     network = training.average
     stream = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        z = torch.randn(W_SAMPLES, network.z_dim, generator=stream)
+        z = torch.randn(W_SAMPLES, network.z_dim, generator=stream).to(training.device)
         network.mapping.w_avg.copy_(torch.cat([network.mapping(part)[:, 0] for part in z.split(5000)]).mean(0))
     config = asdict(training.config)
     header = {

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -61,7 +61,7 @@ def run(
     """Steps until ``until_images`` photographs were shown, or ``deadline`` (``time.monotonic``) has passed.
 
     ``save`` is called every ``save_every`` seconds and at the end, also on Ctrl-C. A divergence goes back to the last
-    saved state, with other samples and half the discriminator's learning rate. On a GPU losses are looked at every
+    saved state, see ``StarterTraining.go_back``. On a GPU losses are looked at every
     ``report_every`` steps, so that the launches do not wait.
     """
     good = copy.deepcopy(training.state_dict())
@@ -85,11 +85,7 @@ def run(
             except DivergedError as error:
                 log.warning("%s: back to the last saved state", error)
                 waiting = []
-                rollbacks = training.rollbacks + 1
-                training.load_state_dict(good)
-                training.rollbacks = rollbacks
-                c = training.config
-                training.config = replace(c, seed=c.seed + 1, lr_discriminator=c.lr_discriminator * 0.5)
+                training.go_back(good)
                 continue
             now = time.monotonic()
             if steps % report_every == 0:
