@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from editkit import graphs
 from editkit.errors import CheckpointError
 from editkit.networks.stylegan3 import StyleGAN3Generator
+from editkit.ops.backends import precision
 from train.code_encoder import CodeEncoder
 from train.code_prior import CodePrior
 from train.losses import multiscale_l1
@@ -216,7 +217,7 @@ class StarterTraining:
         astray = F.mse_loss(taught, self.prior_of_codes(draw["matched"]))
         ws = torch.cat([codes + c.code_noise * draw["noise"], sampled])
         fake = self.generator.synthesis(ws[:, None].expand(-1, self.generator.num_ws, -1), update_emas=True)
-        with torch.no_grad():
+        with torch.no_grad(), precision("fast"):  # as those of the samples, or the rounding gives the samples away
             real_maps = self.features(moved(real, draw["shifts"]))
         fake_maps = self.features(moved(fake, draw["shifts"]))
         report = self._judge(real_maps, [x.detach() for x in fake_maps])
