@@ -52,9 +52,9 @@ log = logging.getLogger(__name__)
 
 WANTED = 10
 """How many directions that pass are enough: what fills up is weaker, or a second one for its score."""
-LEFT_OUT: Mapping[str, tuple[str, ...]] = {"7e144601875f": ("warmth", "saturation", "detail")}
+LEFT_OUT: Mapping[str, tuple[str, ...]] = {"ed036c5eb8f1": ("warmth", "saturation")}
 """By the first 12 of a generator's id, scores that nothing is made for: tried and of no use, or looked at and not what
-they are called. Of ``faces64``: warmth and saturation are one thing over its samples, detail is contrast and sharpness.
+they are called. Of ``faces64``: warmth and saturation are one thing over its samples.
 """
 _WIDE = 1.0  # units either way from which on a range is not looked for in another space
 _HOPELESS = 0.8  # leakage as screened over the whole range beyond which a candidate is not judged
