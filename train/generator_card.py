@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _TEMPLATE = """# {name}.safetensors: the bundled generator of faces
 
 A starter: a compact StyleGAN3-T at {side} px, trained on a CPU. It makes the whole of editkit work out of the box; it
-makes faces of 64 x 64 pixels and no larger ones. For those, load an official checkpoint.
+makes faces of {side} x {side} pixels and no larger ones. For those, load an official checkpoint.
 
 ## How it was made
 - **Network** StyleGAN3-T with plain constructor arguments: {layers} layers, first cutoff {cutoff}, margin {margin},

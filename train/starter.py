@@ -26,6 +26,7 @@ from editkit.networks.stylegan3 import StyleGAN3Generator
 from editkit.ops.backends import precision
 from train.code_encoder import CodeEncoder
 from train.code_prior import CodePrior
+from train.feature_objectives import stage_distances
 from train.losses import multiscale_l1
 from train.projected_discriminator import Backbone, ProjectedDiscriminator
 from train.starter_batches import Batches, moved
@@ -274,8 +275,7 @@ class StarterTraining:
 def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Squared distance of unit channel vectors, averaged over places, summed over maps (Zhang et al. 2018, "The
     Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1, unweighted). A scalar."""
-    parts = [(_unit(x) - _unit(y)).square().sum(1).mean() for x, y in zip(a, b, strict=True)]
-    return torch.stack(parts).sum()
+    return stage_distances([_unit(x) for x in a], [_unit(x) for x in b]).mean(0).sum()
 
 
 def _unit(x: Tensor) -> Tensor:
