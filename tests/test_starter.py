@@ -28,7 +28,7 @@ from train.starter_batches import Batches, moved
 from train.starter_config import StarterConfig, changed, config_of, wide_config
 from train.starter_export import export_discriminator, export_generator
 from train.starter_loop import Measure, run
-from train.starter_measure import fd_faces_measure
+from train.starter_measure import distance_measure
 from train.state_file import load_state, load_transport, save_state, save_transport
 from train.training import DivergedError
 from train.transfer import read_networks
@@ -410,7 +410,7 @@ def test_measured_in_time_and_the_best_is_kept(images: np.ndarray, tmp_path: Pat
 
 def test_fd_faces_falls_as_samples_come_nearer(images: np.ndarray, tmp_path: Path) -> None:
     training = started(CONFIG, images)
-    measure = fd_faces_measure(images, tmp_path / "fd", best=lambda t: None, seconds=1.0, device=torch.device("cpu"))
+    measure = distance_measure(images, tmp_path, best=lambda t: None, seconds=1.0, device=torch.device("cpu"))
     far = measure.figure(training)
 
     class Copies(torch.nn.Module):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from editkit.command import Output, add_command
 from editkit.option_types import positive
+
+if TYPE_CHECKING:
+    from train.starter_config import StarterConfig
 
 EXAMPLES = (
     ("editkit train starter --data faces128_train.zip --size wide --device cuda", "the wide network on a GPU"),
@@ -14,6 +18,10 @@ EXAMPLES = (
     (
         "editkit train starter --data faces128_train.zip --from .training/starter.safetensors --minutes 30",
         "go on from the small half-precision copy, which has no optimizers",
+    ),
+    (
+        "editkit train starter --data faces128_train.zip --size medium --from .training/starter.safetensors",
+        "go on with a generator of more channels that begins where the copy's ended",
     ),
     (
         "editkit train starter --data faces128_train.zip --minutes 0 --export faces64.safetensors",
@@ -37,9 +45,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="a half-precision copy to go on from")
     parser.add_argument(
         "--size",
-        choices=("compact", "wide"),
-        default="compact",
-        help="of a new run: compact (default, for a CPU), wide",
+        choices=("compact", "medium", "wide"),
+        help="of a new run: compact (default), medium, wide (for a GPU); of one that goes on: grow its generator, from "
+        "compact to medium",
     )
     parser.add_argument(
         "--features",
@@ -63,7 +71,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=float,
         default=10.0,
         metavar="M",
-        help="minutes between fd_faces (10); 0: never",
+        help="minutes between two distances to the evaluation split (10); 0: never",
+    )
+    parser.add_argument(
+        "--measure-in",
+        metavar="NAME",
+        help="the network of these distances (default: the bundled one, fd_faces), such as efficientnet-lite0",
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after this long")
     parser.add_argument(
@@ -104,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     from train.starter_config import changed, config_of
     from train.starter_export import export_discriminator, export_generator
     from train.starter_loop import run as train
-    from train.starter_measure import fd_faces_measure
+    from train.starter_measure import distance_measure
     from train.state_file import load_state, load_transport, save_state, save_transport
 
     if args.threads:
@@ -114,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
         torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes stay the same
         snapshot = ensure_folder(args.out) / "state.safetensors"
         state = load_state(snapshot) if snapshot.is_file() else load_transport(args.source) if args.source else None
+        if state is not None and args.size:
+            state = _resized(state, config_of(state), args.size)
         config = changed(config_of(state, size=args.size), args.set)
         faces = load_faces(args.data, resolution=config.generator["img_resolution"])
         features = read_backbone(args.features)
@@ -123,9 +138,10 @@ def run(args: argparse.Namespace) -> int:
             output.say(f"going on from {training.seen} images")
         best = args.out / "best.safetensors"
         if args.minutes is None or args.minutes > 0:
-            measure = fd_faces_measure(
+            measure = distance_measure(
                 faces.images[faces.is_evaluation],
-                args.out / "fd_faces.jsonl",
+                args.out,
+                features=args.measure_in,
                 best=lambda t: save_transport(best, t.transport()),
                 seconds=60 * args.measure_every,
                 device=device,
@@ -149,3 +165,12 @@ def run(args: argparse.Namespace) -> int:
             export_discriminator(training, beside, images=total, on_step=lambda seen, loss: show(seen, total))
             output.say(f"averaged generator: {args.export}, its discriminator: {beside}")
     return 0
+
+
+def _resized(state: dict[str, Any], config: StarterConfig, size: str) -> dict[str, Any]:
+    """``state`` with the generator of ``size``: itself where that is the one it has."""
+    from train.growing import grown_run
+    from train.starter_config import SIZES
+
+    wider = SIZES[size]().generator
+    return state if config.generator == wider else grown_run(state, wider)

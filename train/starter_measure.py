@@ -1,4 +1,4 @@
-"""``fd_faces`` of the averaged generator while it trains."""
+"""The Frechet distance of the averaged generator while it trains."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from editkit.perceptual import Bundled
 from editkit.photo import image_from_uint8
+from train.metrics.backbone_features import read_features
+from train.metrics.extractors import FaceFeatures
 from train.metrics.frechet import distance_from
 from train.starter import StarterTraining
 from train.starter_loop import Measure
@@ -15,20 +16,27 @@ from train.starter_loop import Measure
 _AT_A_TIME = 64
 
 
-def fd_faces_measure(
+def distance_measure(
     images: np.ndarray,
-    journal: Path,
+    folder: Path,
     *,
+    features: str | None = None,
     best: Callable[[StarterTraining], None],
     seconds: float,
     device: torch.device,
 ) -> Measure:
-    """Distance of as many samples, always the same z, and photographs ``images``, uint8 [N, R, R, 3]."""
+    """Distance of as many samples, always the same z, and photographs ``images``, uint8 [N, R, R, 3].
+
+    ``features``: another network than the bundled one of ``fd_faces``, see ``train.metrics.backbone_features``. The
+    journal is ``folder / NAME.jsonl``, after the figure's name.
+    """
+    extractor = FaceFeatures(device=str(device)) if features is None else read_features(features, device=str(device))
     parts = (images[start : start + _AT_A_TIME] for start in range(0, len(images), _AT_A_TIME))
-    distance = distance_from((image_from_uint8(part).to(device) for part in parts), Bundled(device=device).features)
+    distance = distance_from((image_from_uint8(part) for part in parts), lambda part: extractor(part).values)
 
     def figure(training: StarterTraining) -> float:
         z = torch.randn(len(images), training.average.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
         return distance(training.average(part).clamp(-1, 1) for part in z.split(_AT_A_TIME))
 
-    return Measure(name="fd_faces", figure=figure, best=best, journal=journal, seconds=seconds)
+    name = extractor.name("fd")
+    return Measure(name=name, figure=figure, best=best, journal=folder / f"{name}.jsonl", seconds=seconds)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from editkit.errors import UsageError
+from train.metrics.backbone_features import read_features
 from train.metrics.equivariance import equivariance
 from train.metrics.extractors import Extractor, FaceFeatures, load_extractor
 from train.metrics.feature_sets import features_of, real_features, sample_batches
@@ -72,8 +73,8 @@ def measure_panel(
         samples: pictures of the generator, for all metrics; the seeds from ``seed`` on.
         real_limit: of the real pictures, the first so many; all by default.
         inception: path or URL of the network of fid, kid, pr and is, see ``train.metrics.extractors``.
-        features: the network of fd_features, kid_features and pr_features, see ``train.metrics.clip_features``; their
-            figures are named after it.
+        features: the network of fd_features, kid_features and pr_features, see
+            ``train.metrics.backbone_features``; their figures are named after it.
         classes: of a conditional generator; drawn for each seed by default.
 
     Raises:
@@ -91,7 +92,7 @@ def measure_panel(
     spectra: dict[str, Tensor] = {}
     comparing = [name for name in wanted if name not in WITHOUT_DATA]
     if any(name in GIVEN for name in wanted) != (features is not None):
-        raise UsageError(f"{', '.join(GIVEN)} and --features clip:MODEL=FILE belong together; got one alone")
+        raise UsageError(f"{', '.join(GIVEN)} and --features NETWORK belong together; got one alone")
     pictures = _pictures(G, comparing, data, real_limit, samples)
     if pictures is not None:
         facts |= {"data": str(data), "real": len(pictures)}
@@ -111,7 +112,7 @@ def measure_panel(
     loaders: dict[tuple[str, ...], Callable[[], Extractor]] = {
         FACES: lambda: FaceFeatures(device=device),
         INCEPTION: lambda: load_extractor(inception, device=device),
-        GIVEN: lambda: _given(features, device),
+        GIVEN: lambda: read_features(features or "", device=device),
     }
     for group, load in loaders.items():
         chosen = [name for name in wanted if name in group]
@@ -154,12 +155,6 @@ def measure_panel(
         values |= {f"{kind}_normalised_db": value for kind, value in found.normalised.items()}
         facts["deviation"] = found.deviation
     return Panel(values=values, facts=facts, spectra=spectra)
-
-
-def _given(features: str | None, device: str) -> Extractor:
-    from train.metrics.clip_features import ClipFeatures
-
-    return ClipFeatures(features or "", device=device)
 
 
 def _expanded(metrics: Sequence[str]) -> list[str]:

