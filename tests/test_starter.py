@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import nn
+from starter_fixtures import CONFIG, Toy, plain_pictures, started
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from editkit.errors import CheckpointError, SchemaError, UsageError
@@ -21,7 +20,6 @@ from editkit.networks.discriminator import Discriminator
 from editkit.ops.backends import precision
 from editkit.seeds import z_from_seeds
 from train.code_encoder import CodeEncoder
-from train.code_prior import CodePrior
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 from train.starter import StarterTraining
 from train.starter_batches import Batches, moved
@@ -33,57 +31,10 @@ from train.state_file import load_state, load_transport, save_state, save_transp
 from train.training import DivergedError
 from train.transfer import read_networks
 
-TINY = {
-    "z_dim": 8,
-    "c_dim": 0,
-    "w_dim": 16,
-    "img_resolution": 16,
-    "img_channels": 3,
-    "channel_base": 64,
-    "channel_max": 8,
-    "num_layers": 4,
-    "num_critical": 1,
-    "margin_size": 2,
-    "first_cutoff": 1,
-    "first_stopband": 2**1.1,
-    "conv_clamp": None,
-}
-CONFIG = StarterConfig(
-    generator=TINY,
-    encoder_width=16,
-    discriminator_width=8,
-    discriminator_max=16,
-    batch=4,
-    reconstruction_images=8,
-    ramp_images=8,
-    shift=2,
-)
-
-
-class Toy(nn.Module):
-    """A frozen feature network: fixed random colours at four scales."""
-
-    id = "toy"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("colours", torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(0)))
-
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        assert images.device == self.colours.device  # as a GPU demands
-        x = F.conv2d(images, self.colours).relu()
-        return [F.avg_pool2d(x, step) for step in (1, 2, 4, 8)]
-
-
-def started(config: StarterConfig, images: np.ndarray) -> StarterTraining:
-    return StarterTraining(config, images, features=Toy())
-
 
 @pytest.fixture
 def images() -> np.ndarray:
-    """Twelve plain colours that fade to the right: something a small network can learn."""
-    colours = np.random.default_rng(0).integers(40, 256, (12, 1, 1, 3))
-    return (colours * np.linspace(1, 0.5, 16)[None, None, :, None] * np.ones((1, 16, 1, 1))).astype(np.uint8)
+    return plain_pictures()
 
 
 def equal(a: object, b: object) -> bool:
@@ -165,52 +116,6 @@ def test_the_discriminator_learns_to_tell(images: np.ndarray) -> None:
     for _ in range(40):
         told = training._judge(real, fake)
     assert told["real"] > told["fake"] + 0.5
-
-
-def test_the_mapping_learns_where_the_codes_lie(images: np.ndarray) -> None:
-    """Mapped z get the mean and the spread that the prior has, which follows the codes of photographs."""
-    quick = TINY | {"mapping_kwargs": {"num_layers": 2, "lr_multiplier": 1.0, "w_avg_beta": 0.9}}
-    alone = replace(CONFIG, generator=quick, prior_images=20.0, reconstruction_images=10**6)
-    still = replace(alone, lr_encoder=0.0, lr_mapping=0.03)
-    training = started(still, images)
-    with torch.no_grad():
-        training.encoder.code.weight.mul_(20)
-    for _ in range(100):
-        training.step()
-    with torch.no_grad():
-        pictures = torch.cat([training.batches.at(seen) for seen in range(0, 48, 4)])
-        codes = training.encoder(pictures, training.features(pictures))
-        mapped = training.generator.mapping(torch.randn(2000, 8, generator=torch.Generator().manual_seed(0)))[:, 0]
-    spread = codes.std(0).norm()
-    assert (mapped.mean(0) - codes.mean(0)).norm() < 0.5 * spread
-    assert 0.6 < mapped.std(0).norm() / spread < 1.4
-    assert (training.generator.mapping.w_avg - codes.mean(0)).norm() < 0.5 * codes.mean(0).norm()
-
-
-def test_codes_of_the_prior_have_its_moments() -> None:
-    stream = torch.Generator().manual_seed(0)
-    mixed = torch.randn(5, 5, generator=stream)
-    codes = torch.randn(20_000, 5, generator=stream) @ mixed + 3
-    for axes in (5, 2):
-        prior = CodePrior(5, axes)
-        prior.observe(codes, 1.0)
-        prior.observe(codes, 1.0)  # the covariance about the mean that the first found
-        prior.refresh()
-        drawn = prior(torch.randn(20_000, axes, generator=stream))
-        assert (drawn.mean(0) - codes.mean(0)).abs().max() < 0.1 * codes.std(0).max()
-        values, vectors = torch.linalg.eigh(torch.cov(codes.t()))
-        kept = vectors[:, -axes:]  # fewer than all: the largest axes
-        wanted = kept * values[-axes:] @ kept.t()
-        assert (torch.cov(drawn.t()) - wanted).norm() < 0.05 * wanted.norm()
-
-
-def test_the_prior_turns_no_further_than_it_must() -> None:
-    """Axes of one length have no order and no sign: what z means must not change with each decomposition."""
-    prior, z = CodePrior(6, 6), torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
-    before = prior(z)
-    prior.covariance.add_(torch.diag(torch.tensor([1e-4, -1e-4, 2e-4, 0.0, -2e-4, 1e-4])))
-    prior.refresh()
-    torch.testing.assert_close(prior(z), before, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("width", [8, 40])
@@ -408,7 +313,9 @@ def test_measured_in_time_and_the_best_is_kept(images: np.ndarray, tmp_path: Pat
     assert (tmp_path / "fd").read_text().splitlines()[1] == '{"images": 8, "fd": 5.0}'
 
 
-def test_fd_faces_falls_as_samples_come_nearer(images: np.ndarray, tmp_path: Path) -> None:
+def test_fd_faces_falls_as_samples_come_nearer(
+    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     training = started(CONFIG, images)
     measure = distance_measure(images, tmp_path, best=lambda t: None, seconds=1.0, device=torch.device("cpu"))
     far = measure.figure(training)
@@ -419,7 +326,7 @@ def test_fd_faces_falls_as_samples_come_nearer(images: np.ndarray, tmp_path: Pat
         def forward(self, z: torch.Tensor) -> torch.Tensor:
             return training.batches.read(torch.arange(len(z)), torch.zeros(len(z), dtype=torch.bool))
 
-    training.average = Copies()
+    monkeypatch.setattr("train.starter_measure.finished", lambda training: Copies())
     assert measure.figure(training) < 1e-2 * far
 
 

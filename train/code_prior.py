@@ -1,8 +1,8 @@
-"""Where the codes of photographs lie: a normal distribution that follows them, and what the mapping network is taught.
+"""Where the codes of photographs lie: a normal distribution that follows them.
 
 Latents of an autoencoder are not standard normal; a second model of where they lie makes its samples as good as its
 reconstructions (Dai & Wipf 2019, "Diagnosing and Enhancing VAE Models", section 3). Here that model is their mean and
-covariance along the largest axes, and StyleGAN's mapping network learns the map.
+their covariance along the largest axes.
 """
 
 import torch
@@ -28,15 +28,19 @@ class CodePrior(nn.Module):
 
     @torch.no_grad()
     def observe(self, codes: Tensor, share: float) -> None:
-        """Moves both towards those of ``codes`` [N, dim] by ``share``."""
-        apart = codes - self.mean
-        self.mean.lerp_(codes.mean(0), share)
-        self.covariance.lerp_(apart.t() @ apart / len(codes), share)
+        """Moves both towards those of ``codes`` [N, dim], N > 1, by ``share``.
+
+        The covariance is that within each batch: about the running mean, which lags, it would count the codes' drift.
+        """
+        centre = codes.mean(0)
+        apart = codes - centre
+        self.mean.lerp_(centre, share)
+        self.covariance.lerp_(apart.t() @ apart / (len(codes) - 1), share)
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Takes the root of the covariance anew, turned as near as can be to the former (orthogonal Procrustes):
-        axes may swap places or change sign from one decomposition to the next, and the mapping would chase them.
+        axes may swap places or change sign from one decomposition to the next, and every z would mean another face.
 
         Raises DivergedError where the covariance is not finite.
         """

@@ -4,9 +4,10 @@ An encoder gives every photograph a code w and the generator gives the picture b
 of a frozen feature network, so that every photograph teaches every layer from the first step (Dosovitskiy & Brox 2016,
 "Generating Images with Perceptual Similarity Metrics based on Deep Networks"; Larsen et al. 2016, "Autoencoding beyond
 pixels"). The discriminator looks through the same maps (Sauer et al. 2021, "Projected GANs Converge Faster"; see
-``train.projected_discriminator``). The mapping network learns where the codes lie (``train.code_prior``); later half of
-every batch are samples of it, which the game shapes like the reconstructions. The generator is a plain StyleGAN3 with
-nothing bolted on; encoder, discriminator and feature network are scaffolding.
+``train.projected_discriminator``). A normal distribution follows the codes (``train.code_prior``); later half of every
+batch are samples of it, which the game shapes like the reconstructions. The generator is a plain StyleGAN3, whose
+mapping network is written from that distribution in the end (``finished``); encoder, discriminator and feature network
+are scaffolding.
 """
 
 import copy
@@ -33,9 +34,7 @@ from train.starter_batches import Batches, moved
 from train.starter_config import StarterConfig
 from train.training import DivergedError
 
-_MATCHED = 256  # z a step that the mapping is held to the codes' distribution on
 _REFRESH = 50  # steps between two roots of the prior's covariance
-_CENTRE = 3.0  # of the codes of a new generator: leaky ReLU, the mapping's last, is all but linear there
 _WARM_UP = 400  # images over which the learning rates of synthesis and encoder rise
 
 
@@ -55,9 +54,7 @@ class StarterTraining:
         with torch.no_grad():
             shapes = [x.shape[1:] for x in features(torch.zeros(1, 3, side, side, device=self.device))]
         self.encoder = CodeEncoder((3, side, side), shapes, dim=dim, width=c.encoder_width).to(self.device)
-        self.encoder.code.bias.data.fill_(_CENTRE)
         self.prior_of_codes = CodePrior(dim, c.generator["z_dim"]).to(self.device)
-        self.prior_of_codes.mean.fill_(_CENTRE)
         self.average = StyleGAN3Generator(**c.generator).requires_grad_(False).to(self.device)
         self.average.load_state_dict(self.generator.state_dict())
         self.average_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
@@ -66,7 +63,6 @@ class StarterTraining:
             name: torch.optim.Adam(part.parameters(), lr=self._rate(0.0), betas=betas, capturable=recorded)
             for name, part, betas in (
                 ("synthesis", self.generator.synthesis, (0.0, 0.99)),
-                ("mapping", self.generator.mapping, (0.0, 0.99)),
                 ("encoder", self.encoder, (0.9, 0.99)),
                 ("discriminator", self.discriminator, (0.0, 0.99)),
             )
@@ -180,14 +176,11 @@ class StarterTraining:
             "flips": flips,
             "shifts": shifts,
             "noise": self._normal(c.batch - samples, c.generator["w_dim"], 1),
-            "matched": self._normal(_MATCHED, c.generator["z_dim"], 2),
             "prior": self.prior(samples),
             "ramp": torch.tensor(min(1.0, self.seen / c.ramp_images)),
         }  # fmt: skip
         warm = min(1.0, (self.seen + c.batch) / _WARM_UP)
-        self.set_rates(
-            synthesis=c.lr * warm, mapping=c.lr_mapping, encoder=c.lr_encoder * warm, discriminator=c.lr_discriminator
-        )
+        self.set_rates(synthesis=c.lr * warm, encoder=c.lr_encoder * warm, discriminator=c.lr_discriminator)
         if self.seen // c.batch % _REFRESH == 0:
             self.prior_of_codes.refresh()
         report = self.phases.run("play" if samples else "reconstruct", self._play, draw)
@@ -211,12 +204,7 @@ class StarterTraining:
         with torch.no_grad():
             known = self.features(real[:count])
         codes = self.encoder(real[:count], known)
-        mapped = self.generator.mapping(torch.cat([draw["prior"], draw["matched"]]))[:, 0]
-        # The game does not reach the mapping: it would draw all samples to the faces that pass best.
-        sampled, taught = mapped[: len(draw["prior"])].detach(), mapped[len(draw["prior"]) :]
-        self.generator.mapping.w_avg.lerp_(taught.detach().mean(0), 1 - (self.generator.mapping.w_avg_beta or 0.0))
-        astray = F.mse_loss(taught, self.prior_of_codes(draw["matched"]))
-        ws = torch.cat([codes + c.code_noise * draw["noise"], sampled])
+        ws = torch.cat([codes + c.code_noise * draw["noise"], self.prior_of_codes(draw["prior"])])
         fake = self.generator.synthesis(ws[:, None].expand(-1, self.generator.num_ws, -1), update_emas=True)
         with torch.no_grad(), precision("fast"):  # as those of the samples, or the rounding gives the samples away
             real_maps = self.features(moved(real, draw["shifts"]))
@@ -233,14 +221,12 @@ class StarterTraining:
             + c.feature_weight * features
             + c.adversarial_weight * draw["ramp"] * game
             + c.code_weight * wide
-            + c.prior_weight * astray
         )
         self.prior_of_codes.observe(codes.detach(), min(1.0, count / c.prior_images))
         return report | {
             "pixels": pixels.detach(),
             "features": features.detach(),
             "game": game.detach(),
-            "astray": astray.detach(),
             "psnr": _psnr(fake[:count], real[:count]),
         }
 
@@ -255,12 +241,12 @@ class StarterTraining:
         return {"judge": loss.detach(), "real": real.detach().mean(), "fake": fake.detach().mean()}
 
     def _update(self, loss: Tensor) -> None:
-        for name in ("synthesis", "mapping", "encoder"):
+        for name in ("synthesis", "encoder"):
             self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.generator.synthesis.parameters(), self.config.clip)
         nn.utils.clip_grad_norm_(self.encoder.parameters(), self.config.clip)
-        for name in ("synthesis", "mapping", "encoder"):
+        for name in ("synthesis", "encoder"):
             self.optimizers[name].step()
 
     def _average(self) -> None:

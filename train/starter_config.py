@@ -44,7 +44,6 @@ class StarterConfig:
     batch: int = 16
     reconstruction_images: int = 12_000  # images seen before half of a batch are samples of the prior
     lr: float = 2e-3  # Adam, synthesis
-    lr_mapping: float = 1e-3
     lr_encoder: float = 1e-3
     lr_discriminator: float = 1e-3
     clip: float = 5.0  # gradient norm, of synthesis and of encoder
@@ -54,8 +53,7 @@ class StarterConfig:
     ramp_images: int = 4_000  # over which the game comes in
     code_weight: float = 1e-3  # of the codes' mean square distance to their mean
     code_noise: float = 0.1  # standard deviation, in units of the codes
-    prior_weight: float = 1.0  # on the mapping's distance to the normal distribution of the codes
-    prior_images: float = 4_000.0  # that the normal distribution is of, about; the last ones count most
+    prior_images: float = 4_000.0  # that the codes' distribution is taken over, about; the last ones count most
     shift: int = 8  # pixels; what the discriminator sees is moved by up to so many
     ema_images: float = 2_000.0  # half-life of the averaged networks
     seed: int = 0
@@ -90,8 +88,10 @@ def config_of(state: dict[str, Any] | None, *, size: str | None = None) -> Start
     """
     if state is None:
         return SIZES[size or "compact"]()
-    if "average_encoder" not in state:
-        raise CheckpointError("the state is of an earlier recipe, whose codes were not learned; begin anew")
+    unknown = sorted(set(state["config"]) - {f.name for f in fields(StarterConfig)})
+    if "average_encoder" not in state or unknown:
+        what = f"has the settings {', '.join(unknown)}" if unknown else "did not learn its codes"
+        raise CheckpointError(f"the state is of an earlier recipe, which {what}; begin anew")
     return StarterConfig(**state["config"])
 
 

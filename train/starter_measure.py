@@ -11,6 +11,7 @@ from train.metrics.backbone_features import read_features
 from train.metrics.extractors import FaceFeatures
 from train.metrics.frechet import distance_from
 from train.starter import StarterTraining
+from train.starter_export import finished
 from train.starter_loop import Measure
 
 _AT_A_TIME = 64
@@ -35,8 +36,9 @@ def distance_measure(
     distance = distance_from((image_from_uint8(part) for part in parts), lambda part: extractor(part).values)
 
     def figure(training: StarterTraining) -> float:
-        z = torch.randn(len(images), training.average.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
-        return distance(training.average(part).clamp(-1, 1) for part in z.split(_AT_A_TIME))
+        G = finished(training)
+        z = torch.randn(len(images), G.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
+        return distance(G(part).clamp(-1, 1) for part in z.split(_AT_A_TIME))
 
     name = extractor.name("fd")
     return Measure(name=name, figure=figure, best=best, journal=folder / f"{name}.jsonl", seconds=seconds)

@@ -59,6 +59,10 @@ class MappingNetwork(nn.Module):
             setattr(self, f"fc{index}", layer)
         self.register_buffer("w_avg", None if w_avg_beta is None else torch.zeros(w_dim))
 
+    def layers(self) -> list[FullyConnectedLayer]:
+        """The fully connected layers in order."""
+        return [getattr(self, f"fc{index}") for index in range(self.num_layers)]
+
     def forward(
         self,
         z: Tensor | None,
@@ -76,8 +80,8 @@ class MappingNetwork(nn.Module):
             update_emas: moves ``w_avg`` towards this batch's mean.
         """
         x = self._features(z, c)
-        for index in range(self.num_layers):
-            x = getattr(self, f"fc{index}")(x)
+        for layer in self.layers():
+            x = layer(x)
         if update_emas and self.w_avg is not None and self.w_avg_beta is not None:
             self.w_avg.copy_(x.detach().mean(0).lerp(self.w_avg.to(x.dtype), self.w_avg_beta))
         if self.num_ws is None:
