@@ -51,7 +51,7 @@ class StarterConfig:
     feature_weight: float = 1.0
     adversarial_weight: float = 0.2
     ramp_images: int = 4_000  # over which the game comes in
-    code_weight: float = 1e-3  # of the codes' mean square distance to their mean
+    code_weight: float = 1e-3  # of the codes' mean square
     code_noise: float = 0.1  # standard deviation, in units of the codes
     prior_images: float = 4_000.0  # that the codes' distribution is taken over, about; the last ones count most
     shift: int = 8  # pixels; what the discriminator sees is moved by up to so many
