@@ -3,6 +3,10 @@
 Latents of an autoencoder are not standard normal; a second model of where they lie makes its samples as good as its
 reconstructions (Dai & Wipf 2019, "Diagnosing and Enhancing VAE Models", section 3). Here that model is their mean and
 their covariance along the largest axes.
+
+Samples are marked: all are moved by one fixed step, off where the codes of photographs lie. What is reconstructed is
+blurred where a code does not tell, what is sampled must look real, and one place cannot be both. Measured: without the
+step samples are as blurred as reconstructions.
 """
 
 import torch
@@ -11,11 +15,14 @@ from torch import Tensor, nn
 from editkit.networks.mapping import normalize_2nd_moment
 from train.training import DivergedError
 
+MARK = 1.0  # of every dimension, in units of the codes, whose deviation is one to two
+
 
 class CodePrior(nn.Module):
-    """Mean and covariance of codes [N, dim], and normal codes of them."""
+    """Mean and covariance of codes [N, dim], and normal codes of them, ``mark`` [dim] away."""
 
     mean: Tensor
+    mark: Tensor
     covariance: Tensor
     root: Tensor  # [axes, dim]
 
@@ -23,6 +30,7 @@ class CodePrior(nn.Module):
         """``dim``: of the codes; ``axes``: the largest that are followed, at most ``dim``: the length of z."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("mark", torch.full((dim,), MARK))
         self.register_buffer("covariance", torch.eye(dim))
         self.register_buffer("root", torch.eye(dim)[:axes])
 
@@ -51,6 +59,11 @@ class CodePrior(nn.Module):
         left, _, right = torch.linalg.svd(self.root @ found.t())
         self.root.copy_(left @ right @ found)
 
+    @property
+    def centre(self) -> Tensor:
+        """Of what is sampled, [dim]."""
+        return self.mean + self.mark
+
     def forward(self, z: Tensor) -> Tensor:
         """z [N, axes], brought to unit mean square, to codes [N, dim]."""
-        return self.mean + normalize_2nd_moment(z) @ self.root
+        return self.centre + normalize_2nd_moment(z) @ self.root

@@ -209,9 +209,10 @@ class StarterTraining:
         with torch.no_grad(), precision("fast"):  # as those of the samples, or the rounding gives the samples away
             real_maps = self.features(moved(real, draw["shifts"]))
         fake_maps = self.features(moved(fake, draw["shifts"]))
-        report = self._judge(real_maps, [x.detach() for x in fake_maps])
+        judged = [x[count:] for x in fake_maps] if len(draw["prior"]) else fake_maps  # samples, once there are some
+        report = self._judge(real_maps, [x.detach() for x in judged])
         self.discriminator.requires_grad_(False)
-        game = -self.discriminator.judge(fake_maps).mean()
+        game = -self.discriminator.judge(judged).mean()
         self.discriminator.requires_grad_(True)
         features = feature_distance([x[:count] for x in fake_maps], [x[:count] for x in real_maps])
         pixels = multiscale_l1(fake[:count], real[:count])
