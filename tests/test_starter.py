@@ -339,3 +339,16 @@ def test_what_diverged_unseen_is_not_saved(images: np.ndarray, monkeypatch: pyte
     training.phases.device = torch.device("cpu")
     run(training, until_images=8, save=lambda t: saved.append(t.seen))
     assert saved == [0]
+
+
+def test_once_there_are_samples_they_alone_are_judged(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reconstructions may be blurred where a code does not tell."""
+    judged: list[int] = []
+    judge = StarterTraining._judge
+    monkeypatch.setattr(
+        StarterTraining, "_judge", lambda self, real, fake: judged.append(len(fake[0])) or judge(self, real, fake)
+    )
+    training = started(CONFIG, images)  # batches of 4; samples after 8 photographs
+    for _ in range(4):
+        training.step()
+    assert judged == [4, 4, 2, 2]

@@ -234,7 +234,7 @@ class StarterTraining:
     def _judge(self, real_maps: Sequence[Tensor], fake_maps: Sequence[Tensor]) -> dict[str, Tensor]:
         """A step of the discriminator: hinge, averaged over places and scales."""
         real, fake = self.discriminator.judge(real_maps), self.discriminator.judge(fake_maps)
-        loss = (F.relu(1 - real) + F.relu(1 + fake)).mean()
+        loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
         optimizer = self.optimizers["discriminator"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
