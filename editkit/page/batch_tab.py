@@ -20,9 +20,9 @@ from editkit.edits import Edit, Recipe
 from editkit.errors import UsageError
 from editkit.page import classes, methods, parts
 from editkit.page.desk import Desk
-from editkit.page.edit_tab import ALL_CLASSES
 from editkit.page.grouping import range_of, slider_of
 from editkit.page.live import News, Tell, Waiting, live
+from editkit.page.search_box import ALL_CLASSES
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted
 from editkit.photo import Photo, read_photo

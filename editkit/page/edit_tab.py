@@ -8,12 +8,13 @@ from typing import Any
 import gradio as gr
 
 from editkit.errors import EditkitError
-from editkit.page import classes, editing, finding, methods, parts, pictures
+from editkit.page import editing, finding, parts, pictures
 from editkit.page.desk import SEARCH, Desk, Piece
 from editkit.page.edit_controls import Controls
 from editkit.page.edit_stage import AGAINST_PHOTO, Stage
-from editkit.page.finding import CROP_AUTO, CROP_CENTRE, Glimpse, Search
+from editkit.page.finding import CROP_AUTO, Glimpse, Search
 from editkit.page.live import Waiting
+from editkit.page.search_box import SearchBox, search_of
 from editkit.page.studio import Studio
 from editkit.page.toasts import toasted
 from editkit.photo import sample_photo, write_image
@@ -24,7 +25,6 @@ WELCOME = """<div class="ek-hero"><h1>Edit a face, not its pixels</h1>
 <p>Drop a photo. The page finds the face, looks for the same face inside a generator, and gives you sliders for what the
 generator has learned. Nothing leaves this machine.</p></div>"""
 
-ALL_CLASSES = "All of them together"
 STOP, STOP_WAITING = "Stop and keep the best so far", "Do not wait"
 
 
@@ -65,19 +65,10 @@ class EditTab:
     def _again(self) -> None:
         with gr.Accordion("Go on from a file", open=False, elem_id="ek-continue-box"):
             self.resume = _resume("A recipe (.json) or a latent (.safetensors or .zip)", "ek-continue")
-        with gr.Accordion("The search, for experts", open=False, elem_id="ek-search-box"):
-            self.method = gr.Dropdown(methods.titles(), value=methods.AUTO, label="Method", elem_id="ek-method")
-            self.steps = gr.Slider(
-                5, 1000, value=self.studio.options.steps, step=5, label="Steps",
-                info="More come closer, but take longer", elem_id="ek-steps",
-            )  # fmt: skip
-            self.classes = classes.chooser(self.studio, ALL_CLASSES, elem_id="ek-class")
-            self.crop = gr.Radio([CROP_AUTO, CROP_CENTRE], value=CROP_AUTO, label="Crop", elem_id="ek-crop")
-            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="ek-seed")
-            self.redo_search = gr.Button("Search again", size="sm", elem_id="ek-search")
+        self.search = SearchBox(self.studio)
 
     def _wire(self) -> None:
-        search = self.search = [self.method, self.steps, self.seed, self.crop, self.classes]
+        search = self.search.inputs
         views = [
             self.start,
             self.bench,
@@ -92,7 +83,7 @@ class EditTab:
         self.laid = laid
         self.drop.change(toasted(self.on_photo), [self.drop, *search], laid, **parts.SEARCH)
         self.faces.select(toasted(self.on_face), search, laid, **parts.SEARCH)
-        self.redo_search.click(toasted(self.on_search), search, laid, **parts.SEARCH)
+        self.search.again.click(toasted(self.on_search), search, laid, **parts.SEARCH)
         self.stop.click(toasted(self.on_stop), None, [self.status], queue=False, **parts.PRIVATE)
         self.view.another.click(toasted(self.on_another), None, [*laid, self.recent], **parts.QUICK)
         self.recent.select(toasted(self.on_recent), None, laid, **parts.QUICK)
@@ -275,12 +266,7 @@ class EditTab:
 
     def follows(self, desk: Desk) -> dict[Any, Any]:
         """Updates of what depends on the generator, for when another one draws."""
-        return {self.classes: classes.update(self.studio, ALL_CLASSES), **self.controls.shown(desk)}
-
-
-def search_of(method: str, steps: float, seed: float | None, crop: str, kind: str | None) -> Search:
-    """What the controls of the search say."""
-    return Search(method=method, steps=int(steps), seed=int(seed or 0), crop=crop, classes=classes.chosen(kind))
+        return {**self.search.follows(), **self.controls.shown(desk)}
 
 
 def _resume(label: str, elem_id: str) -> gr.File:

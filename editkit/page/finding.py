@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,15 @@ CROP_AUTO, CROP_CENTRE = "The face", "The centre square"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """How to search: the method's title, steps, seed, what is cropped, the class of a conditional generator."""
+    """How to search: the method's title, steps, seed, what is cropped, the class of a conditional generator, and what
+    only some methods take."""
 
     method: str
     steps: int
     seed: int = 0
     crop: str = CROP_AUTO
     classes: int | None = None
+    extras: methods.Extras = field(default_factory=methods.Extras)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +121,7 @@ def find(
     """
     aligned, cancel = cropped(studio, desk, face, search.crop), cancel or desk.start()
     name, key = desk.photo_name or "photo", key_of(desk, face, search)
-    method = methods.make(search.method, studio.G, steps=search.steps, classes=search.classes)
+    method = methods.make(search.method, studio.G, steps=search.steps, classes=search.classes, extras=search.extras)
     started = time.monotonic()
 
     def work(tell: Any) -> ProjectionResult:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import projector
 from editkit.generator import Generator
-from projector.methods import NAMES, method_named
+from projector.methods import NAMES, STEPS_WITHIN_BUDGET, method_named
 
 AUTO = "The best at hand"
 REFINE = "At once, then a quasi-Newton search"
@@ -26,12 +27,48 @@ def titles() -> list[str]:
     return [_TITLES.get(name, name) for name in NAMES] + [REFINE]
 
 
-def make(title: str, G: Generator, *, steps: int, classes: int | None = None) -> Any:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extras:
+    """What else a search can be told, for the methods that have a use for it (``taken``).
+
+    Attributes:
+        budget: seconds for a photo, instead of the steps; None: the steps.
+        placement: seek shift, angle and scale as well. noise_maps: fit those of a StyleGAN2 too.
+        locality: hold the generator still elsewhere while it is tuned.
+    """
+
+    budget: float | None = None
+    placement: bool = False
+    noise_maps: bool = False
+    locality: bool = False
+
+
+def taken(title: str, G: Generator) -> set[str]:
+    """The fields of ``Extras`` that a method has a use for with ``G``."""
+    name = _name(title)
+    found = {"budget"} if name != "encode" else set()
+    if name in ("auto", "w", "w+", "s", "pivotal"):
+        found.add("placement")
+        if getattr(G, "noise_maps", {}):
+            found.add("noise_maps")
+    return found | ({"locality"} if name == "pivotal" else set())
+
+
+def make(title: str, G: Generator, *, steps: int, classes: int | None = None, extras: Extras | None = None) -> Any:
     """A method for ``G`` with so many steps, where it takes steps. An unknown title is ``AUTO``.
 
-    What needs an encoder raises CheckpointError once it searches, where none fits ``G``; ``AUTO`` does without.
+    ``extras`` that it has no use for are left out. What needs an encoder raises CheckpointError once it searches, where
+    none fits ``G``; ``AUTO`` does without.
     """
+    name, told = _name(title), asdict(extras or Extras())
+    given = {key: told[key] for key in taken(title, G)}
+    length = None if given.get("budget") else steps
+    if name == REFINE:
+        return projector.Refine(steps=length or STEPS_WITHIN_BUDGET, **given)
+    return method_named(name, G, steps=None if name == "encode" else length, classes=classes, **given)
+
+
+def _name(title: str) -> str:
     if title == REFINE:
-        return projector.Refine(steps=steps)
-    name = next((name for name in NAMES if _TITLES.get(name, name) == title), "auto")
-    return method_named(name, G, steps=None if name == "encode" else steps, classes=classes)
+        return REFINE
+    return next((name for name in NAMES if _TITLES.get(name, name) == title), "auto")

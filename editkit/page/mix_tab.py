@@ -13,11 +13,12 @@ from editkit.easing import ease_in_out
 from editkit.errors import EditkitError, UsageError
 from editkit.page import finding, parts, pictures
 from editkit.page.desk import Desk, Piece
-from editkit.page.edit_tab import EditTab, search_of
+from editkit.page.edit_tab import EditTab
 from editkit.page.editing import BATCH, told_frames
 from editkit.page.finding import Glimpse, Search
 from editkit.page.live import News, Tell, Waiting, live
 from editkit.page.mixing import blended, drawn_by
+from editkit.page.search_box import search_of
 from editkit.page.studio import Studio
 from editkit.page.toasts import said, toasted
 from editkit.paths import Spline
@@ -97,7 +98,7 @@ class MixTab:
         self.shown = [self.shelf, *chosen]
         blend = [self.first, self.second, self.share, self.row_first, self.row_last]
         shelf = [self.status, *self.shown]
-        self.add.upload(toasted(self.on_add), [self.add, *self.edit.search], [self.add, self.enough, *shelf],
+        self.add.upload(toasted(self.on_add), [self.add, *self.edit.search.inputs], [self.add, self.enough, *shelf],
                         **parts.SEARCH)  # fmt: skip
         self.enough.click(toasted(self.on_enough), None, [self.status], queue=False, **parts.PRIVATE)
         self.shelf.select(toasted(self.on_pick), None, None, **parts.QUICK)
