@@ -352,3 +352,17 @@ def test_once_there_are_samples_they_alone_are_judged(images: np.ndarray, monkey
     for _ in range(4):
         training.step()
     assert judged == [4, 4, 2, 2]
+
+
+def test_learning_rates_rise_and_fall(images: np.ndarray) -> None:
+    training = started(replace(CONFIG, anneal_images=1000.0), images)
+
+    def rates(seen: int) -> dict[str, float]:
+        training.seen = seen
+        training.step()
+        return {name: optimizer.param_groups[0]["lr"] for name, optimizer in training.optimizers.items()}
+
+    full = {"synthesis": CONFIG.lr, "encoder": CONFIG.lr_encoder, "discriminator": CONFIG.lr_discriminator}
+    assert rates(0) == pytest.approx(full | {"synthesis": CONFIG.lr / 100, "encoder": CONFIG.lr_encoder / 100})
+    assert rates(1000) == pytest.approx(full)
+    assert rates(4000) == pytest.approx({name: rate / 4 for name, rate in full.items()})

@@ -179,8 +179,9 @@ class StarterTraining:
             "prior": self.prior(samples),
             "ramp": torch.tensor(min(1.0, self.seen / c.ramp_images)),
         }  # fmt: skip
-        warm = min(1.0, (self.seen + c.batch) / _WARM_UP)
-        self.set_rates(synthesis=c.lr * warm, encoder=c.lr_encoder * warm, discriminator=c.lr_discriminator)
+        late = min(1.0, c.anneal_images / max(self.seen, 1))
+        warm = late * min(1.0, (self.seen + c.batch) / _WARM_UP)
+        self.set_rates(synthesis=c.lr * warm, encoder=c.lr_encoder * warm, discriminator=c.lr_discriminator * late)
         if self.seen // c.batch % _REFRESH == 0:
             self.prior_of_codes.refresh()
         report = self.phases.run("play" if samples else "reconstruct", self._play, draw)

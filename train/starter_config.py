@@ -43,6 +43,7 @@ class StarterConfig:
     discriminator_max: int = 256
     batch: int = 16
     reconstruction_images: int = 12_000  # images seen before half of a batch are samples of the prior
+    anneal_images: float = 25_000.0  # after which learning rates fall, as its share of the images seen
     lr: float = 2e-3  # Adam, synthesis
     lr_encoder: float = 1e-3
     lr_discriminator: float = 1e-3
@@ -62,7 +63,7 @@ class StarterConfig:
 def medium_config() -> StarterConfig:
     """For a CPU: 8 GFLOP an image, 1.9 million parameters; what a compact run grows into."""
     generator = _generator_arguments(channel_base=6144, channel_max=192, num_layers=6, batch=16)
-    return StarterConfig(generator=generator, ema_images=6_000.0)
+    return StarterConfig(generator=generator)
 
 
 def wide_config() -> StarterConfig:
@@ -74,6 +75,7 @@ def wide_config() -> StarterConfig:
         batch=32,
         reconstruction_images=60_000,
         ramp_images=16_000,
+        anneal_images=125_000.0,
         ema_images=10_000.0,
     )
 
