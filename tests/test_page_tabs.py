@@ -35,7 +35,7 @@ def test_a_face_picked_in_one_photo_is_not_picked_in_the_next(
     monkeypatch.setattr(finding, "cropped", begun)
     desk = studio.desks.of("a")
     desk.bag["face"] = 2
-    search = ("", 2, 0, CROP_AUTO, None)
+    search = ("", 2, 0, CROP_AUTO, None, 0, False, False, False)
     with pytest.raises(UsageError, match="far enough"):
         list(tabs.edit.on_photo(tabs.request, str(photo), *search))
     with pytest.raises(UsageError, match="far enough"):

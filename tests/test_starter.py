@@ -285,8 +285,8 @@ def test_losses_by_hand() -> None:
 
 
 def test_settings_are_changed_by_name() -> None:
-    found = changed(CONFIG, ["lr=0.5", "batch=2"])
-    assert found == replace(CONFIG, lr=0.5, batch=2)
+    found = changed(CONFIG, ["lr=0.5", "batch=8"])
+    assert found == replace(CONFIG, lr=0.5, batch=8)
     with pytest.raises(UsageError, match="there are"):
         changed(CONFIG, ["generator=1"])
     with pytest.raises(UsageError, match="whole number"):
@@ -366,3 +366,8 @@ def test_learning_rates_rise_and_fall(images: np.ndarray) -> None:
     assert rates(0) == pytest.approx(full | {"synthesis": CONFIG.lr / 100, "encoder": CONFIG.lr_encoder / 100})
     assert rates(1000) == pytest.approx(full)
     assert rates(4000) == pytest.approx({name: rate / 4 for name, rate in full.items()})
+
+
+def test_a_batch_has_two_photographs_at_least() -> None:
+    with pytest.raises(UsageError, match="batch is 4 or more"):
+        changed(CONFIG, ["batch=3"])

@@ -59,6 +59,12 @@ class StarterConfig:
     ema_images: float = 2_000.0  # half-life of the averaged networks
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.batch < 4:
+            raise UsageError(
+                f"batch is 4 or more, half of it photographs whose codes have a covariance; got {self.batch}"
+            )
+
 
 def medium_config() -> StarterConfig:
     """For a CPU: 8 GFLOP an image, 1.9 million parameters; what a compact run grows into."""
