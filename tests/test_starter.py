@@ -150,6 +150,8 @@ def test_a_state_of_other_features_or_of_the_earlier_recipe_is_refused(images: n
         training.load_state_dict(training.state_dict() | {"features": "other"})
     with pytest.raises(CheckpointError, match="earlier recipe"):
         config_of({"config": {}, "average": {}})
+    with pytest.raises(CheckpointError, match="settings lr_mapping"):
+        config_of(training.state_dict() | {"config": {"lr_mapping": 1e-3}})
 
 
 def test_transport_copy_is_small_lossy_and_goes_on(images: np.ndarray, tmp_path: Path) -> None:
@@ -371,3 +373,5 @@ def test_learning_rates_rise_and_fall(images: np.ndarray) -> None:
 def test_a_batch_has_two_photographs_at_least() -> None:
     with pytest.raises(UsageError, match="batch is 4 or more"):
         changed(CONFIG, ["batch=3"])
+    with pytest.raises(UsageError, match="anneal_images is above 0"):
+        changed(CONFIG, ["anneal_images=0"])

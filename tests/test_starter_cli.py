@@ -64,7 +64,7 @@ def test_distances_of_another_network(faces: Path, tmp_path: Path, lite0: Path) 
     assert _train(faces, tmp_path, "--until-images", "16", *measured) == 0
     journal = tmp_path / "fd_efficientnet-lite0.jsonl"
     assert json.loads(journal.read_text())["fd_efficientnet-lite0"] > 0
-    assert load_state(tmp_path / "best.safetensors")["seen"] == 16
+    assert load_state(tmp_path / "best_elsewhere.safetensors")["seen"] == 16
 
 
 def test_weights_that_are_not_there_are_named(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

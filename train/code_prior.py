@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from editkit.networks.mapping import normalize_2nd_moment
 from train.training import DivergedError
 
-MARK = 1.0  # of every dimension, in units of the codes, whose deviation is one to two
+MARK = 1.0  # of every dimension, in units of the codes, whose deviation is about two
 
 
 class CodePrior(nn.Module):

@@ -5,7 +5,7 @@ of a frozen feature network, so that every photograph teaches every layer from t
 "Generating Images with Perceptual Similarity Metrics based on Deep Networks"; Larsen et al. 2016, "Autoencoding beyond
 pixels"). The discriminator looks through the same maps (Sauer et al. 2021, "Projected GANs Converge Faster"; see
 ``train.projected_discriminator``). A normal distribution follows the codes (``train.code_prior``); later half of every
-batch are samples of it, which the game shapes like the reconstructions. The generator is a plain StyleGAN3, whose
+batch are samples of it, and these alone are judged. The generator is a plain StyleGAN3, whose
 mapping network is written from that distribution in the end (``finished``); encoder, discriminator and feature network
 are scaffolding.
 """
@@ -217,7 +217,7 @@ class StarterTraining:
         self.discriminator.requires_grad_(True)
         features = feature_distance([x[:count] for x in fake_maps], [x[:count] for x in real_maps])
         pixels = multiscale_l1(fake[:count], real[:count])
-        wide = codes.square().mean()  # about 0, not about their mean, or that wanders off
+        wide = codes.square().mean()  # about 0, not about their mean, which nothing would hold then
         self._update(
             c.pixel_weight * pixels
             + c.feature_weight * features

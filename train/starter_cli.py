@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         if state is not None:
             training.load_state_dict(state)
             output.say(f"going on from {training.seen} images")
-        best = args.out / "best.safetensors"
+        best = args.out / ("best.safetensors" if args.measure_in is None else "best_elsewhere.safetensors")
         if args.minutes is None or args.minutes > 0:
             measure = distance_measure(
                 faces.images[faces.is_evaluation],

@@ -60,6 +60,8 @@ class StarterConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not self.anneal_images > 0:
+            raise UsageError(f"anneal_images is above 0, got {self.anneal_images}")
         if self.batch < 4:
             raise UsageError(
                 f"batch is 4 or more, half of it photographs whose codes have a covariance; got {self.batch}"

@@ -40,7 +40,11 @@ class Measure:
 
     def take(self, training: StarterTraining) -> None:
         """One figure, into the journal."""
-        lowest, value = self.lowest(), self.figure(training)
+        try:
+            lowest, value = self.lowest(), self.figure(training)
+        except DivergedError as error:  # the next step finds it too, and goes back
+            log.warning("%s: not measured", error)
+            return
         log.info("%d images: %s %.2f", training.seen, self.name, value)
         with self.journal.open("a") as journal:
             journal.write(json.dumps({"images": training.seen, self.name: round(value, 3)}) + "\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from editkit.ops.backends import precision
 from editkit.photo import image_from_uint8
 from train.metrics.backbone_features import read_features
 from train.metrics.extractors import FaceFeatures
@@ -33,12 +34,14 @@ def distance_measure(
     """
     extractor = FaceFeatures(device=str(device)) if features is None else read_features(features, device=str(device))
     parts = (images[start : start + _AT_A_TIME] for start in range(0, len(images), _AT_A_TIME))
-    distance = distance_from((image_from_uint8(part) for part in parts), lambda part: extractor(part).values)
+    with precision("fast"):
+        distance = distance_from((image_from_uint8(part) for part in parts), lambda part: extractor(part).values)
 
     def figure(training: StarterTraining) -> float:
         G = finished(training)
         z = torch.randn(len(images), G.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
-        return distance(G(part).clamp(-1, 1) for part in z.split(_AT_A_TIME))
+        with precision("fast"):  # as ``editkit metrics run`` takes it
+            return distance(G(part).clamp(-1, 1) for part in z.split(_AT_A_TIME))
 
     name = extractor.name("fd")
     return Measure(name=name, figure=figure, best=best, journal=folder / f"{name}.jsonl", seconds=seconds)

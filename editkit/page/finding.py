@@ -27,6 +27,7 @@ from editkit.page.studio import Studio
 from editkit.photo import read_photo
 from editkit.rendering import render
 from projector.job import Job, Outcome
+from projector.methods import STEPS_WITHIN_BUDGET
 from projector.result import ProjectionResult, Stop
 
 log = logging.getLogger(__name__)
@@ -202,7 +203,8 @@ def _watch(studio: Studio, cancel: threading.Event, tell: Any) -> Any:
         share = max(step.progress, (step.index + 1) / max(step.total, 1))
         if due or step.index + 1 == step.total:
             last = time.monotonic()
-            tell(Glimpse(share=share, text=f"Step {step.index + 1} of {step.total}", picture=picture))
+            of = "" if step.total >= STEPS_WITHIN_BUDGET else f" of {step.total}"  # the time ends it, not the steps
+            tell(Glimpse(share=share, text=f"Step {step.index + 1}{of}", picture=picture))
         return not cancel.is_set()
 
     return on_step

@@ -46,7 +46,7 @@ def build(studio: Studio) -> gr.Blocks:
         gr.HTML(_foot(studio), elem_id="ek-foot")
         api.offer(studio)
         followers: list[Any] = [edit, mix, explore, batch]
-        followed = [edit.search.classes, edit.search.noise_maps, explore.which, explore.classes, batch.which,
+        followed = [*edit.search.follows(), explore.which, explore.classes, batch.which,
                     batch.strength, batch.classes, mix.row_first, mix.row_last]  # fmt: skip
 
         def follow(desk: Desk) -> dict[Any, Any]:

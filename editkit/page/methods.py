@@ -48,7 +48,8 @@ def taken(title: str, G: Generator) -> set[str]:
     name = _name(title)
     found = {"budget"} if name != "encode" else set()
     if name in ("auto", "w", "w+", "s", "pivotal"):
-        found.add("placement")
+        if G.spec.kind != "stylegan2":  # it draws on a fixed grid
+            found.add("placement")
         if getattr(G, "noise_maps", {}):
             found.add("noise_maps")
     return found | ({"locality"} if name == "pivotal" else set())

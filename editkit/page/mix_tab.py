@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,8 @@ class MixTab:
 
     def on_add(self, request: gr.Request, files: list[str] | None, *search: Any) -> Iterator[dict[Any, Any]]:
         """Find each photo as the Edit tab would, and put it on the shelf."""
-        desk, how = self.studio.desk(request), search_of(*search)
+        desk, asked = self.studio.desk(request), search_of(*search)
+        how = replace(asked, extras=replace(asked.extras, placement=False))  # blends and walks are drawn upright
         if len(files or []) > MOST:
             gr.Warning(f"{MOST} photos at a time are the most; the first ones are added.", duration=6)
         # a desk beside the visitor's, so that the Edit tab keeps its photo meanwhile

@@ -13,6 +13,8 @@ from editkit.page.studio import Studio
 ALL_CLASSES = "All of them together"
 EXTRAS = ("budget", "placement", "noise_maps", "locality")
 """Fields of ``methods.Extras``, in the order of their controls."""
+LONGEST = 600
+"""Seconds of one search: others wait for it."""
 
 
 class SearchBox:
@@ -28,7 +30,8 @@ class SearchBox:
             )  # fmt: skip
             shown = methods.taken(methods.AUTO, studio.G)
             self.budget = gr.Number(
-                0, label="Seconds", precision=0, minimum=0, info="0: as many steps as set above", elem_id="ek-budget",
+                0, label="Seconds", precision=0, minimum=0, maximum=LONGEST, info="0: as many steps as set above",
+                elem_id="ek-budget",
             )  # fmt: skip
             self.classes = classes.chooser(studio, ALL_CLASSES, elem_id="ek-class")
             self.crop = gr.Radio([CROP_AUTO, CROP_CENTRE], value=CROP_AUTO, label="Crop", elem_id="ek-crop")
@@ -55,12 +58,9 @@ class SearchBox:
         return [gr.update(visible=name in taken) for name in EXTRAS]
 
     def follows(self) -> dict[Any, Any]:
-        """Updates of what depends on the generator, for when another one draws; what it has no use for is left out."""
-        noise_maps = "noise_maps" in methods.taken(methods.AUTO, self.studio.G)
-        return {
-            self.classes: classes.update(self.studio, ALL_CLASSES),
-            self.noise_maps: gr.update(visible=noise_maps),
-        }
+        """Updates for when another generator draws: its classes, and the first method with what it takes there."""
+        shown = dict(zip(self.extras, self._taken(methods.AUTO), strict=True))
+        return {self.classes: classes.update(self.studio, ALL_CLASSES), self.method: methods.AUTO, **shown}
 
 
 def search_of(method: str, steps: float, seed: float | None, crop: str, kind: str | None, *extras: Any) -> Search:
