@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from editkit.generator import Generator
 
 
+def movable(G: Generator) -> bool:
+    """Whether pictures of ``G`` can be shifted, turned and zoomed: a StyleGAN2 draws on a fixed grid."""
+    return G.spec.kind != "stylegan2"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
     """Settings of the search for the placement.
@@ -64,7 +69,7 @@ class Placement:
 
     def check(self, G: Generator) -> None:
         """Raises UsageError for a generator whose pictures cannot be moved."""
-        if G.spec.kind == "stylegan2":
+        if not movable(G):
             raise UsageError(
                 f"{G.spec.name!r} is a StyleGAN2, which draws on a fixed grid: no placement can be sought; leave "
                 "--placement out and align the photo, or take a StyleGAN3 generator"

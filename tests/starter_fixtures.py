@@ -60,3 +60,13 @@ def plain_pictures() -> np.ndarray:
     """Twelve plain colours that fade to the right: something a small network can learn."""
     colours = np.random.default_rng(0).integers(40, 256, (12, 1, 1, 3))
     return (colours * np.linspace(1, 0.5, 16)[None, None, :, None] * np.ones((1, 16, 1, 1))).astype(np.uint8)
+
+
+def equal(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(equal, a, b))
+    return a == b

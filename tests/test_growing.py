@@ -6,32 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from starter_fixtures import TINY
 
 from editkit.errors import UsageError
 from editkit.networks.stylegan3 import StyleGAN3Generator
 from train.growing import grown
 
-NARROW: dict[str, Any] = {
-    "z_dim": 8,
-    "c_dim": 0,
-    "w_dim": 16,
-    "img_resolution": 16,
-    "img_channels": 3,
-    "channel_base": 64,
-    "channel_max": 8,
-    "num_layers": 4,
-    "num_critical": 1,
-    "margin_size": 2,
-    "first_cutoff": 1,
-    "first_stopband": 2**1.1,
-}
-WIDE = NARROW | {"channel_base": 160, "channel_max": 20}
+WIDE = TINY | {"channel_base": 160, "channel_max": 20}
 
 
 def _trained() -> StyleGAN3Generator:
     """Weights, biases and magnitudes as no fresh network has them."""
     torch.manual_seed(1)
-    G = StyleGAN3Generator(**NARROW)
+    G = StyleGAN3Generator(**TINY)
     with torch.no_grad():
         for name, value in G.state_dict().items():
             if name.endswith(("weight", "bias")):
@@ -43,7 +30,7 @@ def _trained() -> StyleGAN3Generator:
 
 def test_the_pictures_stay_and_the_new_channels_learn() -> None:
     before, after = _trained(), StyleGAN3Generator(**WIDE)
-    after.load_state_dict(grown(before.state_dict(), NARROW, WIDE))
+    after.load_state_dict(grown(before.state_dict(), TINY, WIDE))
     z = torch.randn(4, 8)
     wanted = before(z).detach()
     assert wanted.std() > 0.01
@@ -60,7 +47,7 @@ def test_the_pictures_stay_and_the_new_channels_learn() -> None:
 def test_the_same_seed_gives_the_same_and_the_random_state_stays() -> None:
     state = _trained().state_dict()
     drawn = torch.random.get_rng_state()
-    first, again, other = (grown(state, NARROW, WIDE, seed=seed) for seed in (3, 3, 4))
+    first, again, other = (grown(state, TINY, WIDE, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(torch.random.get_rng_state(), drawn)
     weight = "synthesis.input.weight"
     assert torch.equal(first[weight], again[weight]) and not torch.equal(first[weight], other[weight])
@@ -76,4 +63,4 @@ def test_the_same_seed_gives_the_same_and_the_random_state_stays() -> None:
 )
 def test_refusals(change: dict[str, Any], match: str) -> None:
     with pytest.raises(UsageError, match=match):
-        grown(_trained().state_dict(), NARROW, NARROW | change)
+        grown(_trained().state_dict(), TINY, TINY | change)

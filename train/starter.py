@@ -5,9 +5,9 @@ of a frozen feature network, so that every photograph teaches every layer from t
 "Generating Images with Perceptual Similarity Metrics based on Deep Networks"; Larsen et al. 2016, "Autoencoding beyond
 pixels"). The discriminator looks through the same maps (Sauer et al. 2021, "Projected GANs Converge Faster"; see
 ``train.projected_discriminator``). A normal distribution follows the codes (``train.code_prior``); later half of every
-batch are samples of it, and these alone are judged. The generator is a plain StyleGAN3, whose
-mapping network is written from that distribution in the end (``finished``); encoder, discriminator and feature network
-are scaffolding.
+batch are samples of it, and these alone are judged. The generator is a plain StyleGAN3, whose mapping network is
+written from that distribution in the end (``train.starter_export``); encoder, discriminator and feature network are
+scaffolding.
 """
 
 import copy

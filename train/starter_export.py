@@ -14,6 +14,7 @@ from editkit.checkpoints.native import halve, write_checkpoint
 from editkit.errors import UsageError
 from editkit.networks.mapping import MappingNetwork
 from editkit.networks.stylegan3 import StyleGAN3Generator
+from editkit.ops.bias_act import ACTIVATIONS
 from train.plain_discriminator import discriminator_arguments, train_discriminator
 from train.starter import StarterTraining
 
@@ -57,7 +58,7 @@ def write_affine(mapping: MappingNetwork, weight: Tensor, bias: Tensor) -> None:
         raise UsageError(f"a mapping can be written of two layers, without labels, of {2 * size} hidden units or more")
     last = others[0]
     assert first.bias is not None and last.bias is not None
-    gain, slope = 2**0.5, 0.2  # of the leaky ReLU, see editkit.ops.bias_act
+    gain, slope = ACTIVATIONS["lrelu"].gain, ACTIVATIONS["lrelu"].alpha
     eye = torch.eye(size, device=weight.device)
     with torch.no_grad():
         first.weight[: 2 * size] = torch.cat([eye, -eye]) / first.weight_gain

@@ -8,6 +8,7 @@ from typing import Any
 import projector
 from editkit.generator import Generator
 from projector.methods import NAMES, STEPS_WITHIN_BUDGET, method_named
+from projector.placement import movable
 
 AUTO = "The best at hand"
 REFINE = "At once, then a quasi-Newton search"
@@ -48,7 +49,7 @@ def taken(title: str, G: Generator) -> set[str]:
     name = _name(title)
     found = {"budget"} if name != "encode" else set()
     if name in ("auto", "w", "w+", "s", "pivotal"):
-        if G.spec.kind != "stylegan2":  # it draws on a fixed grid
+        if movable(G):
             found.add("placement")
         if getattr(G, "noise_maps", {}):
             found.add("noise_maps")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import gradio as gr
@@ -11,8 +12,8 @@ from editkit.page.finding import CROP_AUTO, CROP_CENTRE, Search
 from editkit.page.studio import Studio
 
 ALL_CLASSES = "All of them together"
-EXTRAS = ("budget", "placement", "noise_maps", "locality")
-"""Fields of ``methods.Extras``, in the order of their controls."""
+EXTRAS = tuple(field.name for field in fields(methods.Extras))
+"""Each has a control of its name."""
 LONGEST = 600
 """Seconds of one search: others wait for it."""
 
@@ -38,6 +39,7 @@ class SearchBox:
             self.placement = gr.Checkbox(
                 False, label="Seek where it lies in the crop", elem_id="ek-placement",
                 info="Shift, angle and size, for what is not upright; takes a quarter of a minute more",
+                visible="placement" in shown,
             )  # fmt: skip
             self.noise_maps = gr.Checkbox(
                 False, label="Fit the noise maps", info="Skin and hair, in a StyleGAN2", elem_id="ek-noise-maps",

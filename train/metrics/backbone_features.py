@@ -20,7 +20,7 @@ class BackboneFeatures:
     Distances are ``fd_efficientnet-lite0``, ``fd_timm-resnet18`` and so on. Raises as ``read_backbone``.
     """
 
-    def __init__(self, text: str, *, device: str | torch.device = "cpu") -> None:
+    def __init__(self, text: str, *, device: str = "cpu") -> None:
         self._network, self._device = read_backbone(text), device
         if isinstance(self._network, nn.Module):
             self._network.to(device)
