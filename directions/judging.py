@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from directions import score
@@ -47,6 +47,8 @@ class Judgement:
         separability: of the target in the direction's space, see ``accuracy.separability``: 1 is perfectly linear, 2
             not at all. None where the sample bank knows too few samples.
         failures: bars that it misses, in words.
+        beside: by score that is not counted, the stronger half's slope as a share of the target's; empty where none was
+            asked for.
     """
 
     target: str
@@ -54,6 +56,7 @@ class Judgement:
     kept: float | None
     separability: float | None
     failures: tuple[str, ...]
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     def figures(self) -> dict[str, float]:
         """Flat figures for ``Direction.scores``."""
@@ -83,6 +86,7 @@ def judge(
     classes: Classes | None = None,
     latents: Latent | None = None,
     measured: Measurement | None = None,
+    beside: Sequence[Scorer] = (),
     on_progress: Progress | None = None,
 ) -> Judgement:
     """Edit samples, over both halves of the direction's range, and score them.
@@ -99,6 +103,7 @@ def judge(
         latents: codes to edit in place of samples, such as those of photos; deviations are those of samples all the
             same.
         measured: by these scorers on these samples already.
+        beside: scorers whose scores are told and do not count: no leakage.
         on_progress: called with (done, total) strengths.
 
     Raises:
@@ -115,11 +120,12 @@ def judge(
             scorers = (*scorers, others[named])
     if target is not None and target not in {each.name for each in scorers}:
         raise DirectionError(f"no score {target!r} is measured; there are {', '.join(s.name for s in scorers)}")
-    against = against or known_baseline(G, scorers, classes=classes)
-    seen = measured or measure(
+    more = tuple(one for one in beside if one.name not in {each.name for each in scorers})
+    against = against or known_baseline(G, (*scorers, *more), classes=classes)
+    everything = measured or measure(
         G,
         direction,
-        scorers,
+        (*scorers, *more),
         against=against,
         samples=samples,
         seed=seed,
@@ -127,6 +133,7 @@ def judge(
         latents=latents,
         on_progress=on_progress,
     )
+    seen = everything.without({one.name for one in more}) if more else everything
     target = target or intended(direction, seen.effects) or seen.target
     if target not in seen.effects:
         raise DirectionError(f"{target} does not vary over the samples of {G.spec.name!r}; judge by another score")
@@ -136,6 +143,7 @@ def judge(
         kept=kept(G, direction, samples=min(samples, KEPT_SAMPLES), seed=seed, classes=classes, latents=latents),
         separability=_separability(G, direction, [s for s in scorers if s.name == target], classes=classes),
         failures=(bars or Bars()).failures(seen.as_scores(target), target),
+        beside={n: share for n, share in everything.leakage(target).items() if n not in seen.effects},
     )
 
 

@@ -8,7 +8,7 @@ stronger one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -147,6 +147,18 @@ class Measurement:
     def within(self, low: float, high: float) -> Measurement:
         """The same between two strengths, both of which were measured (or 0)."""
         return replace(self, parts=tuple(part for part in self.parts if low <= part.strength <= high))
+
+    def without(self, names: Collection[str]) -> Measurement:
+        """The same with the scores of these names left out."""
+
+        def kept(figures: Mapping[str, float]) -> dict[str, float]:
+            return {name: value for name, value in figures.items() if name not in names}
+
+        parts = (
+            replace(p, slopes=kept(p.slopes), errors=kept(p.errors), rising=kept(p.rising), falling=kept(p.falling))
+            for p in self.parts
+        )
+        return replace(self, parts=tuple(parts))
 
     def judged(self, target: str | None = None) -> dict[str, float]:
         """The slope that counts, by score: of ``target`` (by default, the strongest) ``effects``, else ``leaks``."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = [
     ("editkit directions score brightness", "a table: effect, leakage and monotonicity for every score"),
     ("editkit project photos/ --out found; editkit directions score age --photos found", "on codes found from photos"),
+    ("editkit directions score age --all", "also what it does to scores that do not count as leakage"),
     ("editkit directions score mine/age.safetensors --image age.png --json", "of a file, with a strip; as JSON"),
 ]
 
@@ -45,6 +46,7 @@ def add_options(score: argparse.ArgumentParser) -> None:
     score.add_argument("--range", dest="bound", type=positive_number, metavar="UNITS", help="look no further than this")
     score.add_argument("--samples", type=positive, default=96, metavar="N", help="to edit (default: 96)")
     score.add_argument("--seed", type=int, default=900_000, help="of the first (default: 900000)")
+    score.add_argument("--all", action="store_true", help="tell the scores that do not count as leakage, too")
     score.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
     score.add_argument("--rows", type=positive, default=4, metavar="N", help="of the strip (default: 4)")
     score.add_argument("--save", action="store_true", help=f"keep the figures of {FEWEST} samples or more, as yours")
@@ -57,7 +59,7 @@ def run_score(args: argparse.Namespace) -> int:
     from directions.cli import load_asked, write_strip
     from directions.judging import judge
     from directions.labels import photo_latents
-    from directions.score import sample_latents
+    from directions.score import all_scorers, sample_latents
 
     if args.save and (args.photos is not None or args.bound is not None):
         raise UsageError("--save keeps figures of samples over the whole range; leave out --photos and --range")
@@ -78,6 +80,7 @@ def run_score(args: argparse.Namespace) -> int:
             seed=args.seed,
             classes=args.label,
             latents=photos,
+            beside=all_scorers(faces="face" in (G.spec.domain or "")) if args.all else (),
             on_progress=output.counter("judging"),
         )
         for line in table(direction, found, of="samples" if photos is None else "photos"):
@@ -90,6 +93,7 @@ def run_score(args: argparse.Namespace) -> int:
             told = None if half is None else {"slopes": half.slopes, "errors": half.errors}
             output.put(word, told)
         output.put("leakage", seen.leakage(found.target))
+        output.put("beside", dict(found.beside))
         output.put("monotonicity", dict(seen.monotonicity))
         output.put("kept", found.kept)
         output.put("separability", found.separability)
@@ -134,6 +138,9 @@ def table(direction: Direction, found: Judgement, *, of: str = "samples") -> lis
         lines.append(f"{name:<22} {ends} {seen.errors[name]:>6.3f}  {share}  {seen.monotonicity[name]:>8.0%}")
     strengths = ", ".join(f"{strength:+.1f}" for strength in seen.strengths)
     lines.append(f"{seen.samples} {of}, strengths {strengths}; share: the stronger half, of the target's weaker one")
+    if found.beside:
+        shares = sorted(found.beside.items(), key=lambda item: -item[1])
+        lines.append(f"not counted, share: {', '.join(f'{name} {share:.2f}' for name, share in shares)}")
     if found.kept is not None:
         lines.append(f"kept at one unit: {found.kept:.0%} of the distance to another sample")
     if found.separability is not None:

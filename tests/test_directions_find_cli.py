@@ -73,6 +73,10 @@ def test_find_by_svm(G, capsys):
     code, printed = run(capsys, *arguments, "--attribute", "brightness", "--attribute", "warmth")
     assert code == 0, printed.err
     assert "held-out samples apart (95 % interval" in printed.out and "brightness +1." in printed.out
+    code, printed = run(capsys, "score", "brightness", "--samples", 4, "--all")
+    assert code == 0 and "\nnot counted, share: detail " in printed.out
+    code, printed = run(capsys, "score", "brightness", "--samples", 4, "--all", "--json")
+    assert set(json.loads(printed.out)["beside"]) == {"detail"}
     assert catalog.names(G) == ("brightness", "warmth")
     kept = catalog.load(G, "brightness")
     assert kept.method == "linear svm" and not kept.touches_placement and kept.scores["accuracy"] > 0.9

@@ -52,6 +52,18 @@ def test_figures_and_the_bars():
     assert asked.target == "third"
 
 
+def test_scores_beside_are_told_and_do_not_count():
+    G = Painter()
+    against = baseline(G, SCORERS, samples=4000)
+    one = push(vector=(1.1, 1.1, 0, 0))
+    found = judge(G, one, scorers=SCORERS[:1], against=against, samples=8, beside=SCORERS)
+    assert found.failures == () and set(found.measurement.effects) == {"first"}
+    assert set(found.beside) == {"second", "third"} and found.beside["second"] == pytest.approx(1, rel=0.1)
+    counted = judge(G, one, scorers=SCORERS, against=against, samples=8)
+    assert found.beside == counted.measurement.leakage("first")
+    assert counted.beside == {} and not any(n.endswith("second") for n in found.applied(one).scores)
+
+
 def test_the_target_is_the_one_in_the_file_before_that_of_the_name():
     G = Painter()
     against = baseline(G, SCORERS, samples=400)

