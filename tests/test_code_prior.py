@@ -92,7 +92,12 @@ def test_the_finished_generator_draws_what_the_prior_does(images: np.ndarray) ->
 
 
 def test_only_small_unconditional_mappings_are_written() -> None:
-    for size, layers, labels in ((8, 3, 0), (9, 2, 0), (8, 2, 4)):
-        network = MappingNetwork(z_dim=size, c_dim=labels, w_dim=16, num_ws=4, num_layers=layers)
+    for size, layers, labels, activation in (
+        (8, 3, 0, "lrelu"),
+        (9, 2, 0, "lrelu"),
+        (8, 2, 4, "lrelu"),
+        (8, 2, 0, "relu"),
+    ):
+        network = MappingNetwork(z_dim=size, c_dim=labels, w_dim=16, num_ws=4, num_layers=layers, activation=activation)
         with pytest.raises(UsageError, match="can be written"):
             write_affine(network, torch.zeros(16, size), torch.ones(16))

@@ -51,11 +51,14 @@ def write_affine(mapping: MappingNetwork, weight: Tensor, bias: Tensor) -> None:
     as their difference over 1 + a. What comes out of the last one is affine where it is positive. Hidden units that
     are left keep their random weights and are not read, for a fine-tuning to use. ``w_avg`` becomes ``bias``.
 
-    Raises UsageError for a network of other than two unconditional layers, or with too few hidden units.
+    Raises UsageError for a network of other than two unconditional layers of leaky ReLUs, or too few hidden units.
     """
     size, (first, *others) = mapping.z_dim, mapping.layers()
-    if len(others) != 1 or mapping.c_dim or len(first.weight) < 2 * size:
-        raise UsageError(f"a mapping can be written of two layers, without labels, of {2 * size} hidden units or more")
+    bends = {layer.activation for layer in (first, *others)} != {"lrelu"}
+    if bends or len(others) != 1 or mapping.c_dim or len(first.weight) < 2 * size:
+        raise UsageError(
+            f"a mapping can be written of two layers of leaky ReLUs, without labels, of {2 * size} hidden units or more"
+        )
     last = others[0]
     assert first.bias is not None and last.bias is not None
     gain, slope = ACTIVATIONS["lrelu"].gain, ACTIVATIONS["lrelu"].alpha
