@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from directions.measurement import EFFECT, HIGH, LOW
 from editkit.direction import Direction
 
+DECIDED = "decided:"
+"""What figures begin with that decided against a direction; see ``decided``."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bars:
@@ -28,21 +31,41 @@ class Bars:
     def failures(self, scores: Mapping[str, float], target: str) -> tuple[str, ...]:
         """Which bars ``Direction.scores`` miss, in words; empty for a direction that passes."""
         effect, leakage = scores.get(f"{EFFECT}{target}"), scores.get("leakage")
-        monotonicity = scores.get("monotonicity")
         if effect == 0 and leakage is None:
             return (f"the two halves of its range move {target} opposite ways, or not at all",)
-        if effect is None or leakage is None or monotonicity is None:
+        if effect is None or leakage is None or scores.get("monotonicity") is None:
             return ("it was never judged",)
         if f"{LOW}{target}" not in scores and f"{HIGH}{target}" not in scores:
             return ("it was judged by an older editkit, not in halves: `editkit directions score NAME --save`",)
-        missed = [] if scores.get("accepted", 1.0) else ["it missed the bars on the samples that decide"]
-        if round(abs(effect), 2) < self.effect:
+        return (*self._undecided(scores, target), *self._missed(scores, target))
+
+    def _undecided(self, scores: Mapping[str, float], target: str) -> tuple[str, ...]:
+        """What it missed, with doubts, on the samples that decide."""
+        if scores.get("accepted", 1.0):
+            return ()
+        told = {key.removeprefix(DECIDED): value for key, value in scores.items() if key.startswith(DECIDED)}
+        missed = self._missed(told, target)
+        said = f" (with doubts, {'; '.join(missed)})" if missed else ""
+        return (f"it missed the bars on the samples that decide{said}",)
+
+    def _missed(self, scores: Mapping[str, float], target: str) -> tuple[str, ...]:
+        """Of the figures that there are."""
+        missed = []
+        effect, leakage = scores.get(f"{EFFECT}{target}"), scores.get("leakage")
+        monotonicity = scores.get("monotonicity")
+        if effect is not None and round(abs(effect), 2) < self.effect:
             missed.append(f"a unit moves {target} by {abs(effect):.2f} sd, below {self.effect:g}")
-        if leakage > self.leakage:
+        if leakage is not None and leakage > self.leakage:
             missed.append(f"leakage of {leakage:.2f} is above {self.leakage:g}")
-        if monotonicity < self.monotonicity:
+        if monotonicity is not None and monotonicity < self.monotonicity:
             missed.append(f"monotone on {monotonicity:.0%} of samples, below {self.monotonicity:.0%}")
         return tuple(missed)
+
+
+def decided(doubted: Mapping[str, float], target: str) -> dict[str, float]:
+    """Figures to keep of a direction that was not accepted, by its ``Measurement.doubted`` figures."""
+    names = (f"{EFFECT}{target}", "leakage", "monotonicity")
+    return {"accepted": 0.0} | {f"{DECIDED}{name}": round(doubted[name], 4) for name in names if name in doubted}
 
 
 def target_of(direction: Direction) -> str | None:

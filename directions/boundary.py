@@ -55,7 +55,7 @@ class LinearSVM:
         validation: share of those that is held out for the accuracy.
         regularisation: C of the support-vector machine over standardised features.
         pattern: edit along what changes with the score among samples (covariance times the normal; Haufe et al. 2014,
-            equation 6) instead of along the normal. The normal leaks less onto other scores.
+            equation 6) instead of along the normal.
         classes: of a conditional generator, see ``editkit.labels``.
     """
 

@@ -12,8 +12,8 @@
 4. Of faces, each range ends where pictures leave what samples look like (``directions.likeness``). Each is judged on
    other seeds (``directions.judging``), over a shorter range where the ends of the whole one miss the bars; those that
    pass are kept, a unit being one standard deviation of their score.
-5. Where fewer than wanted pass, components of a layer, factors and channels fill up (``directions.filling``), and then
-   combinations in s for the scores that are not judged by as a rule, such as ``face_length``.
+5. Where fewer than wanted pass, the scores that are not judged by as a rule follow, such as ``face_length``; then
+   components of a layer, factors and channels fill up (``directions.filling``).
 
 Whatever stops it, the next call goes on: labels and measurements are kept (``directions.remembered``).
 """
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 WANTED = 10
 """How many directions that pass are enough: what fills up is weaker, or a second one for its score."""
-LEFT_OUT: Mapping[str, tuple[str, ...]] = {"ed036c5eb8f1": ("warmth", "saturation")}
+LEFT_OUT: Mapping[str, tuple[str, ...]] = {"a233c7633de3": ("warmth", "saturation")}
 """By the first 12 of a generator's id, scores that nothing is made for: tried and of no use, or looked at and not what
 they are called. Of ``faces64``: warmth and saturation are one thing over its samples.
 """
@@ -144,7 +144,7 @@ class _Places:
         self._made: dict[str, tuple[list[Direction], Tensor, Tensor] | None] = {}
 
     def combined(self, work: Work, target: str, *, misses: bool = False) -> Bundled | None:
-        """The best for ``target`` by the scores of ``work``: in w+, or in s where it goes further.
+        """The best for ``target`` by the scores of ``work``: in w+, or in s where it goes further, or misses less.
 
         ``misses`` as for ``Work.settled``.
         """
@@ -161,7 +161,7 @@ class _Places:
             names = list(self.wide.against.deviation)
             rows = [names.index(name) for name in work.against.deviation]
             one = work.combined(candidates, effects[rows], gram, target, misses=misses)
-            if one is not None and (best is None or (one.passes, one.units) > (best.passes, best.units)):
+            if one is not None and (best is None or one.rank > best.rank):
                 best = one
         return best
 

@@ -25,12 +25,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "list, show and find the directions that edits go along",
         examples=[
             ("editkit directions list", "what is at hand for the default generator"),
-            ("editkit directions show smile_width --image smile.png", "its figures, and a picture of what it does"),
+            ("editkit directions show mouth_light --image smile.png", "its figures, and a picture of what it does"),
             (
                 "editkit directions find --method svm --attribute face_length",
                 "make one from a scorer, judge it and keep it",
             ),
-            ("editkit directions score smile_width --image smile.png", "judge it on 96 samples"),
+            ("editkit directions score mouth_light --image smile.png", "judge it on 96 samples"),
         ],
     )
     parser.set_defaults(run=run_list, generator=None, device="auto")  # without an action it lists
@@ -47,7 +47,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "show",
         "show one direction",
         run_show,
-        examples=[("editkit directions show smile_width --image smile.png", "with a strip of generated samples")],
+        examples=[("editkit directions show mouth_light --image smile.png", "with a strip of generated samples")],
     )
     show.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
     show.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
@@ -77,10 +77,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         run_export,
         examples=[
             (
-                "editkit directions export smile_width --out smile.safetensors",
+                "editkit directions export mouth_light --out smile.safetensors",
                 "with its figures, range and generator id",
             ),
-            ("editkit directions export smile_width --out smile.npy", "the bare numbers, for other programs"),
+            ("editkit directions export mouth_light --out smile.npy", "the bare numbers, for other programs"),
         ],
     )
     export.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
@@ -163,6 +163,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     """Everything that is known of one direction, and a strip."""
+    from directions.bars import failures
     from directions.score import sample_latents
 
     G = load_asked(args)
@@ -175,6 +176,10 @@ def run_show(args: argparse.Namespace) -> int:
                 output.say(f"{key:<18} {value}")
         for line in figures(direction):
             output.say(line)
+        missed = failures(direction)
+        output.put("offered", not missed)
+        verdict = f"not offered: {'; '.join(missed)}" if missed else "offered by default"
+        output.say(f"{direction.name}: {verdict}")
         if args.image is not None:
             latents = sample_latents(G, samples=args.samples, seed=args.seed, classes=args.label)
             write_strip(G, direction, args.image, latents)
@@ -185,6 +190,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 def figures(direction: Direction) -> list[str]:
     """Lines for people: a row a score, the slopes of both halves and the one that counts; then the other figures."""
+    from directions.bars import DECIDED
     from directions.measurement import EFFECT, HIGH, LOW
 
     scores = direction.scores
@@ -193,7 +199,7 @@ def figures(direction: Direction) -> list[str]:
     for name in names:
         cells = [f"{scores[word + name]:+.3f}" if word + name in scores else "" for word in (LOW, HIGH, EFFECT)]
         lines.append(f"  {name:<24} {' '.join(f'{cell:>9}' for cell in cells)}")
-    rest = {key: value for key, value in scores.items() if not key.startswith((EFFECT, LOW, HIGH))}
+    rest = {key: v for key, v in scores.items() if not key.startswith((EFFECT, LOW, HIGH, DECIDED, "accepted"))}
     return lines + [f"  {key:<24} {value:+.3f}" for key, value in rest.items()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from editkit.option_types import add_class_option, positive
 
 if TYPE_CHECKING:
     from directions.attributes import Scorer
+    from editkit.direction import Direction
     from editkit.generator import Generator
 
 NAME_EXAMPLES = [
@@ -46,21 +48,31 @@ def run_name(args: argparse.Namespace) -> int:
     """Propose names, and keep them if asked."""
     from directions import catalog
     from directions.bank import labelled
+    from directions.bars import target_of
     from directions.naming import proposals, renamed
+    from directions.score import all_scorers
 
     G = _generator(args)
     with Output(args) as output:
         found = [catalog.load(G, name) for name in args.names or catalog.names(G)]
         bank = labelled(
-            G, _scorers(G), samples=args.samples, classes=args.label, on_progress=output.counter("labelling")
+            G,
+            all_scorers(faces="face" in (G.spec.domain or "")),
+            samples=args.samples,
+            classes=args.label,
+            on_progress=output.counter("labelling"),
         )
         proposed = proposals(G, found, bank, classes=args.label)
         for one in proposed:
             output.say(one.line)
         kept = []
         if args.apply:
-            for old, new in zip(found, renamed(found, proposed), strict=True):
-                if new.name != old.name:
+            called = [one.name in (one.target, target_of(one)) for one in found]  # for what it is for: that stays
+            old = [one for one, right in zip(found, called, strict=True) if not right]
+            told = [one for one, right in zip(proposed, called, strict=True) if not right]
+            taken = [one.name for one, right in zip(found, called, strict=True) if right]
+            for before, new in zip(old, renamed(old, told, taken=taken), strict=True):
+                if new.name != before.name:
                     kept.append(catalog.save(G, new, folder=args.out))
                     output.say(f"{new.name:<22} {kept[-1]}")
                     if hides := catalog.hiding(G, new.name, folder=args.out):
@@ -81,10 +93,10 @@ def run_disentangle(args: argparse.Namespace) -> int:
     from directions.judging import judge
 
     G = _generator(args)
-    scorers = _scorers(G)
+    before = [catalog.load(G, name) for name in args.names]
+    scorers = _scorers(G, before)
     by_name = {one.name: one for one in scorers}
     with Output(args) as output:
-        before = [catalog.load(G, name) for name in args.names]
         against = known_baseline(G, scorers, classes=args.label)
         options = {"against": against, "classes": args.label}
         first = leakage_matrix(G, before, scorers, **options, on_progress=output.counter("before"))
@@ -123,7 +135,12 @@ def _generator(args: argparse.Namespace) -> Generator:
     return load_generator(args.generator, device=args.device)
 
 
-def _scorers(G: Generator) -> tuple[Scorer, ...]:
-    from directions.score import default_scorers
+def _scorers(G: Generator, found: Sequence[Direction]) -> tuple[Scorer, ...]:
+    """Those that directions are judged by, and the scores that these are for."""
+    from directions.bars import intended
+    from directions.score import all_scorers, default_scorers
 
-    return default_scorers(faces="face" in (G.spec.domain or ""))
+    faces = "face" in (G.spec.domain or "")
+    usual, known = default_scorers(faces=faces), {one.name: one for one in all_scorers(faces=faces)}
+    own = {name: known[name] for one in found if (name := intended(one, known))}
+    return usual + tuple(own[name] for name in sorted(own.keys() - {one.name for one in usual}))

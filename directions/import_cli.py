@@ -29,7 +29,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """All but the generator and the device."""
     parser.add_argument("file", type=Path, metavar="FILE", help=".npy, .npz, or a .safetensors of ours")
     parser.add_argument("--name", required=True, help="of the direction; several are called NAME-0, NAME-1 ...")
-    parser.add_argument("--space", choices=("w", "w+"), default="w", help="of an array (default: w)")
+    parser.add_argument(
+        "--space",
+        choices=("w", "w+"),
+        default="w",
+        help="of an array (default: w); one of Z has the shape of one of W and does nothing good: it is not told apart",
+    )
     parser.add_argument("--index", type=number_list, metavar="NUMBERS", help="which of several, such as 0-4 (all)")
     parser.add_argument("--key", metavar="NAME", help="which array of a .npz (default: GANSpace's, or the only one)")
     parser.add_argument("--layers", type=number_list, metavar="ROWS", help="limited to rows of W+, such as 1-4 (all)")

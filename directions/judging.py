@@ -103,7 +103,7 @@ def judge(
         latents: codes to edit in place of samples, such as those of photos; deviations are those of samples all the
             same.
         measured: by these scorers on these samples already.
-        beside: scorers whose scores are told and do not count: no leakage.
+        beside: scorers whose scores are told and do not count: no leakage. Those that ``against`` lacks are left out.
         on_progress: called with (done, total) strengths.
 
     Raises:
@@ -111,6 +111,7 @@ def judge(
         DirectionError: no such score, or one that gives NaN.
     """
     direction.check(G.spec)
+    others: dict[str, Scorer] = {}
     if scorers is None:
         faces = "face" in (G.spec.domain or "")
         scorers = score.default_scorers(faces=faces)
@@ -119,7 +120,8 @@ def judge(
         if named in others and named not in {one.name for one in scorers}:
             scorers = (*scorers, others[named])
     if target is not None and target not in {each.name for each in scorers}:
-        raise DirectionError(f"no score {target!r} is measured; there are {', '.join(s.name for s in scorers)}")
+        there = ", ".join({each.name: each for each in scorers} | others)
+        raise DirectionError(f"no score {target!r} is measured; there are {there}")
     more = tuple(one for one in beside if one.name not in {each.name for each in scorers})
     against = against or known_baseline(G, (*scorers, *more), classes=classes)
     everything = measured or measure(

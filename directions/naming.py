@@ -89,12 +89,15 @@ def proposals(
     return tuple(made)
 
 
-def renamed(directions: Iterable[Direction], proposed: Iterable[Proposal]) -> tuple[Direction, ...]:
-    """``directions`` under their proposed names, turned so that more is more; a name's second holder gets "-2".
+def renamed(
+    directions: Iterable[Direction], proposed: Iterable[Proposal], *, taken: Iterable[str] = ()
+) -> tuple[Direction, ...]:
+    """``directions`` under their proposed names, turned so that more is more; a name's second holder gets "-2", and so
+    does the first of a name that is ``taken``.
 
     What one is judged by stays, unless its new name is that of another score: then it has to be judged anew.
     """
-    made, held = [], dict[str, int]()
+    made, held = [], dict.fromkeys(taken, 1)
     for one, proposal in zip(directions, proposed, strict=True):
         held[proposal.name] = held.get(proposal.name, 0) + 1
         name = proposal.name if held[proposal.name] == 1 else f"{proposal.name}-{held[proposal.name]}"

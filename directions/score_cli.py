@@ -33,9 +33,8 @@ def add_options(score: argparse.ArgumentParser) -> None:
     score.add_argument(
         "--target",
         metavar="SCORE",
-        help="the score that it should move (default: that of its name, or the one it moves most): brightness, "
-        "contrast, sharpness, warmth, tint, saturation, background; of faces also age, gender_presentation, yaw and "
-        "smile_width",
+        help="the score that it should move, of those that `editkit directions find --help` lists (default: that of "
+        "its name, or the one it moves most)",
     )
     score.add_argument(
         "--photos",

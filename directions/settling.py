@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from directions.affine import in_rows
 from directions.attributes import Scorer
 from directions.bank import SampleBank
-from directions.bars import Bars
+from directions.bars import Bars, decided
 from directions.calibration import MOST, SURE, relied_on, times
 from directions.combining import Combination, assemble, search
 from directions.judging import ACCEPTANCE_SEED, REPORT_SEED, Judgement, judge
@@ -53,13 +53,20 @@ class Bundled:
         """Whether the bars hold in the report too: on samples that it was not accepted on."""
         return not self.judgement.failures
 
+    @property
+    def rank(self) -> tuple[int, float]:
+        """The larger, the rather kept: what misses fewer bars, then what goes further."""
+        return -len(self.judgement.failures), self.units
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tried:
-    """A range that was tried: ``bottom`` to ``top`` units of ``scale``; ``said``: the bars that it misses."""
+    """A range that was tried: ``bottom`` to ``top`` units of ``scale``; ``said``: the bars that its ``doubted`` figures
+    miss."""
 
     said: str
     leakage: float
+    doubted: Mapping[str, float] = field(default_factory=dict)
     scale: float = 1.0
     bottom: float = 0.0
     top: float = 0.0
@@ -167,8 +174,10 @@ class Work:
         report = judge(self.G, done, **options, samples=self.confirmed, measured=reported)
         kept = report.applied(done)
         if best.said:
-            report = replace(report, failures=(f"not accepted: {best.said}", *report.failures))
-            kept = replace(kept, scores={**kept.scores, "accepted": 0.0})
+            report = replace(
+                report, failures=(*(f"not accepted: {one}" for one in best.said.split("; ")), *report.failures)
+            )
+            kept = replace(kept, scores={**kept.scores, **decided(best.doubted, target)})
         held = "kept" if not report.failures else f"hidden, {'; '.join(report.failures)}"
         self.say(
             f"{made.name}: {held}; {-best.bottom:+.2f} to {best.top:+.2f} units, in {space}; leakage "
@@ -197,7 +206,7 @@ class Work:
         doubted = seen.scaled(scale).doubted(target, errors)
         said = "; ".join(self.bars.failures(doubted, target))
         leakage = doubted.get("leakage", math.inf)
-        return _Tried(said=said, leakage=leakage, scale=scale, bottom=round(-low / scale, 4), top=top)
+        return _Tried(said=said, leakage=leakage, doubted=doubted, scale=scale, bottom=round(-low / scale, 4), top=top)
 
     def combined(
         self, candidates: Sequence[Direction], effects: Tensor, gram: Tensor, target: str, *, misses: bool = False

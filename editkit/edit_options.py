@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST = ("smile_width", "brightness")
+FIRST = ("smile_width", "mouth_light", "brightness")
 """Directions that are taken where nobody named one: expression or light. Nobody is made older unasked."""
 
 

@@ -3,6 +3,7 @@
 A hook is a function named in the entry-point group ``editkit.hooks``:
 
     direction_names(G) -> tuple[str, ...]       names of the directions at hand for a generator
+    offered_directions(G) -> tuple[str, ...]    those among them that pass the bars
     directions(G, name) -> Direction            one of them
     resolve_recipe(G, recipe) -> Recipe         a recipe with every direction looked up and checked
 """

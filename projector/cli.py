@@ -48,7 +48,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[
             ("editkit project --out out", "the sample photo, with an edit as an example"),
             (
-                "editkit project me.jpg --out out --edit brightness=+1 --edit smile_width=-0.5",
+                "editkit project me.jpg --out out --edit brightness=+1 --edit mouth_light=-0.5",
                 "a photo of yours, two edits",
             ),
             ("editkit project holiday --out out --budget 60s", "every photo in a folder, a minute each"),
@@ -170,7 +170,7 @@ def recipe_of(args: argparse.Namespace, G: Generator) -> tuple[Recipe, str | Non
     asked = asked_recipe(args, G)
     if asked is not None:
         return asked, None
-    name = first_of(hook("direction_names")(G))
+    name = first_of(hook("offered_directions")(G)) or first_of(hook("direction_names")(G))
     if name is None:
         note = f"no directions are at hand for {G.spec.name}: the edited picture is the inverted one"
         return Recipe(name="none", edits=()), note

@@ -24,7 +24,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         examples=[
             ("editkit project-video me.mp4 --out out/me --edit brightness=+1", "an edit of the whole video"),
             (
-                "editkit project-video me.mp4 --out out/me --edit smile_width=0.5 --steps 60 --smooth 3",
+                "editkit project-video me.mp4 --out out/me --edit mouth_light=0.5 --steps 60 --smooth 3",
                 "closer, and calmer",
             ),
             ("editkit project-video cat.mp4 --out out/cat --align centre --edit none --paste replace", "what it finds"),

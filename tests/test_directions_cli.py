@@ -37,6 +37,7 @@ def test_list_and_show(G, capsys, tmp_path):
         ]
     code, printed = run(capsys, "show", "warmth", "--image", tmp_path / "w.png", "--samples", 2)
     assert code == 0 and "touches_placement  True" in printed.out and "+0.250" in printed.out
+    assert "warmth: not offered: it was never judged" in printed.out
     from PIL import Image
 
     with Image.open(tmp_path / "w.png") as picture:

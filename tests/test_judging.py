@@ -61,6 +61,8 @@ def test_scores_beside_are_told_and_do_not_count():
     assert set(found.beside) == {"second", "third"} and found.beside["second"] == pytest.approx(1, rel=0.1)
     counted = judge(G, one, scorers=SCORERS, against=against, samples=8)
     assert found.beside == counted.measurement.leakage("first")
+    with pytest.raises(DirectionError, match="background, detail"):
+        judge(G, one, target="charm", samples=8)
     assert counted.beside == {} and not any(n.endswith("second") for n in found.applied(one).scores)
 
 

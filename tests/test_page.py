@@ -161,6 +161,10 @@ def test_directions_are_grouped(warmth: Direction) -> None:
     assert [one.name for one in groups[grouping.OTHER]] == ["component-3"]
     slider = groups[grouping.FACE][0]
     assert (slider.title, slider.low, slider.high) == ("Smile width", -2.0, 3.0) and 0 < slider.step <= 0.2
+    mouth = replace(warmth, name="mouth_light")
+    assert grouping.group_of(mouth) == grouping.FACE and grouping.slider_of(mouth).title == "Teeth (mouth light)"
+    told = {"yaw-2": "Head turn (yaw) 2", "yaws": "Yaws", "top_light": "Top light", "mouth_lights": "Mouth lights"}
+    assert {name: grouping.title_of(name) for name in told} == told
 
 
 @pytest.mark.parametrize("strength", [(-2.31, 2.31), (-2.657, 2.66), (0.0, 3.0), (-0.0317, 0.04), (-170.3, 90.0)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,15 @@ def test_the_default_edit_is_the_first_at_hand(project, photo: Path, warmth: Dir
     told = json.loads((tmp_path / "out" / "me" / "report.json").read_text())
     assert [(edit["direction"], edit["strength"]) for edit in told["edits"]] == [("warmth", pytest.approx(0.35 * 3))]
     assert "no --edit was given" in told["edit_note"]
+
+
+def test_the_default_edit_is_one_that_is_offered_where_any_is(project, photo, warmth, G, tmp_path: Path) -> None:
+    judged = {f"{half}:tint": 1.0 for half in ("low", "high", "effect")} | {"leakage": 0.1, "monotonicity": 1.0}
+    catalog.save(G, replace(warmth, name="tint", target="tint", scores=judged))
+    catalog.save(G, replace(warmth, name="smile_width"))  # first among the names, and never judged
+    assert catalog.offered(G) == ("tint",) and project(photo) == 0
+    told = json.loads((tmp_path / "out" / "me" / "report.json").read_text())
+    assert [edit["direction"] for edit in told["edits"]] == ["tint"]
 
 
 def test_no_direction_at_hand_is_said_and_nothing_is_edited(project, photo: Path, tmp_path: Path, capsys) -> None:

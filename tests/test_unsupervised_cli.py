@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,6 +144,29 @@ def test_name(G, capsys):
     code, printed = run(capsys, "name", "pca-0", "--samples", 200, "--apply", "--json")
     assert json.loads(printed.out)["proposals"][0]["name"] == "first" and len(json.loads(printed.out)["kept"]) == 1
     assert float(catalog.load(G, "first").vector[0]) == 2.0
+
+
+def test_what_is_called_for_what_it_is_for_keeps_its_name(G, capsys):
+    one = Direction(name="third", vector=torch.tensor([-2.0, 0, 0, 0]), space="w", generator=G.spec.id, target="third")
+    catalog.save(G, one)
+    code, printed = run(capsys, "name", "third", "--samples", 200, "--apply", "--json")
+    told = json.loads(printed.out)
+    assert code == 0 and told["proposals"][0]["name"] == "first" and told["kept"] == []
+    catalog.save(G, replace(one, name="first", target="first"))
+    catalog.save(G, replace(one, name="pca-0", target=""))
+    code, printed = run(capsys, "name", "--samples", 200, "--apply", "--json")
+    assert [path.endswith("first-2.safetensors") for path in json.loads(printed.out)["kept"]] == [True]
+    assert catalog.load(G, "first").target == "first", "what keeps its name is not written over"
+
+
+def test_disentangling_judges_by_a_score_that_does_not_count_as_a_rule(G, capsys, monkeypatch):
+    monkeypatch.setattr(score, "all_scorers", lambda *, faces=True: (*SCORERS, pixel("second", 1)))
+    for name, vector in (("first", [2.0, 0, 0.2, 0]), ("second", [0.8, 0.5, 0, 0])):
+        catalog.save(G, Direction(name=name, vector=torch.tensor(vector), space="w", generator=G.spec.id))
+    code, printed = run(capsys, "disentangle", "first", "second", "--json")
+    assert code == 0 and json.loads(printed.out)["before"]["scores"] == ["first", "third", "second"]
+    alone = catalog.load(G, "second-alone")
+    assert alone.target == "second" and alone.unit.startswith("one standard deviation of second")
 
 
 def test_disentangle(G, capsys):

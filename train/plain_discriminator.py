@@ -21,14 +21,16 @@ from train.starter_batches import Batches
 _PENALTY_EVERY = 2
 _GAMMA = 1.0
 _CLIP = 1.0
+_CHANNEL_BASE, _CHANNEL_MAX = 2048, 128
 
 
 def discriminator_arguments(generator: dict[str, Any]) -> dict[str, Any]:
-    """Of one with the widths of a generator of these arguments."""
+    """Of one for a generator of these arguments, at most as wide as the compact one: its penalties, gradients of
+    gradients, are what a fine-tuning on a processor waits for."""
     return {
         "img_resolution": generator["img_resolution"],
-        "channel_base": generator["channel_base"],
-        "channel_max": generator["channel_max"],
+        "channel_base": min(generator["channel_base"], _CHANNEL_BASE),
+        "channel_max": min(generator["channel_max"], _CHANNEL_MAX),
         "conv_clamp": None,
         "num_fp16_res": 0,
     }

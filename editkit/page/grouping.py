@@ -15,12 +15,17 @@ SPARE = 8
 FOR_PHOTOS = 0.6
 """The share of a direction's range that sliders have for a photo; see ``range_of``."""
 GROUPS = (FACE, LIGHT, PERSON, MINE, OTHER)
-_TITLES = {"yaw": "head turn (yaw)", "pitch": "head nod (pitch)", "roll": "head tilt (roll)"}
+_TITLES = {
+    "yaw": "head turn (yaw)",
+    "pitch": "head nod (pitch)",
+    "roll": "head tilt (roll)",
+    "mouth light": "teeth (mouth light)",
+}
 _WORDS: Mapping[str, tuple[str, ...]] = {
-    LIGHT: ("brightness", "contrast", "warmth", "saturation", "exposure", "light", "shadow", "colour", "tint", "hue",
-            "background", "sharpness", "vignette"),
     FACE: ("smile", "yaw", "pitch", "roll", "mouth", "eye", "gaze", "brow", "expression", "pose", "jaw", "open",
            "lip"),
+    LIGHT: ("brightness", "contrast", "warmth", "saturation", "exposure", "light", "shadow", "colour", "tint", "hue",
+            "background", "sharpness", "vignette"),
     PERSON: ("age", "gender", "hair", "beard", "glasses", "skin", "makeup", "hat", "nose", "face", "cheek", "chin",
              "width", "bald", "fringe"),
 }  # fmt: skip
@@ -80,10 +85,10 @@ def slider_of(direction: Direction, *, photo: bool = False, at: float = 0.0) -> 
 
 def title_of(name: str) -> str:
     """What a person reads on a slider: "smile_width" -> "Smile width", "yaw" -> "Head turn (yaw)"."""
-    words = name.replace("_", " ").replace("-", " ").split()
-    if words and words[0] in _TITLES:
-        words = [_TITLES[words[0]], *words[1:]]
-    title = " ".join(words)
+    title = " ".join(name.replace("_", " ").replace("-", " ").split())
+    for known, told in _TITLES.items():
+        if title == known or title.startswith(f"{known} "):
+            title = told + title[len(known) :]
     return title[:1].upper() + title[1:]
 
 
