@@ -61,15 +61,20 @@ class Bundled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tried:
-    """A range that was tried: ``bottom`` to ``top`` units of ``scale``; ``said``: the bars that its ``doubted`` figures
+    """A range that was tried: ``bottom`` to ``top`` units of ``scale``; ``missed``: bars that its ``doubted`` figures
     miss."""
 
-    said: str
+    missed: tuple[str, ...]
     leakage: float
     doubted: Mapping[str, float] = field(default_factory=dict)
     scale: float = 1.0
     bottom: float = 0.0
     top: float = 0.0
+
+    @property
+    def said(self) -> str:
+        """The bars that it misses, in words; "" for none."""
+        return "; ".join(self.missed)
 
     @property
     def units(self) -> float:
@@ -174,9 +179,8 @@ class Work:
         report = judge(self.G, done, **options, samples=self.confirmed, measured=reported)
         kept = report.applied(done)
         if best.said:
-            report = replace(
-                report, failures=(*(f"not accepted: {one}" for one in best.said.split("; ")), *report.failures)
-            )
+            decisive = (f"not accepted: {one}" for one in best.missed)
+            report = replace(report, failures=(*decisive, *report.failures))
             kept = replace(kept, scores={**kept.scores, **decided(best.doubted, target)})
         held = "kept" if not report.failures else f"hidden, {'; '.join(report.failures)}"
         self.say(
@@ -192,7 +196,9 @@ class Work:
         good = [one for one in tried if not one.said]
         if good:
             return max(good, key=lambda one: (one.units, one.top))
-        return min(tried, key=lambda one: one.leakage, default=_Tried(said="it goes one way only", leakage=math.inf))
+        return min(
+            tried, key=lambda one: one.leakage, default=_Tried(missed=("it goes one way only",), leakage=math.inf)
+        )
 
     def _tried(self, seen: Measurement, target: str, errors: float) -> _Tried:
         """A range in units of ``target`` that hold, doubted by so many standard ``errors``; what speaks against it."""
@@ -201,12 +207,14 @@ class Work:
         effect = max(0.0, math.copysign(1, seen.means[target]) * unit)
         top, bottom = math.floor(100 * high * effect) / 100, -low * effect
         if top < 1 or bottom < _BACK:
-            return _Tried(said=f"only -{bottom:.2f} to {top:+.2f} are in reach", leakage=math.inf)
+            return _Tried(missed=(f"only -{bottom:.2f} to {top:+.2f} are in reach",), leakage=math.inf)
         scale = high / top
         doubted = seen.scaled(scale).doubted(target, errors)
-        said = "; ".join(self.bars.failures(doubted, target))
+        missed = self.bars.failures(doubted, target)
         leakage = doubted.get("leakage", math.inf)
-        return _Tried(said=said, leakage=leakage, doubted=doubted, scale=scale, bottom=round(-low / scale, 4), top=top)
+        return _Tried(
+            missed=missed, leakage=leakage, doubted=doubted, scale=scale, bottom=round(-low / scale, 4), top=top
+        )
 
     def combined(
         self, candidates: Sequence[Direction], effects: Tensor, gram: Tensor, target: str, *, misses: bool = False
