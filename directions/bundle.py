@@ -7,7 +7,7 @@
    gradients of all scores.
 3. Each is measured against every scorer, and for each score the combination is taken that moves it alone
    (``directions.combining``), corrected by what is measured of it: in w+, and where that misses the bars or keeps them
-   over a short range only, in s.
+   over a short range only, in s. Scores that do not count as leakage weigh half there, unless they are nearly the same.
    What is found in s is carried to w+ where that is exact, as in StyleGAN3: then it goes with latents of either.
 4. Of faces, each range ends where pictures leave what samples look like (``directions.likeness``). Each is judged on
    other seeds (``directions.judging``), over a shorter range where the ends of the whole one miss the bars; those that
@@ -116,7 +116,7 @@ def build(
         say=say or log.info,
         faces=faces,
     )
-    places = _Places(work.with_scores(*work.further), count, samples)
+    places = _Places(work.wide, count, samples)
     passed: list[Bundled] = []
     try:
         for more in (_supervised, _further, _filled):
@@ -159,7 +159,7 @@ class _Places:
                 continue
             candidates, effects, gram = made
             names = list(self.wide.against.deviation)
-            rows = [names.index(name) for name in work.against.deviation]
+            rows = [names.index(name) for name in work.wide.against.deviation]
             one = work.combined(candidates, effects[rows], gram, target, misses=misses)
             if one is not None and (best is None or one.rank > best.rank):
                 best = one

@@ -34,6 +34,8 @@ _NEAR = 1.5  # units to either side between which a combination is looked for
 _HARDLY = 1.0  # standard errors by which the bars are doubted where they hold nowhere by ``SURE``
 _HOPELESS = 0.45  # leakage on few samples, in the best range, beyond which no more samples are measured
 _SHARES = (0.4, 0.6, 0.8, 1.0)  # of each end within reach, one of which it is
+_BESIDE = 0.5  # what a leak onto a score that does not count weighs in a search
+_SAME = 0.5  # correlation over samples from which on such a score may go with the target: nearly the same thing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -216,6 +218,24 @@ class Work:
             missed=missed, leakage=leakage, doubted=doubted, scale=scale, bottom=round(-low / scale, 4), top=top
         )
 
+    @property
+    def wide(self) -> Work:
+        """The same with every score that the bank knows beside the usual ones."""
+        there = {one.name for one in self.scorers}
+        return self.with_scores(*(one for one in self.further if one.name not in there))
+
+    def weighing(self, target: str) -> dict[str, float]:
+        """What a leak onto each score weighs in a search for ``target``: 1 where it counts as leakage, in the others
+        ``_BESIDE``, or nothing where they are nearly the same thing."""
+        own = self.bank.scores[target].double()
+        weights = dict.fromkeys(self.against.deviation, 1.0)
+        for name in self.wide.against.deviation:
+            other = self.bank.scores[name].double()
+            count = min(len(own), len(other))
+            same = float(torch.corrcoef(torch.stack([own[:count], other[:count]]))[0, 1].abs()) >= _SAME
+            weights.setdefault(name, 0.0 if same else _BESIDE)
+        return weights
+
     def combined(
         self, candidates: Sequence[Direction], effects: Tensor, gram: Tensor, target: str, *, misses: bool = False
     ) -> Bundled | None:
@@ -223,16 +243,20 @@ class Work:
 
         It is searched for by what is measured near the middle, ``_NEAR`` units to either side: what leaks further out
         shortens the range.
-        ``effects``: E [scores, candidates], from ``effect_matrix``; ``gram``: Q; ``misses`` as for ``settled``.
+        ``effects``: E [scores, candidates], from the ``effect_matrix`` of ``wide``; ``gram``: Q; ``misses`` as for
+        ``settled``.
         """
-        names = list(self.against.deviation)
+        wide, weighing = self.wide, self.weighing(target)
+        names = list(wide.against.deviation)
+        weights = torch.tensor([weighing[name] for name in names], dtype=torch.float64)
 
         def measured(found: Combination) -> Tensor:
             one = assemble(candidates, found, name=target, bars=self.bars, most=_NEAR)
-            seen = self.moved(one, one.strength, _CORRECTION_SEED)
-            return torch.tensor([[half.slopes[name] for name in names] for half in seen.halves], dtype=torch.float64)
+            halves = wide.moved(one, one.strength, _CORRECTION_SEED).halves
+            seen = torch.tensor([[half.slopes[name] for name in names] for half in halves], dtype=torch.float64)
+            return weights * seen
 
-        found = search(effects, gram, names.index(target), measured, bars=self.bars)
+        found = search(weights[:, None] * effects, gram, names.index(target), measured, bars=self.bars)
         if found is None:
             self.say(f"{target}: out of reach in {candidates[0].space}")
             return None

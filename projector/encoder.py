@@ -80,7 +80,7 @@ class Encode:
         targets = targets.to(G.device)
         statistics, weights = sample_statistics(G), Weights()
         loss = PictureLoss(targets, perceptual, weights)
-        codes = torch.zeros(len(targets), G.spec.num_ws, G.spec.w_dim, device=G.device)
+        codes = network.start.expand(len(targets), -1, -1)
 
         def latent_of(codes: Tensor) -> Latent:
             rows = codes.mean(1, keepdim=True).expand_as(codes) if self.space == "w" else codes
@@ -184,6 +184,7 @@ def _load(device: str, path: Path, changed: int) -> tuple[EncoderNetwork, Curvat
             tensors = {name: tensor.float() for name, tensor in checkpoint.tensors.items()}
             basis, shrink = (tensors.pop(f"curvature.{name}").to(device) for name in ("basis", "shrink"))
             network = EncoderNetwork(**checkpoint.header["arguments"])
+            tensors.setdefault("start", network.start)  # files of before there was one begin at the mean of W
             network.load_state_dict(tensors)
             if basis.shape != (network.num_ws, *shrink.shape[1:], network.w_dim) or shrink.shape != basis.shape[:2]:
                 raise ValueError(f"directions {list(basis.shape)}")

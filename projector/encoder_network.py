@@ -29,7 +29,7 @@ _SLOPE = 0.2
 
 
 class EncoderNetwork(nn.Module):
-    """Predicts what to add to the current code.
+    """Predicts what to add to the current code. The first look is at the picture of ``start``, [num_ws, w_dim].
 
     At the defaults, 8 rows and 256 dimensions: 2.0 million parameters, 0.13 GFLOP a look.
 
@@ -38,6 +38,8 @@ class EncoderNetwork(nn.Module):
         widths: channels at 1/2, 1/4, 1/8 and 1/16 of ``SIDE``.
         hidden: length of the vector behind the convolutions; rank: of the linear path.
     """
+
+    start: Tensor
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class EncoderNetwork(nn.Module):
         for head in (self.shared, self.offsets):
             nn.init.normal_(head.weight, std=0.1 * self.hidden_size**-0.5)
             nn.init.zeros_(head.bias)
+        self.register_buffer("start", torch.zeros(self.num_ws, self.w_dim))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
     @property

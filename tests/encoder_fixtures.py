@@ -33,7 +33,7 @@ def G() -> NetworkGenerator:
 def file(G: NetworkGenerator, jacobians: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder of G, trained on samples alone for a moment."""
     path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
-    network, progress = train_encoder(G, None, TINY, perceptual=Bundled())
+    network, progress, _ = train_encoder(G, None, TINY, perceptual=Bundled())
     curvature = measure_curvature(G, sample_statistics(G), codes=16)
     write_encoder(path, network, curvature, G, data=None, progress=progress)
     return path
@@ -44,10 +44,10 @@ def jacobians() -> Iterator[None]:
     """Each generator's is computed once."""
     known: dict[str, torch.Tensor] = {}
 
-    def once(G: NetworkGenerator, statistics: WStatistics) -> torch.Tensor:
-        if G.spec.id not in known:
-            known[G.spec.id] = coarse_jacobian(G, statistics)
-        return known[G.spec.id]
+    def once(G: NetworkGenerator, statistics: WStatistics, at: torch.Tensor) -> torch.Tensor:
+        if (key := f"{G.spec.id} {at.double().sum()}") not in known:
+            known[key] = coarse_jacobian(G, statistics, at)
+        return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.encoder.coarse_jacobian", once)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from editkit import cli
 from editkit.checkpoints.header import read_header
+from editkit.checkpoints.native import read_checkpoint, write_checkpoint
 from editkit.errors import CheckpointError, TrainingDataError, UsageError
 from editkit.generator import MODELS, NetworkGenerator, random_generator, save_generator
 from editkit.perceptual import Bundled
@@ -26,13 +27,14 @@ from train.encoder_curvature import measure_curvature, principal_curvature
 from train.encoder_evaluation import evaluate_encoder, unseen_photos
 from train.encoder_samples import SamplePool, render
 from train.encoder_start import coarse_jacobian, start_linear_path
+from train.photo_codes import PhotoCodes, find_photo_codes
 from train.state_file import load_state
 
 
 def test_the_linear_path_starts_as_a_step_of_gauss_and_newton(G: NetworkGenerator) -> None:
     """Where pictures hardly differ from the mean face, the first look explains most of what the path sees of it."""
     statistics = sample_statistics(G)
-    jacobian = coarse_jacobian(G, statistics)
+    jacobian = coarse_jacobian(G, statistics, torch.zeros(G.spec.num_ws, G.spec.w_dim))
     codes = 0.02 * torch.randn(4, 1, G.spec.w_dim).expand(-1, G.spec.num_ws, -1)
     with torch.no_grad():
         mean = render(G, statistics, torch.zeros_like(codes))
@@ -56,7 +58,7 @@ def test_pairs_say_how_far_their_codes_are_apart(G: NetworkGenerator) -> None:
     assert image.shape == beside.shape == (64, 3, 16, 16) and difference.shape == (64, G.spec.num_ws, G.spec.w_dim)
     pictures, codes = (image - beside).flatten(1).norm(dim=1), difference.flatten(1).norm(dim=1)
     assert torch.corrcoef(torch.stack([pictures, codes]))[0, 1] > 0.3
-    from_mean = (beside - pool.mean_image).flatten(1).abs().amax(1) == 0
+    from_mean = (beside - pool.start_image).flatten(1).abs().amax(1) == 0
     assert 16 <= int(from_mean.sum()) <= 48
 
 
@@ -95,19 +97,74 @@ def test_training_goes_on_where_it_stopped(G: NetworkGenerator, tmp_path: Path) 
     photos = open_dataset(photographs(tmp_path / "photos"), resolution=16, channels=3)
     state = tmp_path / "run.state"
     seen: list[int] = []
-    short = EncoderConfig(steps=2, pool=16, batch=4, samples=4)
+    short = EncoderConfig(steps=2, pool=16, batch=4, samples=4, searched=0)
     train_encoder(G, photos, short, perceptual=Bundled(), state=state)
     first = load_state(state)
     assert first["step"] == 2 and first["seconds"] > 0
-    longer = EncoderConfig(steps=3, pool=16, batch=4, samples=4)
-    _, progress = train_encoder(
+    longer = EncoderConfig(steps=3, pool=16, batch=4, samples=4, searched=6)
+    _, progress, nowhere = train_encoder(
         G, photos, longer, perceptual=Bundled(), state=state, on_progress=lambda p: seen.append(p.step)
     )
     assert progress.step == 3 and seen == [3] and progress.seconds > first["seconds"]
+    assert nowhere is None  # a run that began at the mean stays there
     assert {"codes", "pixel", "perceptual", "spread", "prior"} <= set(progress.losses)
     other = random_generator(seed=2, resolution=16)
     with pytest.raises(CheckpointError, match="go on from is of generator"):
         train_encoder(other, None, longer, perceptual=Bundled(), state=state)
+
+
+def test_drawn_codes_lie_where_those_that_were_found_do() -> None:
+    random = torch.Generator().manual_seed(0)
+    found = PhotoCodes.of(3 + torch.randn(40, 2, 8, generator=random) * torch.linspace(0.5, 4, 8))
+    drawn = found.draw(4000, random)
+    assert torch.allclose(drawn.mean(0), found.mean, atol=0.3)
+    wanted = (found.apart.square().sum(0) / 39 + 0.2**2).sqrt()
+    assert torch.allclose(drawn.std(0), wanted, rtol=0.1)
+    assert PhotoCodes.of(torch.ones(1, 2, 8)).draw(3, random).isfinite().all()
+
+
+def test_an_encoder_begins_where_codes_of_photographs_lie(G: NetworkGenerator, tmp_path: Path) -> None:
+    """Their mean is nearer to the code of a photograph that was not searched for than the mean of W; kept in a state,
+    it is not looked for again."""
+    statistics = sample_statistics(G)
+    codes = torch.randn(9, 1, G.spec.w_dim, generator=torch.Generator().manual_seed(1)) + 1.5
+    with torch.no_grad():
+        images = render(G, statistics, codes.expand(-1, G.spec.num_ws, -1)).clamp(-1, 1)
+    (tmp_path / "photos").mkdir()
+    for index, image in enumerate(images):
+        pixels = ((image.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
+    photos = open_dataset(tmp_path / "photos", resolution=16, channels=3)
+    told: list[tuple[int, int]] = []
+    curvature = measure_curvature(G, statistics, codes=16)
+    every = find_photo_codes(
+        G, photos, statistics, curvature, perceptual=Bundled(), count=20, steps=20,
+        on_batch=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert told == [(8, 9), (9, 9)] and every.apart.shape == (9, G.spec.num_ws, G.spec.w_dim)
+    last = every.mean + every.apart[8]
+    others = PhotoCodes.of((every.mean + every.apart)[:8])
+    assert float((last - others.mean).norm()) < float(last.norm())
+
+    state, config = tmp_path / "s", EncoderConfig(steps=1, pool=16, batch=4, samples=4, searched=2)
+    network, _, lying = train_encoder(G, photos, config, perceptual=Bundled(), state=state)
+    assert lying is not None and torch.equal(network.start, lying.mean)
+    again = EncoderTraining(G, photos, EncoderConfig(steps=2, searched=9), perceptual=Bundled())
+    again.load_state_dict(load_state(state))
+    again.look_for_photos(lambda done, total: pytest.fail("looked for again"))
+    assert again.photo_codes is not None and torch.equal(again.photo_codes.mean, lying.mean)
+    assert torch.equal(again.network.start, lying.mean)
+
+
+def test_a_file_of_before_encoders_had_a_start_begins_at_the_mean(
+    G: NetworkGenerator, file: Path, tmp_path: Path
+) -> None:
+    checkpoint = read_checkpoint(file)
+    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if name != "start"}
+    header = {name: value for name, value in checkpoint.header.items() if name != "id"}
+    write_checkpoint(tmp_path / "old.safetensors", tensors, header)
+    network, _ = load_encoder(G, tmp_path / "old.safetensors")
+    assert torch.equal(network.start, torch.zeros(G.spec.num_ws, G.spec.w_dim))
 
 
 def test_ctrl_c_keeps_the_state(G: NetworkGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,11 +217,12 @@ def test_the_command_trains_and_the_projector_takes_it(
     out, photo = tmp_path / "e.safetensors", tmp_path / "me.png"
     options = ["--generator", str(tmp_path / "g.safetensors"), "--device", "cpu"]
     photos = photographs(tmp_path / "photos")
-    sizes = ["--steps", "2", "--pool", "16", "--batch", "4"]
+    sizes = ["--steps", "2", "--pool", "16", "--batch", "4", "--searched", "2"]
     assert cli.main(["train", "encoder", "--data", str(photos), "--out", str(out), *options, *sizes, "--quiet"]) == 0
     header = read_header(out)
     assert header["kind"] == "encoder" and header["training"]["generator"] == G.spec.id
     assert header["training"]["steps"] == 2 and header["training"]["data"] == "photos"
+    assert bool((load_encoder(G, out)[0].start != 0).any())
     Image.fromarray(np.full((32, 32, 3), 120, np.uint8)).save(photo)
     shared = [str(photo), "--align", "centre", "--edit", "none", *options, "--encoder", str(out), "--quiet"]
     for method, name in (("encode", "encode"), ("auto", "encode+optimise")):

@@ -5,8 +5,8 @@ generator again; photographs (and some samples) are judged by what the generator
 the search and its regularisers, which keep the rows of W+ together so that edits work (Tov et al. 2021, "Designing an
 Encoder for StyleGAN Image Manipulation", section 4.1). Refinements are learned as in ReStyle (Alaluf et al. 2021,
 section 3): a step sees the picture beside the reconstruction of the step before, and no gradient flows between steps.
-The linear path starts as one damped Gauss-Newton step from the mean face (``start_linear_path``), and what is learned
-begins there.
+The first look is at the mean of codes that were searched for (``train.photo_codes``). The linear path starts as one
+damped Gauss-Newton step from there (``start_linear_path``), and what is learned begins there.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ from projector.losses import PictureLoss, Weights
 from projector.statistics import sample_statistics
 from train.dataset import ImageDataset
 from train.dataset_loader import ShuffledOrder
+from train.encoder_curvature import measure_curvature
 from train.encoder_samples import SamplePool, render
 from train.encoder_start import coarse_jacobian, start_linear_path
+from train.photo_codes import PHOTOS, PhotoCodes, find_photo_codes
 from train.state_file import load_state, save_state
 
 _log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class EncoderConfig:
         batch: pictures rendered in a step, half of them for the first time.
         samples: pairs regressed in a step; pool: generated pairs kept; fresh: made anew in a step.
         refinements: looks at one picture.
+        searched: photographs that are searched for beforehand, to begin where codes of photographs lie; 0: at the mean.
         learning_rate: peak of AdamW.
         regression: weight of the codes' squared error, against the loss of the search.
         ema: decay of the averaged weights that are kept.
@@ -62,17 +65,18 @@ class EncoderConfig:
     pool: int = 256
     fresh: int = 2
     refinements: int = 3
+    searched: int = PHOTOS
     learning_rate: float = 5e-4
     regression: float = 0.1
     ema: float = 0.99
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = min(self.steps, self.samples, self.fresh, self.refinements) >= 1
+        counts = min(self.steps, self.samples, self.fresh, self.refinements) >= 1 and self.searched >= 0
         if not (counts and self.minutes > 0 and self.learning_rate > 0 and self.batch >= 4 and self.pool >= 16):
             raise UsageError(
-                "Training needs steps, samples, fresh and refinements >= 1, minutes and learning_rate > 0, batch >= 4 "
-                f"and pool >= 16, got {self}."
+                "Training needs steps, samples, fresh and refinements >= 1, searched >= 0, minutes and "
+                f"learning_rate > 0, batch >= 4 and pool >= 16, got {self}."
             )
 
 
@@ -110,6 +114,7 @@ class EncoderTraining:
         )
         self.order = None if photos is None else ShuffledOrder(len(photos), seed=config.seed)
         self.pool: SamplePool | None = None
+        self.photo_codes: PhotoCodes | None = None
         self.going: list[tuple[Tensor, Tensor, Tensor, int]] = []  # picture, codes, reconstruction, looks so far
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,6 +127,7 @@ class EncoderTraining:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "photo_codes": None if (found := self.photo_codes) is None else [found.mean, found.apart],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -131,22 +137,44 @@ class EncoderTraining:
                 f"the run to go on from is of generator {state['generator'][:12]}, this is {self.G.spec.id[:12]}; "
                 "choose another --state file, or delete it"
             )
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
+        if (found := state.get("photo_codes")) is not None:
+            self.photo_codes = PhotoCodes(mean=found[0], apart=found[1])
+        for network, kept in ((self.network, state["network"]), (self.average, state["average"])):
+            network.load_state_dict({"start": torch.zeros_like(network.start)} | kept)  # older runs begin at the mean
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
+
+    def look_for_photos(self, on_batch: Callable[[int, int], None] | None = None) -> None:
+        """In a new run with photographs: finds where their codes lie. Some minutes; ``on_batch`` as there."""
+        count = self.config.searched
+        if self.photos is None or count == 0 or self.step or self.photo_codes is not None:
+            return
+        curvature = measure_curvature(self.G, self.statistics, codes=96)
+        self.photo_codes = find_photo_codes(
+            self.G,
+            self.photos,
+            self.statistics,
+            curvature,
+            perceptual=self.perceptual,
+            count=count,
+            on_batch=on_batch,
+        )
 
     def prepare(self) -> None:
         """Fills the pool and, in a new run, makes the linear path a first guess."""
         c = self.config
-        self.pool = SamplePool(self.G, self.statistics, size=c.pool, seed=c.seed * 1009 + self.step)
+        self.look_for_photos()
+        pool_seed = c.seed * 1009 + self.step
+        self.pool = SamplePool(self.G, self.statistics, size=c.pool, seed=pool_seed, photo_codes=self.photo_codes)
         while len(self.pool) < c.pool:
             self.pool.add(min(8, c.pool - len(self.pool)))
         if self.step == 0:
             image, beside, _ = self.pool.pairs(64)
             side = (SIDE, SIDE)
             differences = coarse(resize(image, side) - resize(beside, side))
-            start_linear_path(self.network, coarse_jacobian(self.G, self.statistics), differences)
+            self.network.start.copy_(self.pool.start)
+            jacobian = coarse_jacobian(self.G, self.statistics, self.pool.start)
+            start_linear_path(self.network, jacobian, differences)
             self.average.load_state_dict(self.network.state_dict())
 
     @property
@@ -185,10 +213,9 @@ class EncoderTraining:
     def _rendered(self) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The search's loss on pictures: half of them new, the others with the code they came to."""
         assert self.pool is not None
-        weights, rows, width = Weights(), self.G.spec.num_ws, self.G.spec.w_dim
+        weights, start = Weights(), self.pool.start.to(self.G.device)
         new = self._new_pictures(self.config.batch - len(self.going))
-        zero = torch.zeros(rows, width)
-        states = [*self.going, *((image, zero, self.pool.mean_image[0], 0) for image in new)]
+        states = [*self.going, *((image, self.pool.start, self.pool.start_image[0], 0) for image in new)]
         images, codes, beside = (
             torch.stack([s[i] for s in states]).to(self.G.device)  # type: ignore[misc]  # tensors but for the last
             for i in range(3)
@@ -198,7 +225,7 @@ class EncoderTraining:
         shared = codes.mean(1, keepdim=True)
         terms = {name: term.mean() for name, term in PictureLoss(images, self.perceptual, weights)(made).items()}
         terms["spread"] = weights.spread * (codes - shared).square().mean()
-        terms["prior"] = weights.prior * shared.square().mean()
+        terms["prior"] = weights.prior * (shared - start.mean(0)).square().mean()
         made, kept = made.detach().cpu(), codes.detach().cpu()
         looks = [s[3] + 1 for s in states]
         error = (made.clamp(-1, 1) - images.cpu()).square().mean([1, 2, 3])
@@ -232,13 +259,16 @@ def train_encoder(
     perceptual: PerceptualDistance,
     state: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-) -> tuple[EncoderNetwork, Progress]:
-    """Train an encoder for ``G``: the averaged network and the last progress.
+    on_search: Callable[[int, int], None] | None = None,
+) -> tuple[EncoderNetwork, Progress, PhotoCodes | None]:
+    """Train an encoder for ``G``: the averaged network, the last progress, and where codes of photographs lie.
 
     Args:
         photos: training pictures of the generator's resolution, or None: samples only.
         perceptual: part of the loss.
         state: file from which an earlier run goes on, where there is one; written once a minute, and also on Ctrl-C.
+        on_search: called with how many photographs are searched for, and how many will be; ``config.minutes`` begin
+            after that.
 
     Raises:
         UsageError, TrainingDataError: a generator or photographs that do not fit.
@@ -250,9 +280,10 @@ def train_encoder(
         training.load_state_dict(load_state(state))
         _log.info("going on from step %d", training.step)
     sums: dict[str, list[float]] = {}
-    last_log = last_save = mark = time.monotonic()
     progress = Progress(step=training.step, pictures=training.step * config.batch, seconds=training.seconds, losses={})
     try:
+        training.look_for_photos(on_search)
+        last_log = last_save = mark = time.monotonic()
         while training.fraction < 1.0:
             for name, value in training.advance().items():
                 sums.setdefault(name, []).append(value)
@@ -271,6 +302,6 @@ def train_encoder(
                 save_state(state, training.state_dict())
                 last_save = now
     finally:
-        if state is not None and training.step:
+        if state is not None and (training.step or training.photo_codes is not None):
             save_state(state, training.state_dict())
-    return training.average.requires_grad_(False).eval(), progress
+    return training.average.requires_grad_(False).eval(), progress, training.photo_codes

@@ -22,9 +22,10 @@ It belongs to generator `{generator}` and is refused beside another.
   {data}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0; photos from YFCC-100M),
   judged by what the generator makes of their codes, with the search's loss and its regularisers. Rows whose index is a
   multiple of 10 (1,066) were never trained on.
-- **Run** the linear path as a damped Gauss-Newton step from the mean face (`train/encoder_start.py`), then {steps:,}
-  steps, {pictures:,} pictures rendered, in {minutes:.0f} minutes on a contended share of one CPU core. Far from
-  converged.
+- **Run** {searched} training photographs were searched for: the first look is at the mean of their codes
+  (`train/photo_codes.py`), half of the samples are drawn there, and the directions were measured there. Then the linear
+  path as a damped Gauss-Newton step from that face (`train/encoder_start.py`), then {steps:,} steps,
+  {pictures:,} pictures rendered, in {minutes:.0f} minutes on a contended share of one CPU core. Far from converged.
 
       editkit train encoder --data faces128_train.zip --out editkit/models/{file}
       editkit train encoder --data faces128_train.zip --evaluate editkit/models/{file}
@@ -41,7 +42,7 @@ portraits: docs/projection.md (`python benchmarks/projection.py PHOTOS`).
 ## Limits
 - Near-frontal, aligned faces of adults at 64 px, as the generator itself. On other pictures its codes mean little, and
   a search from them may end worse than one from the mean.
-- Its codes lie near W and render soft pictures; what makes a face somebody's own comes with the search.
+- It renders soft pictures; what makes a face somebody's own comes with the search.
 - Attribution: FairFace (CC BY 4.0). The weights come under Apache-2.0 like the code.
 """
 
@@ -60,6 +61,7 @@ def encoder_card(file: str, size: int, header: Mapping[str, Any], *, parameters:
         widths=", ".join(str(width) for width in arguments["widths"]),
         rank=arguments["rank"],
         data=training["data"],
+        searched=training["searched"],
         steps=training["steps"],
         pictures=training["pictures_rendered"],
         minutes=training["minutes"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from editkit.command import Output, add_command
@@ -44,6 +45,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--minutes", type=positive_number, default=60.0, help="length, earlier runs included (60)")
     parser.add_argument("--steps", type=positive, default=100_000, help="the most steps (%(default)s)")
     parser.add_argument("--batch", type=positive, default=8, help="pictures rendered in a step (%(default)s)")
+    parser.add_argument(
+        "--searched",
+        type=whole,
+        default=48,
+        metavar="N",
+        help="photographs searched for beforehand, in minutes that do not count: the encoder begins where their codes "
+        "lie; 0: at the mean (%(default)s)",
+    )
     parser.add_argument("--pool", type=positive, default=256, help="generated pairs kept (%(default)s)")
     parser.add_argument("--threads", type=positive, metavar="N", help="of torch (default: all cores)")
     parser.add_argument("--seed", type=whole, default=0, help="of weights, samples and order (%(default)s)")
@@ -81,22 +90,36 @@ def run(args: argparse.Namespace) -> int:
             output.put("evaluation", figures := evaluate_encoder(G, args.evaluate, unseen, perceptual=perceptual))
             output.say(_told(figures))
             return 0
-        config = EncoderConfig(steps=args.steps, minutes=args.minutes, batch=args.batch, pool=args.pool, seed=args.seed)
+        config = EncoderConfig(
+            steps=args.steps,
+            minutes=args.minutes,
+            batch=args.batch,
+            searched=args.searched,
+            pool=args.pool,
+            seed=args.seed,
+        )
         photos = None if args.data is None else open_dataset(args.data, resolution=G.spec.resolution, channels=3)
 
         def report(progress: Progress) -> None:
             losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
             output.say(f"step {progress.step}, {progress.seconds:.0f} s: {losses}")
 
+        def searched(done: int, total: int) -> None:
+            output.say(f"where codes of photographs lie: {done} of {total} searched for")
+
         state = args.state or args.out.with_name(args.out.name + ".state")
-        network, progress = train_encoder(G, photos, config, perceptual=perceptual, state=state, on_progress=report)
+        network, progress, photo_codes = train_encoder(
+            G, photos, config, perceptual=perceptual, state=state, on_progress=report, on_search=searched
+        )
         output.say("measuring the curvature")
-        curvature = measure_curvature(G, sample_statistics(G))
+        curvature = measure_curvature(G, sample_statistics(G), around=photo_codes)
         data = None if args.data is None else args.data.name
-        write_encoder(args.out, network, curvature, G, data=data, progress=progress)
+        found = 0 if photo_codes is None else len(photo_codes.apart)
+        write = partial(write_encoder, args.out, network, curvature, G, data=data, progress=progress, searched=found)
+        write()
         if unseen is not None:
             figures = evaluate_encoder(G, args.out, unseen, perceptual=perceptual)
-            write_encoder(args.out, network, curvature, G, data=data, progress=progress, evaluation=figures)
+            write(evaluation=figures)
             output.put("evaluation", figures)
             output.say(_told(figures))
         output.put("file", args.out)

@@ -16,6 +16,7 @@ from projector.curvature import Curvature
 from projector.losses import Weights
 from projector.statistics import WStatistics
 from train.encoder_samples import SamplePool, render
+from train.photo_codes import PhotoCodes
 
 RANK = 128
 """Directions kept of a row: as many as the bundled generator's widest layer has channels."""
@@ -25,14 +26,22 @@ ERRORS = 4
 """Random errors a code."""
 
 
-def measure_curvature(G: Generator, statistics: WStatistics, *, codes: int = 320, batch: int = 8) -> Curvature:
-    """From ``codes`` random codes, about a second of one core each four at 64 px."""
+def measure_curvature(
+    G: Generator, statistics: WStatistics, *, around: PhotoCodes | None = None, codes: int = 320, batch: int = 8
+) -> Curvature:
+    """From ``codes`` random codes, about a second of one core each four at 64 px.
+
+    ``around``: where codes of photographs lie; samples, nearer to the mean and with noise, where that is not known.
+    """
     pool = SamplePool(G, statistics, size=batch, seed=5)
     random = torch.Generator().manual_seed(0)
     gradients = []
     for _ in range(-(-codes // batch)):
-        drawn = pool.draw(batch)
-        drawn = 0.8 * drawn + 0.4 * torch.randn(drawn.shape, generator=random)
+        if around is None:
+            drawn = pool.draw(batch)
+            drawn = 0.8 * drawn + 0.4 * torch.randn(drawn.shape, generator=random)
+        else:
+            drawn = around.draw(batch, random)
         drawn = drawn.to(G.device).requires_grad_()
         made = render(G, statistics, drawn)
         for index in range(ERRORS):

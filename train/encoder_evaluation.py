@@ -63,9 +63,13 @@ def write_encoder(
     *,
     data: str | None,
     progress: Progress,
+    searched: int = 0,
     evaluation: Mapping[str, object] | None = None,
 ) -> None:
-    """Write the file of an encoder: half precision, with the generator's id. Raises OutputError."""
+    """Write the file of an encoder: half precision, with the generator's id. Raises OutputError.
+
+    ``searched``: photographs whose codes its start is the mean of.
+    """
     header = {
         "kind": "encoder",
         "arguments": network.arguments,
@@ -76,6 +80,7 @@ def write_encoder(
         "training": {
             "generator": G.spec.id,
             "data": data,
+            "searched": searched,
             "steps": progress.step,
             "pictures_rendered": progress.pictures,
             "minutes": round(progress.seconds / 60, 1),

@@ -14,6 +14,7 @@ from editkit.generator import Generator
 from editkit.latent import Latent
 from editkit.seeds import z_from_seeds
 from projector.statistics import WStatistics
+from train.photo_codes import PhotoCodes
 
 SPREAD = 0.6
 """Largest standard deviation of the random offsets a row, in standard deviations of W."""
@@ -26,10 +27,16 @@ def render(G: Generator, statistics: WStatistics, codes: Tensor) -> Tensor:
 
 
 class SamplePool:
-    """The newest ``size`` codes with their pictures, each with a neighbour's."""
+    """The newest ``size`` codes with their pictures, each with a neighbour's.
 
-    def __init__(self, G: Generator, statistics: WStatistics, *, size: int, seed: int) -> None:
-        self.G, self.statistics, self.size = G, statistics, size
+    ``photo_codes``: where codes of photographs lie; half of the codes are drawn there then, and the pictures stand
+    beside that of their mean instead of the mean of W's.
+    """
+
+    def __init__(
+        self, G: Generator, statistics: WStatistics, *, size: int, seed: int, photo_codes: PhotoCodes | None = None
+    ) -> None:
+        self.G, self.statistics, self.size, self.photo_codes = G, statistics, size, photo_codes
         self.inverse = torch.linalg.inv(statistics.axes.double().cpu()).float().to(G.device)
         self.made = 0
         self.random = torch.Generator().manual_seed(seed)
@@ -37,8 +44,9 @@ class SamplePool:
         side, rows, width = G.spec.resolution, G.spec.num_ws, G.spec.w_dim
         self.codes = torch.zeros(size, 2, rows, width)
         self.images = torch.zeros(size, 2, 3, side, side, dtype=torch.float16)
+        self.start = torch.zeros(rows, width) if photo_codes is None else photo_codes.mean
         with torch.no_grad():
-            self.mean_image = render(G, statistics, torch.zeros(1, rows, width, device=G.device)).cpu()
+            self.start_image = render(G, statistics, self.start[None].to(G.device)).cpu()
 
     def __len__(self) -> int:
         return min(self.made, self.size)
@@ -58,20 +66,20 @@ class SamplePool:
         self.made += count
 
     def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures, what stands beside them, and the codes' difference: half from the mean face, the others alike.
+        """Pictures, what stands beside them, and the codes' difference: half from the start's, the others alike.
 
         [count, 3, R, R] twice, and [count, num_ws, w_dim], on the CPU.
         """
         rows = torch.randint(len(self), (count,), generator=self.random)
         others = torch.randint(len(self), (count,), generator=self.random)
         kind = torch.rand(count, generator=self.random)
-        mean, far = kind < 0.5, (kind >= 0.5) & (kind < 0.7)
+        first, far = kind < 0.5, (kind >= 0.5) & (kind < 0.7)
         image, beside = self.images[rows, 0].float(), self.images[rows, 1].float()
         codes, start = self.codes[rows, 0], self.codes[rows, 1]
         beside = torch.where(far[:, None, None, None], self.images[others, 0].float(), beside)
-        beside = torch.where(mean[:, None, None, None], self.mean_image, beside)
+        beside = torch.where(first[:, None, None, None], self.start_image, beside)
         start = torch.where(far[:, None, None], self.codes[others, 0], start)
-        start = torch.where(mean[:, None, None], torch.zeros(()), start)
+        start = torch.where(first[:, None, None], self.start, start)
         return image, beside, codes - start
 
     def draw(self, count: int) -> Tensor:
@@ -92,4 +100,8 @@ class SamplePool:
         codes = torch.where(second, pair[:, 1], pair[:, 0])
         spread = SPREAD * torch.rand(count, 1, 1, generator=self.random)
         spread = spread * (torch.rand(count, 1, 1, generator=self.random) < 0.5)
-        return codes + spread * torch.randn(count, rows, width, generator=self.random)
+        codes = codes + spread * torch.randn(count, rows, width, generator=self.random)
+        if self.photo_codes is None:
+            return codes
+        of_photos = torch.rand(count, 1, 1, generator=self.random) < 0.5
+        return torch.where(of_photos, self.photo_codes.draw(count, self.random), codes)

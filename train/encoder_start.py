@@ -19,9 +19,9 @@ ROW_DEVIATION, DAMPING = 1.0, 0.2
 """Chosen among eight pairs on the 16 portraits of docs/projection.md: 20.3 dB in one look, 21.1 in three."""
 
 
-def coarse_jacobian(G: Generator, statistics: WStatistics, *, batch: int = 16) -> Tensor:
-    """What the linear path reads, by the code, at the mean: [3 COARSE**2, num_ws w_dim], on the CPU."""
-    codes = torch.zeros(batch, G.spec.num_ws, G.spec.w_dim, device=G.device, requires_grad=True)
+def coarse_jacobian(G: Generator, statistics: WStatistics, at: Tensor, *, batch: int = 16) -> Tensor:
+    """What the linear path reads, by the code, ``at`` [num_ws, w_dim]: [3 COARSE**2, num_ws w_dim], on the CPU."""
+    codes = at.to(G.device).repeat(batch, 1, 1).requires_grad_()
     read = coarse(resize(render(G, statistics, codes), (SIDE, SIDE)))  # [batch, 3 COARSE**2], all rows alike
     rows = []
     for first in range(0, read.shape[1], batch):
