@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 from small_training import close
 from torch.distributed import HashStore
-from training_runs import start, wait_for
+from training_runs import COMMON, ROOT, start, wait_for
 
 from editkit.errors import EditkitError
 from train.config import TrainConfig
@@ -65,6 +67,30 @@ def test_torchrun_starts_them_again(toys: Path, alone: Training, tmp_path: Path)
     assert "going on from" in process.stdout.read()
     found = taken_up(two)
     assert found.seen == 64 and close(alone, found, tolerance=1e-3)
+
+
+def test_processes_that_do_not_share_a_folder_or_their_options_end_before_anything_is_trained(
+    toys: Path, tmp_path: Path
+) -> None:
+    """As on two machines: each started by itself."""
+    both = [tmp_path / "both"] * 2
+    for outs, seeds, message in (
+        ([tmp_path / "mine", tmp_path / "yours"], "00", "must be one folder, on a drive that all of them share"),
+        (both, "01", "differ in their options, data or snapshots"),
+    ):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+        processes = []
+        for rank, (out, seed) in enumerate(zip(outs, seeds, strict=True)):
+            options = [*COMMON, "--device", "cpu", "--kimg", "0.064", "--out", str(out), "--seed", seed]
+            environment = os.environ | where | {"RANK": str(rank), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, "-m", "train", "--data", str(toys), *options]
+            processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        for process in processes:
+            _, said = process.communicate(timeout=120)
+            assert process.returncode == 2 and message in said, said
+        assert not any(path.is_file() for out in outs if out.is_dir() for path in out.rglob("*"))
 
 
 def test_processes_meet_where_no_start_before_has_been() -> None:

@@ -78,6 +78,8 @@ def test_classes_that_do_not_fit_name_the_option() -> None:
     )  # fmt: skip
     with pytest.raises(errors.CheckpointError, match="mine has c_dim 0, the data 3; leave --cond out"):
         check_shapes(begun, resolution=16, channels=3, c_dim=3)
+    with pytest.raises(errors.CheckpointError, match=r"img_resolution 16, the data 32; .*; it has c_dim 0, the data 3"):
+        check_shapes(begun, resolution=32, channels=3, c_dim=3)
     begun.arguments["c_dim"] = 5
     with pytest.raises(errors.CheckpointError, match="give --cond with data of 5 classes"):
         check_shapes(begun, resolution=16, channels=3, c_dim=3)

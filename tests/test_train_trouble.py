@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from toy_pictures import write_toys
 
-from editkit.errors import TrainingDataError, UsageError
+from editkit.cli import build_parser
+from editkit.errors import OutputError, TrainingDataError, UsageError
+from train.augment import PRESETS
+from train.config import TrainConfig
 from train.dataset import Batch, open_dataset
 from train.presets import preset
 from train.run import RunOptions, run
-from train.run_plan import check_same, measure_plan
+from train.run_cli import AUGMENTATIONS
+from train.run_plan import check_same, make_config, measure_plan, read_frozen
 from train.snapshots import Folder
 from train.state_file import load_state
 from train.training import Training
@@ -73,6 +77,44 @@ def test_a_broken_picture_is_named_after_a_snapshot(toys: Path, tmp_path: Path, 
     assert "`editkit dataset check` finds all" in text and "Traceback" not in text and "\n" not in text
     assert load_state(out / "state.safetensors")["seen"] == training.seen == 8
     assert not multiprocessing.active_children()  # though the error's traceback still refers to the run
+
+
+def test_a_log_that_cannot_be_shortened_is_kept_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Folder(tmp_path)
+    for seen in (8, 16, 24):
+        folder.note({"images": seen})
+    before = (tmp_path / "log.jsonl").read_text()
+
+    def full(path: Path, text: str) -> None:
+        raise OutputError(f"{path}: no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.snapshots.write_text", full)
+        folder.forget_after(8)
+    assert (tmp_path / "log.jsonl").read_text() == before and "no space left" in caplog.text
+    folder.forget_after(8)
+    assert (tmp_path / "log.jsonl").read_text() == '{"images": 8}\n'
+
+
+def test_what_augmentation_does_can_be_chosen(toys: Path) -> None:
+    assert AUGMENTATIONS == PRESETS
+    parser = build_parser()
+    dataset = open_dataset(toys)
+
+    def config(*options: str) -> TrainConfig:
+        args = parser.parse_args(["train", "--data", str(toys), "--out", "no", "--recipe", "tiny", *options])
+        return make_config(args, dataset, read_frozen(args, dataset), begun=None, grow=False)
+
+    made = config("--augment", "ada", "--augment-preset", "bgcfnc", "--ada-target", "0.5", "--ada-kimg", "50")
+    assert (made.augment_preset, made.target, made.speed_kimg) == ("bgcfnc", 0.5, 50.0)
+    plain = config()
+    assert (plain.augment_preset, plain.target, plain.speed_kimg) == ("bgc", 0.6, 500.0)
+    with pytest.raises(UsageError, match="--augment-preset is of --augment ada or fixed, which is diff here"):
+        config("--augment", "diff", "--augment-preset", "bg")
+    with pytest.raises(UsageError, match="are of --augment ada, which is fixed here"):
+        config("--augment", "fixed", "--strength", "0.5", "--ada-target", "0.5")
 
 
 def test_differences_are_named_by_their_leaves_and_options() -> None:

@@ -133,15 +133,31 @@ def test_a_resume_is_exact(loss: str) -> None:
 
 @pytest.mark.parametrize("loss", ["relativistic", "non-saturating"])
 def test_parts_of_a_batch_add_up(loss: str) -> None:
-    """A batch of eight in one part and in two: the styles' normalisation alone sees the part (StyleGAN2 has none)."""
-    options = {"loss": loss, "penalty_every": 1, "path_length": 0.0, "style_mixing": 0.5}
-    changes = {"generator": SMALL | {"use_noise": False}, "average_ramp": None}
+    """A batch of eight in one part and in two, with noise, mixed styles and path lengths: the styles' normalisation
+    alone sees the part (StyleGAN2 has none)."""
+    options = {"loss": loss, "penalty_every": 1, "path_length": 2.0, "style_mixing": 0.5}
+    changes = {"average_ramp": None}
     whole, parts = (Training(small("stylegan2", micro_batch=size, **options, **changes)) for size in (8, 4))
+    for name, value in parts.generator.named_parameters():
+        if name.endswith("noise_strength"):  # which begins at 0
+            value.data.fill_(0.1)
+    whole.generator.load_state_dict(parts.generator.state_dict())
     for training in (whole, parts):
         training.step(pictures(training.config))
     assert close(whole, parts, tolerance=2e-3)
     other = Training(small("stylegan2", seed=1, **options, **changes))
     assert not close(whole, other, tolerance=2e-3)
+
+
+def test_every_second_sample_has_its_path_measured_whoever_has_it() -> None:
+    """Of two processes with eleven each, one has six of the eleven that count: it weighs more."""
+    config = small("stylegan2", batch=24, micro_batch=12)
+    trainings = [Training(config, world=World(rank=rank, size=2)) for rank in range(2)]
+    shares = [list(each._parts(pictures(config, count=11), "path", every=2)) for each in trainings]
+    sizes = [[len(batch.z) for batch, _ in parts] for parts in shares]
+    assert sizes == [[6], [5]]  # places 0 to 10 and 11 to 21
+    weights = [sum(weight for _, weight in parts) for parts in shares]
+    assert weights == [pytest.approx(12 / 11), pytest.approx(10 / 11)]
 
 
 def test_parts_of_unequal_size_count_by_their_size() -> None:

@@ -150,22 +150,15 @@ class EncoderTraining:
         if self.photos is None or count == 0 or self.step or self.photo_codes is not None:
             return
         curvature = measure_curvature(self.G, self.statistics, codes=96)
-        self.photo_codes = find_photo_codes(
-            self.G,
-            self.photos,
-            self.statistics,
-            curvature,
-            perceptual=self.perceptual,
-            count=count,
-            on_batch=on_batch,
-        )
+        options: Any = {"perceptual": self.perceptual, "count": count, "on_batch": on_batch}
+        self.photo_codes = find_photo_codes(self.G, self.photos, self.statistics, curvature, **options)
 
     def prepare(self) -> None:
         """Fills the pool and, in a new run, makes the linear path a first guess."""
         c = self.config
         self.look_for_photos()
-        pool_seed = c.seed * 1009 + self.step
-        self.pool = SamplePool(self.G, self.statistics, size=c.pool, seed=pool_seed, photo_codes=self.photo_codes)
+        options: Any = {"size": c.pool, "seed": c.seed * 1009 + self.step, "photo_codes": self.photo_codes}
+        self.pool = SamplePool(self.G, self.statistics, **options)
         while len(self.pool) < c.pool:
             self.pool.add(min(8, c.pool - len(self.pool)))
         if self.step == 0:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from train.fading import BlurFade
 from train.path_length import PathLength
-from train.streams import Prefixed, Source
+from train.streams import Prefixed, Source, sample_maps
 
 Report = dict[str, Tensor]
 """Numbers a sample, [N] each, detached, by name: "scores/fake", "signs/real", "loss/G", "penalty/r1" ..."""
@@ -105,7 +105,8 @@ class Game(ABC):
         style_mixing: share of samples whose later rows come from another z (Karras et al. 2019, section 3.1).
         path_length: the regulariser of ``regularise_generator``, or None.
         blur: of all that the discriminator sees, early on, or None.
-        synthesis_options: of StyleGAN2's synthesis: ``{"noise_mode": "random"}`` to train.
+        synthesis_options: of StyleGAN2's synthesis: ``{"noise_mode": "random"}`` to train, where every sample's maps
+            are drawn by its own stream.
     """
 
     def __init__(
@@ -135,6 +136,9 @@ class Game(ABC):
         if self.style_mixing > 0:
             ws = self._mixed(ws, batch, label)
         options = self.synthesis_options | ({"update_emas": update_emas} if self._has_emas else {})
+        if options.get("noise_mode") == "random":
+            shapes = {name: stored.shape for name, stored in self.generator.synthesis.noise_maps().items()}
+            options |= {"noise_mode": "const", "noise": sample_maps(batch.source, shapes, len(z), device=z.device)}
         return self.generator.synthesis(ws, **options), ws
 
     def judge(self, images: Tensor, label: Tensor | None, batch: Batch, *, role: str) -> Tensor:

@@ -56,6 +56,7 @@ _PRESETS: Mapping[str, _Preset] = {
     ),
     # Sauer et al. 2021, "Projected GANs Converge Faster", section 4: hinge, DiffAugment, no penalties, no path length.
     # The paper prefers FastGAN's generator to the one taken here, StyleGAN2's without style mixing.
+    # Reached there, with FastGAN's: FID 3.39 on FFHQ and 1.59 on LSUN church at 256 px.
     "projected": _Preset(
         kind="stylegan2",
         generator={},

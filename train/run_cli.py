@@ -18,6 +18,9 @@ EXAMPLES = (
     ("editkit train --data mine.zip --from runs/faces/generator.safetensors --freeze-d 6", "fine-tune"),
     ("torchrun --nproc-per-node 4 -m train --data photos.zip --recipe stylegan3-r", "four GPUs; start again to resume"),
 )  # fmt: skip
+AUGMENTATIONS = (
+    "none", "blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc",
+)  # fmt: skip
 RECIPES = ("stylegan3-t", "stylegan3-r", "stylegan2", "projected", "stylegan-xl", "small", "tiny", "tiny-xl")
 
 
@@ -58,6 +61,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     recipe.add_argument(
         "--strength", type=float, metavar="P", help="of augmentation: at the start (ada) or always (fixed)"
+    )
+    recipe.add_argument(
+        "--augment-preset",
+        choices=AUGMENTATIONS,
+        metavar="NAME",
+        help=f"what ada and fixed do: b blits, g geometry, c colour, filter, noise, cutout; {', '.join(AUGMENTATIONS)} "
+        "(bgc)",
+    )
+    recipe.add_argument(
+        "--ada-target",
+        type=positive_number,
+        metavar="R",
+        help="sign of the discriminator on photographs aimed at (0.6)",
+    )
+    recipe.add_argument(
+        "--ada-kimg",
+        type=positive_number,
+        metavar="K",
+        help="thousand images in which ada's strength may go from 0 to 1",
     )
     recipe.add_argument(
         "--from",

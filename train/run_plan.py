@@ -48,6 +48,11 @@ def read_frozen(args: argparse.Namespace, dataset: ImageDataset) -> Frozen:
     return Frozen(backbones=backbones, classifier=classifier)
 
 
+_SAME = ("micro_batch", "loss", "gamma", "lr", "lr_discriminator", "augment", "strength", "embedding", "augment_preset")
+_GIVEN: Mapping[str, str] = {name: name for name in _SAME} | {"target": "ada_target", "speed_kimg": "ada_kimg"}
+"""Fields of ``TrainConfig`` that options set -> the option."""
+
+
 def make_config(
     args: argparse.Namespace, dataset: ImageDataset, frozen: Frozen, *, begun: Begun | None, grow: bool
 ) -> TrainConfig:
@@ -57,8 +62,8 @@ def make_config(
     """
     recipe = args.recipe or (GROWING if grow or args.stages else "small")
     batch = args.batch or (16 if recipe.startswith("tiny") else 32)
-    names = ("micro_batch", "loss", "gamma", "lr", "lr_discriminator", "augment", "strength", "embedding")
-    changes: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    given = {name: getattr(args, option) for name, option in _GIVEN.items()}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if args.augment == "fixed" and args.strength is None:
         raise UsageError("--augment fixed needs --strength, from 0 to 1")
     if begun is not None:
@@ -74,6 +79,10 @@ def make_config(
         seed=args.seed,
         **changes,
     )
+    if args.augment_preset and made.augment not in ("ada", "fixed"):
+        raise UsageError(f"--augment-preset is of --augment ada or fixed, which is {made.augment} here")
+    if (args.ada_target or args.ada_kimg) and made.augment != "ada":
+        raise UsageError(f"--ada-target and --ada-kimg are of --augment ada, which is {made.augment} here")
     made = _with_frozen(made, frozen, args)
     if made.kind == "stylegan_xl" or (begun is not None and begun.kind == "stylegan_xl"):
         _check_classes(dataset)
@@ -143,7 +152,8 @@ def _tuned(made: TrainConfig, args: argparse.Namespace, dataset: ImageDataset, b
         judge |= {"num_fp16_res": 0} if judge and made.judge == "pixels" else {}
     return replace(
         made, kind=begun.kind, generator=_precise(begun.arguments, args), discriminator=judge or made.discriminator,
-        path_length=made.path_length if begun.kind in ("stylegan2", "stylegan_xl") else 0.0, begun=begun.id, **TUNING,
+        path_length=made.path_length if begun.kind in ("stylegan2", "stylegan_xl") else 0.0, begun=begun.id,
+        **(dict(TUNING) | ({"speed_kimg": args.ada_kimg} if args.ada_kimg else {})),
     )  # fmt: skip
 
 
@@ -181,7 +191,10 @@ def _precise(arguments: Mapping[str, Any], args: argparse.Namespace) -> dict[str
 
 _OPTIONS = {
     **{name: f"--{name.replace('_', '-')}" for name in ("recipe", "batch", "loss", "gamma", "lr", "lr_discriminator",
-       "augment", "strength", "embedding", "features", "guidance", "guidance_weight", "precision", "seed")},
+       "augment", "augment_preset", "strength", "embedding", "features", "guidance", "guidance_weight", "precision",
+       "seed")},
+    "target": "--ada-target",
+    "speed_kimg": "--ada-kimg",
     "begun": "--from or --grow-from",
     "generator.img_resolution": "--resolution",
     "generator.c_dim": "--cond",

@@ -62,6 +62,8 @@ def train_stages(args: argparse.Namespace, world: World, output: Output) -> Ende
     """Trains them all; how the last that ran ended, None of a dry run."""
     started, ended, before = time.monotonic(), None, None
     stages = stages_of(args)
+    if not args.dry_run:
+        world.share(args.out)
     if stages[-1].below is not None:
         head_layers_of(args.recipe or GROWING)
     for stage in stages:
@@ -105,6 +107,7 @@ def train_stage(
     state = None if folder is None else _state(folder, world, output)
     if state is not None:
         check_same(TrainConfig.from_json(state["config"]), config, stage.out)
+    world.agree(f"{config} {None if state is None else state['seen']}", "their options, data or snapshots")
     training = Training(config, world=world, backbones=frozen.backbones, classifier=frozen.classifier)
     lines: list[str] = []
     if begun is not None and state is None:

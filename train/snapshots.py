@@ -25,8 +25,8 @@ from torch import Tensor
 
 from editkit.checkpoints.native import read_header, write_checkpoint
 from editkit.colour import as_rgb
-from editkit.errors import CheckpointError, SchemaError
-from editkit.files import ensure_folder
+from editkit.errors import CheckpointError, OutputError, SchemaError
+from editkit.files import ensure_folder, write_text
 from editkit.photo import write_image
 from editkit.rendering import image_grid
 from editkit.seeds import z_from_seeds
@@ -109,7 +109,10 @@ class Folder:
         if not path.is_file():
             return
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _images(line) <= seen]
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        try:
+            write_text(path, "".join(f"{line}\n" for line in lines))
+        except OutputError as error:
+            log.warning("%s; training goes on with the log as it was", error)
 
     def _show(self, sheet: Tensor, seen: int) -> None:
         self._on_board("add_image", "samples", (sheet.clamp(-1, 1) + 1) / 2, seen)

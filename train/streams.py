@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -97,6 +97,18 @@ class Prefixed:
     def field(self, name: str, count: int, shape: Sequence[int]) -> Tensor:
         """See ``Source``."""
         return self._source.field(f"{self._role}/{name}", count, shape)
+
+
+def sample_maps(
+    source: Source, shapes: Mapping[str, Sequence[int]], count: int, *, device: torch.device
+) -> dict[str, Tensor]:
+    """Standard normal maps [count, *shape] by name, drawn on ``device``, each sample's from a stream of its own."""
+    drawn: dict[str, list[Tensor]] = {name: [] for name in shapes}
+    for high, low in (source.uniform("maps", count, 2).double() * 2**24).long().tolist():
+        stream = torch.Generator(device=device).manual_seed((high << 24) + low)
+        for name, shape in shapes.items():
+            drawn[name].append(torch.randn(tuple(shape), generator=stream, device=device))
+    return {name: torch.stack(maps) for name, maps in drawn.items()}
 
 
 def mixed_seed(*numbers: int | str) -> int:

@@ -2,7 +2,7 @@
 
 Everything random is a pure function of the seed and of how many images were seen, a sample at a time, so a resume needs
 no state of random number generators, and a total batch gives the same training whatever the number of processes or
-micro-batches it is split over, up to the order of sums. Exception: StyleGAN2's noise maps are drawn a micro-batch.
+micro-batches it is split over, up to the order of sums. Exception: StyleGAN3 normalises styles over a micro-batch.
 
 Convention: sample i of the total batch lies at place ``seen + i`` of the data's order. Processes take consecutive
 shares of it, and a share is arranged so that the discriminator compares groups of four consecutive samples.
@@ -34,6 +34,7 @@ from train.streams import SampleStreams, mixed_seed
 from train.world import World
 
 _EMAS = ("w_avg", "magnitude_ema")
+_PATH_SHRINK = 2  # each so many-th sample has its path length measured: second derivatives need memory
 
 
 class DivergedError(ArithmeticError):
@@ -75,7 +76,7 @@ class Training:
             self.average: Any = build_network(c.kind, c.generator).to(device).requires_grad_(False).eval()
         self.average.load_state_dict(self.generator.state_dict())
         self.strength = AdaptiveStrength(AdaptiveOptions(target=c.target, speed_kimg=c.speed_kimg), strength=c.strength)
-        self.path = PathLength(weight=c.path_length) if c.path_length > 0 else None
+        self.path = PathLength(weight=c.path_length, batch_shrink=1, ahead=False) if c.path_length > 0 else None
         self.game = build_game(
             c,
             self.generator,
@@ -117,7 +118,7 @@ class Training:
         self._update("generator")
         if self.path is not None and index % c.path_every == 0 and self.seen >= c.path_from:
             before, mean = self.path.mean, torch.zeros(1)
-            for batch, share in self._parts(pictures, "path"):
+            for batch, share in self._parts(pictures, "path", every=_PATH_SHRINK):
                 self.path.mean = before
                 _add(sums, self.game.regularise_generator(batch, gain=c.path_every * share))
                 mean += self.path.mean.reshape(1).cpu() * share
@@ -186,15 +187,21 @@ class Training:
             value.copy_(total)
         self._update("discriminator")
 
-    def _parts(self, pictures: Pictures, phase: str) -> Iterator[tuple[Batch, float]]:
+    def _parts(self, pictures: Pictures, phase: str, *, every: int = 1) -> Iterator[tuple[Batch, float]]:
         """Micro-batches of this process's share, each of consecutive samples, groups of four arranged as such; with
-        each what part of the share it is."""
+        each what it weighs, so that the mean over all processes is one over samples. ``every``: of the whole batch each
+        so many-th sample takes part, whoever has it."""
         c, share = self.config, len(pictures.images)
-        size = min(c.micro_batch, share)
+        size, every = min(c.micro_batch, share), min(every, share)
         first = self.seen + self.world.rank * share
+        whole = range(self.seen, self.seen + share * self.world.size)
+        partners = sum(place % every == 0 for place in whole) / self.world.size
         for start in range(0, share, size):
             order = arranged(min(size, share - start)) + start
+            order = order[(first + order) % every == 0]
             places = [first + int(i) for i in order]
+            if not places:
+                continue
             source = SampleStreams([mixed_seed(c.seed, self.rollbacks, phase, place) for place in places])
             torch.manual_seed(mixed_seed(c.seed, self.rollbacks, phase, places[0], "noise"))
             device = self.world.device
@@ -210,7 +217,7 @@ class Training:
                 real=image_from_uint8(pictures.images[order].to(device, non_blocking=True)),
                 real_label=label,
             )
-            yield batch, len(places) / share
+            yield batch, len(places) / partners
 
     def _update(self, name: str) -> None:
         network, optimizer = getattr(self, name), self.optimizers[name]

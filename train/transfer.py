@@ -106,10 +106,11 @@ def check_image(begun: Begun, here: Mapping[str, int]) -> None:
     arguments = dict(arguments) | {"img_resolution": begun.arguments.get("img_resolution")}
     if begun.kind == "stylegan_xl" and arguments.get("c_dim") == 1:
         arguments["c_dim"] = here.get("c_dim", 1)  # of pictures without labels, or with one for all
-    for name, value in here.items():
-        there = arguments.get(name, _DEFAULTS.get(name))
-        if there != value:
-            raise CheckpointError(f"{begun.source} has {name} {there}, the data {value}; {_remedy(name, there)}")
+    found = {name: arguments.get(name, _DEFAULTS.get(name)) for name in here}
+    bad = [f"{name} {found[name]}, the data {value}; {_remedy(name, found[name])}" for name, value in here.items()
+           if found[name] != value]  # fmt: skip
+    if bad:
+        raise CheckpointError(f"{begun.source} has {'; it has '.join(bad)}")
 
 
 def check_discriminator(begun: Begun, *, resolution: int, channels: int, c_dim: int) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import random
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from editkit.device import resolve_device
-from editkit.errors import UsageError
+from editkit.errors import OutputError, UsageError
+from editkit.files import ensure_folder, write_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +56,48 @@ class World:
         found = torch.tensor([float(flag)])
         self.total(found)
         return bool(found[0] > 0)
+
+    def agree(self, facts: str, what: str) -> None:
+        """Raises UsageError in every process where they do not all have the same ``facts``, which are ``what``."""
+        if self.size == 1:
+            return
+        number = int.from_bytes(hashlib.blake2b(facts.encode(), digest_size=7).digest(), "little")
+        found = torch.tensor([number, -number], device=self.device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        if int(found[0]) != -int(found[1]):
+            raise UsageError(f"the processes of this training differ in {what}; start all of them alike")
+
+    def share(self, folder: Path, *, patience: float = 10.0) -> None:
+        """Raises UsageError in every process where not all of them see ``folder``, which is made where it is missing.
+
+        Each reads the snapshot there that the first one writes. ``patience``: seconds that a network drive may take.
+        """
+        if self.size == 1:
+            return
+        name = torch.tensor([random.SystemRandom().getrandbits(40) if self.leads else 0])
+        self.total(name)
+        mark = folder / f".together-{int(name)}"
+        problem: OutputError | None = None
+        if self.leads:
+            try:
+                ensure_folder(folder)
+                write_text(mark, "")
+            except OutputError as error:
+                problem = error
+        failed = self.any(problem is not None)
+        if problem is not None:
+            raise problem
+        until = time.monotonic() + patience
+        while not failed and not mark.is_file() and time.monotonic() < until:
+            time.sleep(0.1)
+        apart = self.any(not mark.is_file())
+        if self.leads:
+            mark.unlink(missing_ok=True)
+        if apart:
+            raise UsageError(
+                f"not all processes of this training see what the first one wrote into {folder}: on several machines "
+                "--out must be one folder, on a drive that all of them share"
+            )
 
     def wait(self) -> None:
         """Until all processes are here."""
