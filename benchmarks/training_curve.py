@@ -59,7 +59,9 @@ def draw(curves: list[tuple[str, list[tuple[float, float]], float | None]], path
             pen.text((x - 10, y + 6), f"{thousands:g}k", fill="black", font=font)
         if floor is not None:
             pen.line([at(0, floor), at(last, floor)], fill="#7799cc", width=2)
-            pen.text((at(last, floor)[0] - 150, at(0, floor)[1] + 12), "training photographs", fill="#335588", font=font)
+            pen.text(
+                (at(last, floor)[0] - 150, at(0, floor)[1] + 12), "training photographs", fill="#335588", font=font
+            )
         pen.line([at(x, y) for x, y in found], fill="#aa5533", width=2)
         for x, y in found:
             left, up = at(x, y)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WANTED = 10
+WANTED = 12
 """How many directions that pass are enough: what fills up is weaker, or a second one for its score."""
 LEFT_OUT: Mapping[str, tuple[str, ...]] = {"a233c7633de3": ("warmth", "saturation")}
 """By the first 12 of a generator's id, scores that nothing is made for: tried and of no use, or looked at and not what

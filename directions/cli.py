@@ -129,7 +129,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--components", type=int, default=0, metavar="N", help="of W, combined with the boundaries (default: 0)"
     )
     build.add_argument(
-        "--wanted", type=positive, default=10, metavar="N", help="fill up to so many, where they pass (default: 10)"
+        "--wanted", type=positive, default=12, metavar="N", help="fill up to so many, where they pass (default: 12)"
     )
     build.add_argument("--sheet", type=Path, metavar="DIR", help="write a strip of each direction there")
 

@@ -32,7 +32,7 @@ class Reader:
             **dict.fromkeys(TABS, self.go_to),
             "Drop a photo here": self.drop,
             "Stop and keep the best so far": self.stop,
-            "Teeth (mouth light)": self.move,
+            "Smile width": self.move,
             **dict.fromkeys(("Undo", "Redo", "Reset all"), self.press_and_see),
             "Placement": self.open,
             "Turn (degrees)": self.move,
@@ -90,7 +90,7 @@ class Reader:
             self.page.wait_for_function(
                 "[...document.querySelectorAll('#ek-controls .ek-slider input[type=range]')].every(s => +s.value == 0)"
             )
-            self.move("Teeth (mouth light)")  # something to take away
+            self.move("Smile width")  # something to take away
 
     def open(self, name: str) -> None:
         self.button(name).click()
@@ -150,6 +150,6 @@ def test_the_tutorial_of_the_page_is_followed_word_by_word(
     for name in ("Face (PNG)", "Whole photo (PNG)"):
         with Image.open(reader.files[name]) as picture:
             assert picture.size == ((64, 64) if "Face" in name else (492, 492))
-    assert Recipe.load(reader.files["Recipe (the edits)"]).edits[0].name == "mouth_light"
+    assert Recipe.load(reader.files["Recipe (the edits)"]).edits[0].name == "smile_width"
     assert len(read_latent(reader.files["Latent (the face)"]).latent) == 1
     assert reader.files["Video of the change"].stat().st_size > 1000

@@ -18,16 +18,16 @@ It belongs to generator `{generator}` and is refused beside another.
 - **Network** four stages at 1/2 to 1/16 of 64 px ({widths} channels), no normalisation layer, one row for
   all layers plus an offset for each; beside it a linear path of rank {rank} from the difference at 16 px.
   `projector/encoder_network.py`.
-- **Teachers** samples of the generator with known codes (also style mixing and rows that differ), regressed; and
+- **Teachers** pictures of the generator with known codes, regressed; and
   {data}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0; photos from YFCC-100M),
   judged by what the generator makes of their codes, with the search's loss and its regularisers. Rows whose index is a
   multiple of 10 (1,066) were never trained on.
 - **Run** {searched} training photographs were searched for: the first look is at the mean of their codes
-  (`train/photo_codes.py`), half of the samples are drawn there, and the directions were measured there. Then the linear
+  (`train/photo_codes.py`), samples are drawn about it, and the directions were measured there. Then the linear
   path as a damped Gauss-Newton step from that face (`train/encoder_start.py`), then {steps:,} steps,
   {pictures:,} pictures rendered, in {minutes:.0f} minutes on a contended share of one CPU core. Far from converged.
 
-      editkit train encoder --data faces128_train.zip --out editkit/models/{file}
+      editkit train encoder --data faces128_train.zip --minutes {minutes:.0f} --out editkit/models/{file}
       editkit train encoder --data faces128_train.zip --evaluate editkit/models/{file}
 
 ## Figures, on {photos} unseen photos

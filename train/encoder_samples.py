@@ -1,8 +1,9 @@
 """Pictures of a generator whose codes are known, for the encoder: pairs, and how far apart their codes are.
 
-A generated code is a random row of W, or two of them with a crossover (style mixing, Karras et al. 2019, section 3.1),
-and for half of them random offsets a row, since codes of photographs leave W. Each comes with a neighbour, so that the
-encoder also sees reconstructions that are nearly right.
+A code is drawn where those of photographs lie (``train.photo_codes``). Where that is not known it is a random row of W,
+or two of them with a crossover (style mixing, Karras et al. 2019, section 3.1), and for half of them random offsets a
+row, since codes of photographs leave W. Each comes with a neighbour, so that the encoder also sees reconstructions that
+are nearly right.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def render(G: Generator, statistics: WStatistics, codes: Tensor) -> Tensor:
 class SamplePool:
     """The newest ``size`` codes with their pictures, each with a neighbour's.
 
-    ``photo_codes``: where codes of photographs lie; half of the codes are drawn there then, and the pictures stand
-    beside that of their mean instead of the mean of W's.
+    ``photo_codes``: where codes of photographs lie; codes are drawn there then, and the pictures stand beside that of
+    their mean instead of the mean of W's.
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class SamplePool:
         return codes
 
     def _codes(self, count: int) -> Tensor:
+        if self.photo_codes is not None:
+            return self.photo_codes.draw(count, self.random)
         rows, width = self.G.spec.num_ws, self.G.spec.w_dim
         seeds = range(self.first_seed + 2 * self.made, self.first_seed + 2 * (self.made + count))
         z = z_from_seeds([seed % 2**31 for seed in seeds], self.G.spec.z_dim).to(self.G.device)
@@ -100,8 +103,4 @@ class SamplePool:
         codes = torch.where(second, pair[:, 1], pair[:, 0])
         spread = SPREAD * torch.rand(count, 1, 1, generator=self.random)
         spread = spread * (torch.rand(count, 1, 1, generator=self.random) < 0.5)
-        codes = codes + spread * torch.randn(count, rows, width, generator=self.random)
-        if self.photo_codes is None:
-            return codes
-        of_photos = torch.rand(count, 1, 1, generator=self.random) < 0.5
-        return torch.where(of_photos, self.photo_codes.draw(count, self.random), codes)
+        return codes + spread * torch.randn(count, rows, width, generator=self.random)
