@@ -57,7 +57,8 @@ def told(scores: Mapping[str, float]) -> str:
     even = _EVEN <= share <= 1 - _EVEN
     key, word = ("accuracy", "") if even else ("balanced_accuracy", "balanced accuracy: ")
     rest = f"{share:.0%} positive" if even else f"{share:.0%} positive, so each side counts the same"
+    guess = "; no better than a guess: label more" if scores[f"{key}_low"] <= 0.5 else ""
     return (
         f"{word}tells {scores[key]:.1%} of {scores['held_out']:.0f} held-out samples apart (95 % interval "
-        f"{scores[f'{key}_low']:.1%} to {scores[f'{key}_high']:.1%}; {rest})"
+        f"{scores[f'{key}_low']:.1%} to {scores[f'{key}_high']:.1%}; {rest}){guess}"
     )

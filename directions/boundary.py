@@ -97,7 +97,7 @@ class LinearSVM:
         """
         where = Where(space=self.space, layers=self.layers)
         labels = self.labels or self._labelled(G, on_progress)
-        fitted = fit(features(G, labels.latents, where), labels, self)
+        fitted = fit(features(G, labels.latents, where), labels, self, warns=True)
         direction = assembled(
             G,
             fitted.vector,
@@ -149,13 +149,16 @@ class Boundary:
     scores: dict[str, float]
 
 
-def fit(x: Tensor, labels: Labelled, options: LinearSVM) -> Boundary:
-    """The hyperplane between the ends of ``labels`` in features ``x`` [N, D], float64. Raises DirectionError."""
+def fit(x: Tensor, labels: Labelled, options: LinearSVM, *, warns: bool = False) -> Boundary:
+    """The hyperplane between the ends of ``labels`` in features ``x`` [N, D], float64. Raises DirectionError.
+
+    ``warns``: of samples that are fewer than dimensions.
+    """
     from sklearn.svm import LinearSVC
 
     chosen, sides = ends(labels, share=options.share, margin=options.margin)
     train, held = _parts(sides, options.validation)
-    if len(train) < x.shape[1]:
+    if warns and len(train) < x.shape[1]:
         log.warning("%s: %d samples to learn from in %d dimensions; label more for a better direction",
                     labels.name, len(train), x.shape[1])  # fmt: skip
     mean, spread = x[chosen][train].mean(0), x[chosen][train].std(0)

@@ -8,6 +8,7 @@ along every channel of s; in w and w+ in the plain dot product of the paper.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -157,6 +158,21 @@ def orthogonalised(
         )
         made.append(ranged(G, changed, classes))
     return tuple(made)
+
+
+def within(
+    G: Generator, made: Direction, old: Direction, *, samples: int = 1000, classes: Classes | None = None
+) -> Direction:
+    """``made``, from ``old``, over a range that ends no farther from a sample than the range of ``old`` does.
+
+    A range that was cut where pictures fall apart would be lost otherwise. Both in s, or neither.
+    """
+    scale = _deviations(G, samples, classes) if made.space == "s" else {}
+    new, before = (_flat(G, one, scale, whole=False) for one in (made, old))
+    factor = float(before.norm() / new.norm().clamp(min=1e-30))
+    ends = sorted(math.copysign(factor, float(new @ before)) * end for end in old.strength)
+    low, high = made.strength
+    return replace(made, strength=(max(low, ends[0]), min(high, ends[1])))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

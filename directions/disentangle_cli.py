@@ -88,7 +88,7 @@ def run_disentangle(args: argparse.Namespace) -> int:
     from directions import catalog
     from directions.calibration import known_baseline
     from directions.channels import in_units
-    from directions.disentangle import leakage_matrix, narrowed, orthogonalised
+    from directions.disentangle import leakage_matrix, narrowed, orthogonalised, within
     from directions.find_cli import summary
     from directions.judging import judge
 
@@ -104,7 +104,7 @@ def run_disentangle(args: argparse.Namespace) -> int:
         output.say(f"leakage before: {first.worst:.2f} at most\n{first.table()}")
         after = list(orthogonalised(G, before, classes=args.label)) if len(before) > 1 or not args.search else before
         made = []
-        for one, target in zip(after, targets, strict=True):
+        for old, one, target in zip(before, after, targets, strict=True):
             if args.search:
                 narrow = narrowed(G, one, scorers, target=target, **options, on_progress=output.counter(one.name))
                 output.say(f"{one.name}: layers {', '.join(map(str, narrow.layers))}")
@@ -114,6 +114,7 @@ def run_disentangle(args: argparse.Namespace) -> int:
                     against, mean={target: against.mean[target]}, deviation={target: against.deviation[target]}
                 )
                 (one,) = in_units(G, [one], by_name[target], against=own, classes=args.label)
+            one = within(G, one, old, classes=args.label)
             made.append(replace(one, name=f"{one.name[: 64 - len(SUFFIX)]}{SUFFIX}"))
         told = {one.name: target for one, target in zip(made, targets, strict=True)}
         second = leakage_matrix(G, made, scorers, **options, targets=told, on_progress=output.counter("after"))

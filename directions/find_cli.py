@@ -52,7 +52,10 @@ def add_options(find: argparse.ArgumentParser) -> None:
     """The options of all methods."""
     find.add_argument("--method", choices=tuple(METHODS), default="ganspace", help="how (default: ganspace, PCA of W)")
     find.add_argument(
-        "--samples", type=positive, metavar="N", help="of W (default: 20000; svm: the shipped ones, or 10000 to label)"
+        "--samples",
+        type=positive,
+        metavar="N",
+        help="of W (default: 20000; svm and style-correlation: the shipped ones, or 10000 to label)",
     )
     find.add_argument("--seed", type=int, default=0, help="of the first sample (default: 0)")
     find.add_argument(

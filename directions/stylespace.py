@@ -20,7 +20,7 @@ from torch import Tensor
 
 from directions import score
 from directions.attributes import Scorer
-from directions.bank import labelled
+from directions.bank import labelled, usual_samples
 from directions.calibration import known_baseline
 from directions.channels import Channels, check_counts, grouped, in_units, places, ranged
 from directions.labels import Labelled
@@ -44,7 +44,8 @@ class StyleCorrelation:
         channels: in one direction; 1 is a single channel, the most disentangled.
         count: how many directions, of different channels, the best first.
         layers: names of layers of s; None for all but the placement.
-        samples: to label where there are no labels, with a bank that is kept; ``seed``: of the first.
+        samples: to label where there are no labels, with a bank that is kept; None: those of the shipped bank, or
+            10,000; ``seed``: of the first.
         tried: best correlated channels to move, if there is a scorer; at least count x channels are.
         classes: of a conditional generator, see ``editkit.labels``.
     """
@@ -54,7 +55,7 @@ class StyleCorrelation:
     channels: int = 1
     count: int = 1
     layers: tuple[str, ...] | None = None
-    samples: int = 10_000
+    samples: int | None = None
     seed: int = 0
     tried: int = 24
     classes: Classes | None = None
@@ -81,7 +82,8 @@ class StyleCorrelation:
 
     def _labelled(self, G: Generator, on_progress: Progress | None) -> Labelled:
         assert self.scorer is not None
-        options = {"samples": self.samples, "seed": self.seed}
+        samples = usual_samples(G, [self.scorer], seed=self.seed) if self.samples is None else self.samples
+        options = {"samples": samples, "seed": self.seed}
         bank = labelled(G, [self.scorer], classes=self.classes, on_progress=on_progress, **options)  # type: ignore[arg-type]
         return Labelled.from_bank(G, bank, self.scorer.name, classes=self.classes)
 

@@ -254,6 +254,14 @@ def test_two_sides_of_different_size_count_the_same():
     assert mean == 0.5 and low < 0.5 < high < 0.75
 
 
+def test_a_boundary_at_chance_is_said_to_be_one() -> None:
+    latents = sample_w(Painter(), range(400))
+    side = torch.randint(0, 2, (400,), generator=torch.Generator().manual_seed(3)).double()
+    labels = Labelled(name="x", latents=latents, scores=side, source="")
+    (found,) = directions.find(Painter(), LinearSVM(labels=labels))
+    assert found.scores["accuracy_low"] <= 0.5 and told(found.scores).endswith("; no better than a guess: label more")
+
+
 def test_what_is_told_of_unbalanced_labels_is_the_balanced_accuracy():
     G = Painter()
     latents = sample_w(G, range(400))
@@ -262,7 +270,7 @@ def test_what_is_told_of_unbalanced_labels_is_the_balanced_accuracy():
         side = (level > level.quantile(1 - share)).double()
         (found,) = directions.find(G, LinearSVM(labels=Labelled(name="x", latents=latents, scores=side, source="")))
         said = told(found.scores)
-        assert said.startswith(word) and f"{share:.0%} positive" in said
+        assert "guess" not in said and said.startswith(word) and f"{share:.0%} positive" in said
         assert ("each side counts the same" in said) == (share < 0.5)
         assert found.scores["balanced_accuracy_low"] <= found.scores["balanced_accuracy"]
         assert found.scores["balanced_accuracy"] <= found.scores["balanced_accuracy_high"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from painter import pixel
@@ -65,6 +67,23 @@ def test_each_is_at_right_angles_to_all_the_others():
     turned = disentangle.orthogonalised(G, mixed[::-1])[::-1]
     assert all(torch.allclose(x.vector, y.vector, atol=1e-6) for x, y in zip(found, turned, strict=True))
     assert found[0].strength == (-3.0, 3.0)
+
+
+def test_a_range_that_was_cut_stays_cut() -> None:
+    """It ends as far from a sample as before, whatever the unit, the sense and the space have become."""
+    old = make("a", [1.0, 0.2, 0.0, 0.0], strength=(-0.5, 1.0))
+    longer = make("a", [2.0, 0.4, 0.0, 0.0], strength=(-3.0, 3.0))
+    assert disentangle.within(G, longer, old).strength == pytest.approx((-0.25, 0.5))
+    assert disentangle.within(
+        G, make("a", [-1.0, -0.2, 0.0, 0.0], strength=(-3.0, 3.0)), old
+    ).strength == pytest.approx((-1.0, 0.5))
+    assert disentangle.within(G, replace(longer, strength=(-0.1, 0.1)), old).strength == (-0.1, 0.1)
+    rows = longer.on_layers([1], num_ws=3)  # a third of the rows
+    assert disentangle.within(G, rows, old).strength == pytest.approx((-0.25 * 3**0.5, 0.5 * 3**0.5))
+    styled = [
+        make("s", {"L1": torch.tensor(v)}, "s", strength=s) for v, s in (([3.0, 1.0], (-2, 2)), ([6.0, 2.0], (-9, 9)))
+    ]
+    assert disentangle.within(G, styled[1], styled[0]).strength == pytest.approx((-1.0, 1.0))
 
 
 def test_two_are_conditioned_as_the_paper_does():

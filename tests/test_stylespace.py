@@ -8,6 +8,7 @@ from styled_generator import StyledGenerator
 
 from directions import find, score
 from directions.attributes import Scorer
+from directions.bank import SampleBank, labelled
 from directions.channels import channel_direction, channel_reach, in_units
 from directions.labels import Labelled
 from directions.spaces import Where
@@ -47,6 +48,20 @@ def test_one_channel_is_found(method):
     against = score.baseline(G, [TONE, BOTH], samples=500)
     seen = score.measure(G, found, [TONE, BOTH], against=against, samples=4)
     assert seen.effects["tone"] == pytest.approx(1, rel=0.1) and seen.effects["both"] == pytest.approx(0, abs=1e-4)
+
+
+def test_the_samples_are_those_of_the_shipped_bank_where_nobody_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    G = StyledGenerator(resolution=8)
+    asked: list[int] = []
+
+    def counted(G: StyledGenerator, scorers: list[Scorer], *, samples: int, **options: object) -> SampleBank:
+        asked.append(samples)
+        return labelled(G, scorers, samples=samples, **options)
+
+    monkeypatch.setattr("directions.stylespace.usual_samples", lambda G, scorers, *, seed: 320)
+    monkeypatch.setattr("directions.stylespace.labelled", counted)
+    (found,) = find(G, StyleCorrelation(scorer=TONE))
+    assert found.name == "tone.L2.0" and asked == [320]
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,8 @@ def test_disentangle(G, capsys):
     assert told["before"]["worst"] > 0.35
     alone = catalog.load(G, "third-alone")  # at right angles to what "first" was
     assert float(alone.vector @ torch.tensor([2.0, 0, 0.2, 0])) == pytest.approx(0, abs=1e-5)
+    first, high = catalog.load(G, "first-alone"), 3.0 * 2.01  # as far as it went: three units of a vector of 2.01
+    assert first.strength[1] * float(first.vector.norm()) <= high * 1.001
     assert {"monotonicity", "leakage"} <= set(alone.scores)  # judged, so that it can be offered
     assert alone.scores["effect:third"] == pytest.approx(1, rel=0.1) and "one standard deviation of third" in alone.unit
     code, printed = run(capsys, "disentangle", "third", "--search")
