@@ -1,13 +1,12 @@
 """Where the codes of photographs lie, for the encoder: found by searching for some of them.
 
-Photographs do not lie round the mean of W. What they have in common is a fourth of the way (of its squared length) from
-the mean to the code that a long search ends at, so an encoder begins there, sees samples from there, and the curvature
-is measured there.
+Photographs do not lie round the mean of W. A fourth of the way (of its squared length) from where an encoder that began
+there ended to the code of a long search was the same for all photographs (docs/projection.md), so an encoder begins at the
+mean of such codes, sees samples drawn about it, and the curvature is measured there.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,8 +20,6 @@ from projector.curvature import Curvature
 from projector.refine import Refine
 from projector.statistics import WStatistics
 from train.dataset import ImageDataset
-
-_log = logging.getLogger(__name__)
 
 PHOTOS, STEPS, BATCH = 48, 80, 8
 """Photographs searched for, the steps of each, and how many at a time."""

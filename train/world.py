@@ -87,8 +87,10 @@ class World:
         failed = self.any(problem is not None)
         if problem is not None:
             raise problem
+        if failed:
+            raise UsageError(f"the first process of this training cannot write into {folder}; it says why")
         until = time.monotonic() + patience
-        while not failed and not mark.is_file() and time.monotonic() < until:
+        while not mark.is_file() and time.monotonic() < until:
             time.sleep(0.1)
         apart = self.any(not mark.is_file())
         if self.leads:
