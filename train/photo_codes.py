@@ -1,8 +1,8 @@
 """Where the codes of photographs lie, for the encoder: found by searching for some of them.
 
 Photographs do not lie round the mean of W. A fourth of the way (of its squared length) from where an encoder that began
-there ended to the code of a long search was the same for all photographs (docs/projection.md), so an encoder begins at the
-mean of such codes, sees samples drawn about it, and the curvature is measured there.
+there ended to the code of a long search was the same for all photographs (docs/projection.md). So an encoder begins at
+the mean of such codes, sees samples drawn about it, and the curvature is measured there.
 """
 
 from __future__ import annotations
