@@ -27,6 +27,10 @@ class Curvature:
     basis: Tensor
     shrink: Tensor
 
+    def to(self, device: torch.device) -> Curvature:
+        """The same there."""
+        return Curvature(basis=self.basis.to(device), shrink=self.shrink.to(device))
+
     def to_codes(self, variables: Tensor) -> Tensor:
         """P y: [N, num_ws w_dim] to codes in standard deviations of W."""
         return self._scaled(variables, self.shrink)

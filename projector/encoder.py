@@ -1,8 +1,8 @@
 """The feed-forward method: a code in a few looks, without any search.
 
 Source: Alaluf et al. 2021, "ReStyle: A Residual-Based StyleGAN Encoder via Iterative Refinement", section 3. It starts
-from the mean of W; every look sees the photo beside the current reconstruction and moves the code. Departure: the best
-of the looks is kept, by the loss of the search. The network is in ``projector.encoder_network``.
+at the encoder's ``start``; every look sees the photo beside the current reconstruction and moves the code. Departure:
+the best of the looks is kept, by the loss of the search. The network is in ``projector.encoder_network``.
 """
 
 from __future__ import annotations

@@ -123,7 +123,8 @@ class RefineSearch:
         classes: Classes | None,
         curvature: Curvature | None,
     ) -> None:
-        self.G, self.method, self.perceptual, self.curvature = G, method, perceptual, curvature
+        self.G, self.method, self.perceptual = G, method, perceptual
+        self.curvature = None if curvature is None else curvature.to(G.device)
         self.statistics = sample_statistics(G, classes=classes)
         self.shape = (G.spec.num_ws if method.space == "w+" else 1, G.spec.w_dim)
         self.starting: Callable[[Tensor], Latent] | None = None

@@ -16,9 +16,10 @@ from editkit.perceptual import Bundled
 from editkit.photo import Photo
 from editkit.sampling import sample_w
 from projector.statistics import WStatistics, sample_statistics
-from train.encoder import EncoderConfig, train_encoder
+from train.encoder import EncoderConfig
 from train.encoder_curvature import measure_curvature
 from train.encoder_evaluation import write_encoder
+from train.encoder_run import train_encoder
 from train.encoder_start import coarse_jacobian
 
 TINY = EncoderConfig(steps=3, pool=48, batch=4, samples=4)

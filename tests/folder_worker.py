@@ -76,6 +76,18 @@ def done(out: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
+def lines(log: Path) -> int:
+    """How many photos have been done."""
+    return log.read_bytes().count(b"\n") if log.is_file() else 0
+
+
+def wait_for(log: Path, count: int, *, patience: float = 20.0) -> None:
+    """Until so many have been done."""
+    until = time.monotonic() + patience
+    while lines(log) < count and time.monotonic() < until:
+        time.sleep(0.002)
+
+
 def main() -> int:
     mode, photos, out, log = sys.argv[1], *map(Path, sys.argv[2:5])
     torch.set_num_threads(1)
@@ -93,8 +105,10 @@ def main() -> int:
     kept: dict[str, tuple[int, int]] = {}
     rng, killed = random.Random(0), 0
     for _ in range(ROUNDS):
+        before = lines(log)
         pid = child(job, photos, out, log)
-        time.sleep(rng.uniform(0.0, 0.25))
+        wait_for(log, before + rng.randint(0, 4))  # so that rounds get somewhere on a slow machine too
+        time.sleep(rng.uniform(0.0, 0.1))
         os.kill(pid, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
         now = done(out)

@@ -16,15 +16,18 @@ from editkit.checkpoints.native import read_checkpoint, write_checkpoint
 from editkit.errors import CheckpointError, TrainingDataError, UsageError
 from editkit.generator import MODELS, NetworkGenerator, random_generator, save_generator
 from editkit.perceptual import Bundled
+from projector.curvature import Curvature
 from projector.encoder import load_encoder
 from projector.encoder_network import SIDE, EncoderNetwork, coarse
 from projector.losses import multiscale_mse
+from projector.refine import Refine, RefineSearch
 from projector.statistics import sample_statistics
 from train.dataset import open_dataset
-from train.encoder import EncoderConfig, EncoderTraining, train_encoder
+from train.encoder import EncoderConfig, EncoderTraining
 from train.encoder_card import encoder_card
 from train.encoder_curvature import measure_curvature, principal_curvature
 from train.encoder_evaluation import evaluate_encoder, unseen_photos
+from train.encoder_run import train_encoder
 from train.encoder_samples import SamplePool, render
 from train.encoder_start import coarse_jacobian, start_linear_path
 from train.photo_codes import PhotoCodes, find_photo_codes
@@ -146,14 +149,46 @@ def test_an_encoder_begins_where_codes_of_photographs_lie(G: NetworkGenerator, t
     others = PhotoCodes.of((every.mean + every.apart)[:8])
     assert float((last - others.mean).norm()) < float(last.norm())
 
-    state, config = tmp_path / "s", EncoderConfig(steps=1, pool=16, batch=4, samples=4, searched=2)
+    state, config = tmp_path / "s", EncoderConfig(steps=1, pool=16, batch=4, samples=4, searched=8)
     network, _, lying = train_encoder(G, photos, config, perceptual=Bundled(), state=state)
     assert lying is not None and torch.equal(network.start, lying.mean)
     again = EncoderTraining(G, photos, EncoderConfig(steps=2, searched=9), perceptual=Bundled())
     again.load_state_dict(load_state(state))
     again.look_for_photos(lambda done, total: pytest.fail("looked for again"))
+    with pytest.raises(CheckpointError, match="had another seed"):
+        EncoderTraining(G, photos, EncoderConfig(seed=1), perceptual=Bundled()).load_state_dict(load_state(state))
+    with pytest.raises(CheckpointError, match="had other photographs"):
+        EncoderTraining(G, None, EncoderConfig(), perceptual=Bundled()).load_state_dict(load_state(state))
     assert again.photo_codes is not None and torch.equal(again.photo_codes.mean, lying.mean)
     assert torch.equal(again.network.start, lying.mean)
+
+
+def test_ctrl_c_while_photographs_are_searched_for_keeps_none_of_them(
+    G: NetworkGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = open_dataset(photographs(tmp_path / "photos", count=9), resolution=16, channels=3)
+    few = EncoderTraining(G, photos, EncoderConfig(searched=2), perceptual=Bundled())
+    few.look_for_photos()
+    assert few.photo_codes is None and "fewer than 8 photographs" in caplog.text
+
+    def pressed(self: RefineSearch, progress: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RefineSearch, "advance", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train_encoder(G, photos, EncoderConfig(), perceptual=Bundled(), state=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_curvature_goes_where_the_generator_is(G: NetworkGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is measured on the processor; a generator on a GPU searches there ("meta" stands for one)."""
+    curvature = measure_curvature(G, sample_statistics(G), codes=8)
+    elsewhere = curvature.to(torch.device("meta"))
+    assert elsewhere.basis.device.type == elsewhere.shrink.device.type == "meta"
+    asked: list[torch.device] = []
+    monkeypatch.setattr(Curvature, "to", lambda self, device: asked.append(device) or self)
+    Refine().lanes(G, perceptual=Bundled(), curvature=curvature)
+    assert asked == [G.device]
 
 
 def test_a_file_of_before_encoders_had_a_start_begins_at_the_mean(
@@ -216,8 +251,8 @@ def test_the_command_trains_and_the_projector_takes_it(
     save_generator(G, tmp_path / "g.safetensors")
     out, photo = tmp_path / "e.safetensors", tmp_path / "me.png"
     options = ["--generator", str(tmp_path / "g.safetensors"), "--device", "cpu"]
-    photos = photographs(tmp_path / "photos")
-    sizes = ["--steps", "2", "--pool", "16", "--batch", "4", "--searched", "2"]
+    photos = photographs(tmp_path / "photos", count=9)
+    sizes = ["--steps", "2", "--pool", "16", "--batch", "4", "--searched", "8"]
     assert cli.main(["train", "encoder", "--data", str(photos), "--out", str(out), *options, *sizes, "--quiet"]) == 0
     header = read_header(out)
     assert header["kind"] == "encoder" and header["training"]["generator"] == G.spec.id

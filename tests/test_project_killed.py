@@ -29,7 +29,8 @@ def _run(mode: str, folder: Path, photos: int) -> str:
 
 def test_killed_at_twenty_moments_nothing_is_half_written_or_done_twice(tmp_path: Path) -> None:
     said = json.loads(_run("kill", tmp_path, 60))
-    assert said["code"] == 0 and said["done"] == 60 and said["killed"] >= 10
+    assert said["code"] == 0 and said["done"] == 60 and said["killed"] == 20
+    assert 5 <= said["before"] < 60, "kills in the middle of the work, some photos done and others not"
     found = rows(tmp_path / "out")
     assert len(found) == 60 and {row["status"] for row in found.values()} == {"done"}
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.endswith(".part")]

@@ -14,10 +14,8 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,8 +34,7 @@ from train.dataset_loader import ShuffledOrder
 from train.encoder_curvature import measure_curvature
 from train.encoder_samples import SamplePool, render
 from train.encoder_start import coarse_jacobian, start_linear_path
-from train.photo_codes import PHOTOS, PhotoCodes, find_photo_codes
-from train.state_file import load_state, save_state
+from train.photo_codes import LEAST, PHOTOS, PhotoCodes, find_photo_codes
 
 _log = logging.getLogger(__name__)
 
@@ -117,6 +114,10 @@ class EncoderTraining:
         self.photo_codes: PhotoCodes | None = None
         self.going: list[tuple[Tensor, Tensor, Tensor, int]] = []  # picture, codes, reconstruction, looks so far
 
+    @property
+    def _data(self) -> str | None:
+        return None if self.photos is None else self.photos.data_hash
+
     def state_dict(self) -> dict[str, Any]:
         """Weights, average, optimizer and counters."""
         return {
@@ -127,16 +128,25 @@ class EncoderTraining:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "photos": self._data,
+            "seed": self.config.seed,
             "photo_codes": None if (found := self.photo_codes) is None else [found.mean, found.apart],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where another run ended. Raises CheckpointError for a run of another generator."""
+        """Goes on where another run ended. Raises CheckpointError for one of another generator, of other photographs or of
+        another seed."""
         if state["generator"] != self.G.spec.id:
             raise CheckpointError(
                 f"the run to go on from is of generator {state['generator'][:12]}, this is {self.G.spec.id[:12]}; "
                 "choose another --state file, or delete it"
             )
+        for name, mine, what in (
+            ("photos", self._data, "other photographs"),
+            ("seed", self.config.seed, "another seed"),
+        ):
+            if state.get(name, mine) != mine:
+                raise CheckpointError(f"the run to go on from had {what}; choose another --state file, or delete it")
         if (found := state.get("photo_codes")) is not None:
             self.photo_codes = PhotoCodes(mean=found[0], apart=found[1])
         for network, kept in ((self.network, state["network"]), (self.average, state["average"])):
@@ -148,6 +158,9 @@ class EncoderTraining:
         """In a new run with photographs: finds where their codes lie. Some minutes; ``on_batch`` as there."""
         count = self.config.searched
         if self.photos is None or count == 0 or self.step or self.photo_codes is not None:
+            return
+        if min(count, len(self.photos)) < LEAST:
+            _log.warning("fewer than %d photographs to search for: the encoder begins at the mean of W", LEAST)
             return
         curvature = measure_curvature(self.G, self.statistics, codes=96)
         options: Any = {"perceptual": self.perceptual, "count": count, "on_batch": on_batch}
@@ -242,59 +255,3 @@ class EncoderTraining:
         photos = image_from_uint8(self.photos.__getitems__(picked.tolist()).images)
         flips = torch.rand(len(photos), generator=self.pool.random) < 0.5
         return torch.cat([torch.where(flips[:, None, None, None], photos.flip(3), photos), image])
-
-
-def train_encoder(
-    G: Generator,
-    photos: ImageDataset | None,
-    config: EncoderConfig,
-    *,
-    perceptual: PerceptualDistance,
-    state: Path | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    on_search: Callable[[int, int], None] | None = None,
-) -> tuple[EncoderNetwork, Progress, PhotoCodes | None]:
-    """Train an encoder for ``G``: the averaged network, the last progress, and where codes of photographs lie.
-
-    Args:
-        photos: training pictures of the generator's resolution, or None: samples only.
-        perceptual: part of the loss.
-        state: file from which an earlier run goes on, where there is one; written once a minute, and also on Ctrl-C.
-        on_search: called with how many photographs are searched for, and how many will be; ``config.minutes`` begin
-            after that.
-
-    Raises:
-        UsageError, TrainingDataError: a generator or photographs that do not fit.
-        CheckpointError: ``state`` is damaged or of another generator, or the loss became infinite.
-        OutputError: ``state`` cannot be written.
-    """
-    training = EncoderTraining(G, photos, config, perceptual=perceptual)
-    if state is not None and state.is_file():
-        training.load_state_dict(load_state(state))
-        _log.info("going on from step %d", training.step)
-    sums: dict[str, list[float]] = {}
-    progress = Progress(step=training.step, pictures=training.step * config.batch, seconds=training.seconds, losses={})
-    try:
-        training.look_for_photos(on_search)
-        last_log = last_save = mark = time.monotonic()
-        while training.fraction < 1.0:
-            for name, value in training.advance().items():
-                sums.setdefault(name, []).append(value)
-            now = time.monotonic()
-            training.seconds, mark = training.seconds + now - mark, now
-            if now - last_log >= 15.0 or training.fraction >= 1.0:
-                means = {name: sum(values) / len(values) for name, values in sums.items()}
-                progress = Progress(
-                    step=training.step, pictures=training.step * config.batch, seconds=training.seconds, losses=means
-                )
-                _log.info("step %d: %s", training.step, {name: round(value, 4) for name, value in means.items()})
-                if on_progress is not None:
-                    on_progress(progress)
-                sums, last_log = {}, now
-            if state is not None and now - last_save >= 60.0:
-                save_state(state, training.state_dict())
-                last_save = now
-    finally:
-        if state is not None and (training.step or training.photo_codes is not None):
-            save_state(state, training.state_dict())
-    return training.average.requires_grad_(False).eval(), progress, training.photo_codes

@@ -74,9 +74,10 @@ def run(args: argparse.Namespace) -> int:
     from editkit.perceptual import best_available
     from projector.statistics import sample_statistics
     from train.dataset import open_dataset
-    from train.encoder import EncoderConfig, Progress, train_encoder
+    from train.encoder import EncoderConfig, Progress
     from train.encoder_curvature import measure_curvature
     from train.encoder_evaluation import evaluate_encoder, unseen_photos, write_encoder
+    from train.encoder_run import train_encoder
 
     if args.threads:
         torch.set_num_threads(args.threads)

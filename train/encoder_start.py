@@ -16,7 +16,7 @@ from projector.statistics import WStatistics
 from train.encoder_samples import render
 
 ROW_DEVIATION, DAMPING = 1.0, 0.2
-"""Chosen among eight pairs on the 16 portraits of docs/projection.md: 20.3 dB in one look, 21.1 in three."""
+"""Chosen among eight pairs on the 16 portraits of docs/projection.md, at the mean of W."""
 
 
 def coarse_jacobian(G: Generator, statistics: WStatistics, at: Tensor, *, batch: int = 16) -> Tensor:

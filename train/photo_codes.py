@@ -18,11 +18,14 @@ from editkit.perceptual import PerceptualDistance
 from editkit.photo import image_from_uint8
 from projector.curvature import Curvature
 from projector.refine import Refine
+from projector.result import Stop
 from projector.statistics import WStatistics
 from train.dataset import ImageDataset
 
 PHOTOS, STEPS, BATCH = 48, 80, 8
 """Photographs searched for, the steps of each, and how many at a time."""
+LEAST = 8
+"""Of fewer the mean says little, and what is drawn about it would be one person."""
 _ROW_NOISE = 0.2
 """Of drawn codes, beside what the codes that were found span: in standard deviations of W."""
 
@@ -66,7 +69,7 @@ def find_photo_codes(
 ) -> PhotoCodes:
     """Searches for ``count`` photographs, evenly spaced, by ``Refine`` from the mean of W.
 
-    ``on_batch`` is called with how many are found, and how many are wanted.
+    ``on_batch`` is called with how many are found, and how many are wanted. Raises KeyboardInterrupt on Ctrl-C.
     """
     count = min(count, len(photos))
     places = [index * len(photos) // count for index in range(count)]
@@ -74,8 +77,10 @@ def find_photo_codes(
     for first in range(0, count, BATCH):
         images = image_from_uint8(photos.__getitems__(places[first : first + BATCH]).images)
         method = Refine(steps=steps, patience=0)
-        latent = method.find(G, images, perceptual=perceptual, curvature=curvature).latent
-        found.append(statistics.deviations(latent.tensor.to(G.device) - statistics.mean).cpu())
+        ended = method.find(G, images, perceptual=perceptual, curvature=curvature)
+        if ended.stop is Stop.CANCELLED:  # Ctrl-C: a search that was cut short is no code of a photograph
+            raise KeyboardInterrupt
+        found.append(statistics.deviations(ended.latent.tensor.to(G.device) - statistics.mean).cpu())
         if on_batch is not None:
             on_batch(min(first + BATCH, count), count)
     return PhotoCodes.of(torch.cat(found))
