@@ -2,7 +2,7 @@
 
 Two teachers. Samples of the generator have known codes, which are regressed from pairs of pictures without running the
 generator again; photographs (and some samples) are judged by what the generator makes of their codes, with the loss of
-the search and its regularisers, which keep the rows of W+ together so that edits work (Tov et al. 2021, "Designing an
+the search and regularisers like its own, which keep the rows of W+ together so that edits work (Tov et al. 2021, "Designing an
 Encoder for StyleGAN Image Manipulation", section 4.1). Refinements are learned as in ReStyle (Alaluf et al. 2021,
 section 3): a step sees the picture beside the reconstruction of the step before, and no gradient flows between steps.
 The first look is at the mean of codes that were searched for (``train.photo_codes``). The linear path starts as one
@@ -134,17 +134,14 @@ class EncoderTraining:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where another run ended. Raises CheckpointError for one of another generator, of other photographs or of
-        another seed."""
+        """Goes on where another run ended. Raises CheckpointError for one of another generator, seed or photographs."""
         if state["generator"] != self.G.spec.id:
             raise CheckpointError(
                 f"the run to go on from is of generator {state['generator'][:12]}, this is {self.G.spec.id[:12]}; "
                 "choose another --state file, or delete it"
             )
-        for name, mine, what in (
-            ("photos", self._data, "other photographs"),
-            ("seed", self.config.seed, "another seed"),
-        ):
+        facts = (("photos", self._data, "other photographs"), ("seed", self.config.seed, "another seed"))
+        for name, mine, what in facts:
             if state.get(name, mine) != mine:
                 raise CheckpointError(f"the run to go on from had {what}; choose another --state file, or delete it")
         if (found := state.get("photo_codes")) is not None:
