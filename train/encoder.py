@@ -2,8 +2,8 @@
 
 Two teachers. Samples of the generator have known codes, which are regressed from pairs of pictures without running the
 generator again; photographs (and some samples) are judged by what the generator makes of their codes, with the loss of
-the search and regularisers like its own, which keep the rows of W+ together so that edits work (Tov et al. 2021, "Designing an
-Encoder for StyleGAN Image Manipulation", section 4.1). Refinements are learned as in ReStyle (Alaluf et al. 2021,
+the search and regularisers like its own, which keep rows of W+ together so that edits hold (Tov et al. 2021, "Designing
+an Encoder for StyleGAN Image Manipulation", section 4.1). Refinements are learned as in ReStyle (Alaluf et al. 2021,
 section 3): a step sees the picture beside the reconstruction of the step before, and no gradient flows between steps.
 The first look is at the mean of codes that were searched for (``train.photo_codes``). The linear path starts as one
 damped Gauss-Newton step from there (``start_linear_path``), and what is learned begins there.
