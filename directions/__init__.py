@@ -1,6 +1,6 @@
 """Find, keep and judge directions: the vectors along which a latent is edited.
 
-    smile = directions.load(G, "mouth_light")
+    smile = directions.load(G, "smile_width")
 
 Names are loaded on first use (PEP 562).
 """

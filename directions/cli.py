@@ -25,12 +25,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "list, show and find the directions that edits go along",
         examples=[
             ("editkit directions list", "what is at hand for the default generator"),
-            ("editkit directions show mouth_light --image smile.png", "its figures, and a picture of what it does"),
+            ("editkit directions show smile_width --image smile.png", "its figures, and a picture of what it does"),
             (
                 "editkit directions find --method svm --attribute face_length",
                 "make one from a scorer, judge it and keep it",
             ),
-            ("editkit directions score mouth_light --image smile.png", "judge it on 96 samples"),
+            ("editkit directions score smile_width --image smile.png", "judge it on 96 samples"),
         ],
     )
     parser.set_defaults(run=run_list, generator=None, device="auto")  # without an action it lists
@@ -47,7 +47,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "show",
         "show one direction",
         run_show,
-        examples=[("editkit directions show mouth_light --image smile.png", "with a strip of generated samples")],
+        examples=[("editkit directions show smile_width --image smile.png", "with a strip of generated samples")],
     )
     show.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")
     show.add_argument("--image", type=Path, metavar="FILE", help="write a strip: a row a sample, a column a strength")
@@ -77,10 +77,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         run_export,
         examples=[
             (
-                "editkit directions export mouth_light --out smile.safetensors",
+                "editkit directions export smile_width --out smile.safetensors",
                 "with its figures, range and generator id",
             ),
-            ("editkit directions export mouth_light --out smile.npy", "the bare numbers, for other programs"),
+            ("editkit directions export smile_width --out smile.npy", "the bare numbers, for other programs"),
         ],
     )
     export.add_argument("name", metavar="NAME|FILE", help="as `editkit directions list` names it, or a .safetensors")

@@ -229,11 +229,11 @@ class Work:
         ``_BESIDE``, or nothing where they are nearly the same thing."""
         own = self.bank.scores[target].double()
         weights = dict.fromkeys(self.against.deviation, 1.0)
-        for name in self.wide.against.deviation:
+        for name in self.wide.against.deviation.keys() - weights.keys():
             other = self.bank.scores[name].double()
             count = min(len(own), len(other))
             same = float(torch.corrcoef(torch.stack([own[:count], other[:count]]))[0, 1].abs()) >= _SAME
-            weights.setdefault(name, 0.0 if same else _BESIDE)
+            weights[name] = 0.0 if same else _BESIDE
         return weights
 
     def combined(

@@ -129,7 +129,6 @@ class EncoderTraining:
             "step": self.step,
             "seconds": self.seconds,
             "photos": self._data,
-            "seed": self.config.seed,
             "photo_codes": None if (found := self.photo_codes) is None else [found.mean, found.apart],
         }
 
@@ -140,9 +139,12 @@ class EncoderTraining:
                 f"the run to go on from is of generator {state['generator'][:12]}, this is {self.G.spec.id[:12]}; "
                 "choose another --state file, or delete it"
             )
-        facts = (("photos", self._data, "other photographs"), ("seed", self.config.seed, "another seed"))
-        for name, mine, what in facts:
-            if state.get(name, mine) != mine:
+        photos, seed = state.get("photos", self._data), state["config"]["seed"]
+        for differs, what in (
+            (photos != self._data, "other photographs"),
+            (seed != self.config.seed, "another seed"),
+        ):
+            if differs:
                 raise CheckpointError(f"the run to go on from had {what}; choose another --state file, or delete it")
         if (found := state.get("photo_codes")) is not None:
             self.photo_codes = PhotoCodes(mean=found[0], apart=found[1])

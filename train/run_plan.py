@@ -189,12 +189,9 @@ def _precise(arguments: Mapping[str, Any], args: argparse.Namespace) -> dict[str
     return dict(arguments) | {"num_fp16_res": 0}
 
 
+_NAMED = {name: name for name in ("recipe", "batch", "features", "guidance", "guidance_weight", "precision", "seed")}
 _OPTIONS = {
-    **{name: f"--{name.replace('_', '-')}" for name in ("recipe", "batch", "loss", "gamma", "lr", "lr_discriminator",
-       "augment", "augment_preset", "strength", "embedding", "features", "guidance", "guidance_weight", "precision",
-       "seed")},
-    "target": "--ada-target",
-    "speed_kimg": "--ada-kimg",
+    **{name: f"--{option.replace('_', '-')}" for name, option in {**_GIVEN, **_NAMED}.items()},
     "begun": "--from or --grow-from",
     "generator.img_resolution": "--resolution",
     "generator.c_dim": "--cond",

@@ -203,7 +203,6 @@ class Training:
             if not places:
                 continue
             source = SampleStreams([mixed_seed(c.seed, self.rollbacks, phase, place) for place in places])
-            torch.manual_seed(mixed_seed(c.seed, self.rollbacks, phase, places[0], "noise"))
             device = self.world.device
             label = None
             if c.c_dim:  # StyleGAN-XL has one class where the data have none

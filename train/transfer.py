@@ -106,25 +106,27 @@ def check_image(begun: Begun, here: Mapping[str, int]) -> None:
     arguments = dict(arguments) | {"img_resolution": begun.arguments.get("img_resolution")}
     if begun.kind == "stylegan_xl" and arguments.get("c_dim") == 1:
         arguments["c_dim"] = here.get("c_dim", 1)  # of pictures without labels, or with one for all
-    found = {name: arguments.get(name, _DEFAULTS.get(name)) for name in here}
-    bad = [f"{name} {found[name]}, the data {value}; {_remedy(name, found[name])}" for name, value in here.items()
-           if found[name] != value]  # fmt: skip
-    if bad:
-        raise CheckpointError(f"{begun.source} has {'; it has '.join(bad)}")
+    if bad := _differing(arguments, here):
+        told = (f"{one}; {_remedy(name, arguments.get(name, _DEFAULTS.get(name)))}" for name, one in bad.items())
+        raise CheckpointError(f"{begun.source} has {'; it has '.join(told)}")
 
 
 def check_discriminator(begun: Begun, *, resolution: int, channels: int, c_dim: int) -> None:
     """Raises CheckpointError where the discriminator is of other pictures than the data, which the generator fits."""
     if begun.discriminator_arguments is None:
         return
-    here, arguments = {"img_resolution": resolution, "img_channels": channels, "c_dim": c_dim}, dict(_DEFAULTS)
-    arguments |= begun.discriminator_arguments
+    here = {"img_resolution": resolution, "img_channels": channels, "c_dim": c_dim}
+    arguments = dict(_DEFAULTS) | dict(begun.discriminator_arguments)
     if begun.kind == "stylegan_xl" and arguments["c_dim"] <= 1 >= c_dim:
         arguments["c_dim"] = c_dim  # one class and none are the same to it
-    bad = [f"{name} {arguments.get(name)}, the data {value}" for name, value in here.items()
-           if arguments.get(name) != value]  # fmt: skip
-    if bad:
-        raise CheckpointError(f"{_judge_name(begun)} has {'; '.join(bad)}; {_judge_remedy(begun)}")
+    if bad := _differing(arguments, here):
+        raise CheckpointError(f"{_judge_name(begun)} has {'; '.join(bad.values())}; {_judge_remedy(begun)}")
+
+
+def _differing(arguments: Mapping[str, Any], here: Mapping[str, int]) -> dict[str, str]:
+    """Which facts ``here`` the arguments of a network do not share, in words, by name."""
+    there = {name: arguments.get(name, _DEFAULTS.get(name)) for name in here}
+    return {name: f"{name} {there[name]}, the data {value}" for name, value in here.items() if there[name] != value}
 
 
 def _judge_name(begun: Begun) -> str:
