@@ -23,6 +23,7 @@ from train.starter import StarterTraining
 from train.starter_batches import Batches, moved
 from train.starter_config import StarterConfig, changed, config_of, wide_config
 from train.starter_export import export_discriminator, export_generator
+from train.starter_play import Play, parts_of
 from train.state_file import load_state, load_transport, save_state, save_transport
 from train.transfer import read_networks
 
@@ -99,7 +100,10 @@ def test_the_discriminator_learns_to_tell(images: np.ndarray) -> None:
         real = training.features(training.batches.at(0))
         fake = training.features(training.generator(training.prior(4)))
     for _ in range(40):
-        told = training._judge(real, fake)
+        loss, told = training.plays[0].told(real, fake)
+        training.optimizers["discriminator"].zero_grad()
+        loss.backward()
+        training.optimizers["discriminator"].step()
     assert told["real"] > told["fake"] + 0.5
 
 
@@ -232,17 +236,50 @@ def test_the_wide_size_is_for_a_gpu_without_half_precision() -> None:
     assert found == wide_config() and found.generator["num_fp16_res"] == 0 and found.batch > StarterConfig().batch
 
 
+def test_parts_of_a_batch_add_up_to_it(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, batch=12, reconstruction_images=12)  # 12 photographs, then 6 of them and 6 samples
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr("train.starter.parts_of", lambda draw, _, threads=threads: parts_of(draw, threads))
+        training = started(config, images)
+        reports = [training.step() for _ in range(2)]
+        assert len(training.plays) == threads
+        found.append((training.state_dict(), reports))
+    (whole, told), *others = found
+    for state, reports in others:
+        assert state["prior_input"]["centre"].norm() > 0
+        for name in ("generator", "encoder", "discriminator", "prior_input"):
+            for key, value in whole[name].items():
+                torch.testing.assert_close(state[name][key], value, rtol=1e-3, atol=2e-4, msg=f"{name} {key}")
+        for report, wanted in zip(reports, told, strict=True):
+            for name in report.keys() - {"psnr"}:  # a mean of logarithms
+                assert float(report[name]) == pytest.approx(float(wanted[name]), rel=0.01), name
+
+
+def test_parts_share_every_kind_of_picture() -> None:
+    draw = {
+        "rows": torch.arange(12), "flips": torch.arange(12), "shifts": torch.arange(24).view(12, 2),
+        "noise": torch.arange(8), "prior": torch.arange(4), "ramp": torch.tensor(0.5),
+    }  # fmt: skip
+    parts = parts_of(draw, 3)
+    assert [p["rows"].tolist() for p in parts] == [[0, 1, 2, 3, 8, 9], [4, 5, 6, 7, 10, 11]]
+    assert [(p["noise"].tolist(), p["prior"].tolist()) for p in parts] == [
+        ([0, 1, 2, 3], [0, 1]),
+        ([4, 5, 6, 7], [2, 3]),
+    ]
+    assert parts_of(draw, 1) == [draw] and len(parts_of(draw, 4)) == 4
+
+
 def test_once_there_are_samples_they_alone_are_judged(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reconstructions may be blurred where a code does not tell."""
     judged: list[int] = []
-    judge = StarterTraining._judge
-    monkeypatch.setattr(
-        StarterTraining, "_judge", lambda self, real, fake: judged.append(len(fake[0])) or judge(self, real, fake)
-    )
+    told = Play.told
+    monkeypatch.setattr(Play, "told", lambda self, real, fake: judged.append(len(fake[0])) or told(self, real, fake))
     training = started(CONFIG, images)  # batches of 4; samples after 8 photographs
     for _ in range(4):
         training.step()
-    assert judged == [4, 4, 2, 2]
+    threads = 4 // judged[0]
+    assert [sum(judged[i : i + threads]) for i in range(0, len(judged), threads)] == [4, 4, 2, 2]
 
 
 def test_learning_rates_rise_and_fall(images: np.ndarray) -> None:

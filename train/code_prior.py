@@ -1,12 +1,13 @@
 """Where the codes of photographs lie: a normal distribution that follows them.
 
 Latents of an autoencoder are not standard normal; a second model of where they lie makes its samples as good as its
-reconstructions (Dai & Wipf 2019, "Diagnosing and Enhancing VAE Models", section 3). Here that model is their mean and
-their covariance along the largest axes.
+reconstructions (Dai & Wipf 2019, "Diagnosing and Enhancing VAE Models", section 3). Here that model is their covariance
+along the largest axes; their mean is 0, for the encoder's running one is taken off.
 
 Samples are marked: all are moved by one fixed step, off where the codes of photographs lie. What is reconstructed is
 blurred where a code does not tell, what is sampled must look real, and one place cannot be both. Measured: without the
-step samples are as blurred as reconstructions.
+step samples are as blurred as reconstructions; with it, and nothing taken off, what the encoder gave went 1.5 of its
+deviations away from the samples in 48,000 photographs, and these after it.
 """
 
 import torch
@@ -19,9 +20,9 @@ MARK = 1.0  # of every dimension, in units of the codes, whose deviation is abou
 
 
 class CodePrior(nn.Module):
-    """Mean and covariance of codes [N, dim], and normal codes of them, ``mark`` [dim] away."""
+    """Centre and covariance of what an encoder gives, and normal codes [N, dim] of the latter, ``mark`` from 0."""
 
-    mean: Tensor
+    centre: Tensor
     mark: Tensor
     covariance: Tensor
     root: Tensor  # [axes, dim]
@@ -29,20 +30,20 @@ class CodePrior(nn.Module):
     def __init__(self, dim: int, axes: int) -> None:
         """``dim``: of the codes; ``axes``: the largest that are followed, at most ``dim``: the length of z."""
         super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("mark", torch.full((dim,), MARK))
         self.register_buffer("covariance", torch.eye(dim))
         self.register_buffer("root", torch.eye(dim)[:axes])
 
     @torch.no_grad()
     def observe(self, codes: Tensor, share: float) -> None:
-        """Moves both towards those of ``codes`` [N, dim], N > 1, by ``share``.
+        """Moves both towards those of an encoder's ``codes`` [N, dim], N > 1, by ``share``.
 
-        The covariance is that within each batch: about the running mean, which lags, it would count the codes' drift.
+        The covariance is that within each batch: about the running centre, which lags, it would count the codes' drift.
         """
-        centre = codes.mean(0)
-        apart = codes - centre
-        self.mean.lerp_(centre, share)
+        mean = codes.mean(0)
+        apart = codes - mean
+        self.centre.lerp_(mean, share)
         self.covariance.lerp_(apart.t() @ apart / (len(codes) - 1), share)
 
     @torch.no_grad()
@@ -59,11 +60,6 @@ class CodePrior(nn.Module):
         left, _, right = torch.linalg.svd(self.root @ found.t())
         self.root.copy_(left @ right @ found)
 
-    @property
-    def centre(self) -> Tensor:
-        """Of what is sampled, [dim]."""
-        return self.mean + self.mark
-
     def forward(self, z: Tensor) -> Tensor:
         """z [N, axes], brought to unit mean square, to codes [N, dim]."""
-        return self.centre + normalize_2nd_moment(z) @ self.root
+        return self.mark + normalize_2nd_moment(z) @ self.root

@@ -99,8 +99,9 @@ def config_of(state: dict[str, Any] | None, *, size: str | None = None) -> Start
     if state is None:
         return SIZES[size or "compact"]()
     unknown = sorted(set(state["config"]) - {f.name for f in fields(StarterConfig)})
-    if "average_encoder" not in state or unknown:
-        what = f"has the settings {', '.join(unknown)}" if unknown else "did not learn its codes"
+    if "average_encoder" not in state or "centre" not in state["prior_input"] or unknown:
+        lacks = "centre" if "average_encoder" in state else "learn"
+        what = f"has the settings {', '.join(unknown)}" if unknown else f"did not {lacks} its codes"
         raise CheckpointError(f"the state is of an earlier recipe, which {what}; begin anew")
     return StarterConfig(**state["config"])
 

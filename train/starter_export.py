@@ -33,7 +33,7 @@ def finished(training: StarterTraining) -> StyleGAN3Generator:
     network = copy.deepcopy(training.average)
     deviation = prior.root.square().sum(0).sqrt()
     scale = 1 / deviation.clamp_min(0.01 * float(deviation.max()))
-    offset = MEAN - scale * prior.centre
+    offset = MEAN - scale * prior.mark
     affines = [network.synthesis.input.affine, *(layer.affine for layer in network.synthesis.layers())]
     with torch.no_grad():
         for affine in affines:
