@@ -237,23 +237,28 @@ def test_the_wide_size_is_for_a_gpu_without_half_precision() -> None:
 
 
 def test_parts_of_a_batch_add_up_to_it(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(CONFIG, batch=12, reconstruction_images=12)  # 12 photographs, then 6 of them and 6 samples
-    found = []
+    """12 photographs, then 6 of them and 6 samples; weights are kept, for Adam enlarges the rounding of sums."""
+    still = {"lr": 0.0, "lr_encoder": 0.0, "lr_discriminator": 0.0, "prior_images": 20.0}
+    config = replace(CONFIG, batch=12, reconstruction_images=12, **still)
+    found: list[list[dict[str, torch.Tensor]]] = []
     for threads in (1, 2, 3):
         monkeypatch.setattr("train.starter.parts_of", lambda draw, _, threads=threads: parts_of(draw, threads))
-        training = started(config, images)
-        reports = [training.step() for _ in range(2)]
+        training, steps = started(config, images), []
+        for _ in range(2):
+            report = training.step()
+            del report["psnr"]  # a mean of logarithms
+            parts = (training.generator.synthesis, training.encoder, training.discriminator)
+            gradients = {f"{i} {k}": p.grad for i, m in enumerate(parts) for k, p in m.named_parameters()}
+            magnitudes = {f"magnitude {i}": m.clone() for i, m in enumerate(training.plays[0].magnitudes)}
+            steps.append(report | gradients | magnitudes | {"centre": training.prior_of_codes.centre.clone()})
         assert len(training.plays) == threads
-        found.append((training.state_dict(), reports))
-    (whole, told), *others = found
-    for state, reports in others:
-        assert state["prior_input"]["centre"].norm() > 0
-        for name in ("generator", "encoder", "discriminator", "prior_input"):
-            for key, value in whole[name].items():
-                torch.testing.assert_close(state[name][key], value, rtol=1e-3, atol=2e-4, msg=f"{name} {key}")
-        for report, wanted in zip(reports, told, strict=True):
-            for name in report.keys() - {"psnr"}:  # a mean of logarithms
-                assert float(report[name]) == pytest.approx(float(wanted[name]), rel=0.01), name
+        found.append([{k: v.detach().clone() for k, v in step.items()} for step in steps])
+    assert found[0][1]["centre"].norm() > 0 and float(found[0][1]["magnitude 1"]) != 1.0
+    for other in found[1:]:
+        for step, wanted in zip(other, found[0], strict=True):
+            for name, value in wanted.items():
+                difference = float((step[name] - value).abs().max())
+                assert difference <= 1e-3 * float(value.abs().max()) + 1e-6, name
 
 
 def test_parts_share_every_kind_of_picture() -> None:

@@ -7,7 +7,7 @@ magnitude); weight demodulation: Karras et al. 2020, section 2.2, equations 1-3.
 import torch
 from torch import Tensor
 
-from editkit.ops import scaled_conv, winograd
+from editkit.ops import half_conv, scaled_conv, winograd
 from editkit.ops.backends import compiled_for_cpu, current_precision
 from editkit.ops.conv2d import conv2d
 
@@ -61,6 +61,8 @@ def modulated_conv2d(
         x = x.contiguous()
         if not (torch.is_grad_enabled() and (x.requires_grad or styles.requires_grad)):
             return _factors_in_weights(x, weight, styles, scale_out, padding)
+    if scale_out is not None and half_conv.supported(x, weight, padding):
+        return half_conv.half_scaled_conv2d(x, weight, styles, scale_out, padding=int(padding))  # type: ignore[arg-type]
     x = conv2d(x * styles[:, :, None, None].to(x.dtype), weight.to(x.dtype), padding=padding)
     return x if scale_out is None else x * scale_out[:, :, None, None].to(x.dtype)
 

@@ -176,3 +176,42 @@ def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen
+
+
+_SHORTS = ir.VectorType(ir.IntType(16), LANES)
+_INTS = ir.VectorType(ir.IntType(32), LANES)
+
+
+def _shorts_address(context, builder, array_type, array, index):  # type: ignore[no-untyped-def]
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _SHORTS.as_pointer())
+
+
+@intrinsic
+def load_half(typingctx, array, index):  # type: ignore[no-untyped-def]
+    """bfloat16 of a flat uint16 array, widened; not checked."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        shorts = builder.load(_shorts_address(context, builder, signature.args[0], *args), align=2)
+        wide = builder.shl(builder.zext(shorts, _INTS), ir.Constant(_INTS, [16] * LANES))
+        return builder.bitcast(wide, _VECTOR)
+
+    return vector(array, types.intp), codegen
+
+
+@intrinsic
+def store_half(typingctx, array, index, value):  # type: ignore[no-untyped-def]
+    """Rounds to bfloat16, ties to even, into a flat uint16 array; not checked. What is not a number may become inf."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        def lanes(number):  # type: ignore[no-untyped-def]
+            return ir.Constant(_INTS, [number] * LANES)
+
+        wide = builder.bitcast(args[2], _INTS)
+        odd = builder.and_(builder.lshr(wide, lanes(16)), lanes(1))
+        rounded = builder.lshr(builder.add(builder.add(wide, lanes(0x7FFF)), odd), lanes(16))
+        place = _shorts_address(context, builder, signature.args[0], *args[:2])
+        builder.store(builder.trunc(rounded, _SHORTS), place, align=2)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), codegen

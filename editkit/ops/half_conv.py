@@ -1,0 +1,118 @@
+"""Convolution with a factor on every input and output channel, in bfloat16 products, for weights that are trained.
+
+``conv2d`` in precision "half" with both factors beside it walks a dozen times over pictures; here each factor is
+applied in the pass that rounds, and each factor's gradient comes with the pass that applies it.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit.ops import arena, fused
+from editkit.ops.backends import compiled_for_cpu, current_precision, half_products
+from editkit.ops.conv2d import input_gradient, weight_gradient
+from editkit.ops.scaled_conv import plain
+from editkit.ops.threads import spread
+
+
+def supported(x: Tensor, weight: Tensor, padding: int | tuple[int, int]) -> bool:
+    """Precision "half", gradients recorded, float32 channels-last pictures on a CPU, and a vector of channels."""
+    if current_precision() != "half" or not (torch.is_grad_enabled() and compiled_for_cpu() and half_products()):
+        return False
+    whole = isinstance(padding, int) and 0 <= padding < weight.shape[2] == weight.shape[3] > 1
+    kind = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.numel() > 0
+    if not (whole and kind and x.is_contiguous(memory_format=torch.channels_last) and fused.available()):
+        return False
+    from editkit.ops.simd import LANES
+
+    return min(weight.shape[:2]) >= LANES
+
+
+def half_scaled_conv2d(x: Tensor, weight: Tensor, scale_in: Tensor, scale_out: Tensor, *, padding: int) -> Tensor:
+    """``scale_out * (weight conv (scale_in * x))`` with operands and products rounded to bfloat16; for what
+    ``supported`` accepts. ``x`` [N, I, H, W], ``weight`` [O, I, k, k], ``scale_in`` [N, I], ``scale_out`` [N, O];
+    differentiable any number of times."""
+    return _HalfScaledConv.apply(x, weight, scale_in, scale_out, padding)
+
+
+class _HalfScaledConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, scale_in: Tensor, scale_out: Tensor, padding: int) -> Tensor:  # type: ignore[no-untyped-def, override]
+        scale_in, scale_out = scale_in.contiguous(), scale_out.contiguous()
+        given = _narrow(x, scale_in)
+        y = F.conv2d(given, weight.bfloat16(), padding=padding).contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x, weight, scale_in, scale_out, given, y)
+        ctx.padding = padding
+        return _widen(y, scale_out)
+
+    @staticmethod
+    def backward(ctx, g: Tensor):  # type: ignore[no-untyped-def, override]
+        x, weight, scale_in, scale_out, given, y = ctx.saved_tensors
+        padding, needed = ctx.padding, ctx.needs_input_grad
+        if torch.is_grad_enabled():  # a graph of this pass is wanted: leave it to torch
+            inputs = [t for t, wanted in zip((x, weight, scale_in, scale_out), needed[:4], strict=True) if wanted]
+            with torch.enable_grad():
+                again = plain(x, weight, scale_in, scale_out, padding)
+            found = iter(torch.autograd.grad(again, inputs, g, create_graph=True))
+            return (*(next(found) if wanted else None for wanted in needed[:4]), None)
+        g, g_out = _narrow_and_dot(g, scale_out, y)
+        gx = g_weight = g_in = None
+        if needed[1]:
+            g_weight = weight_gradient(given, g, weight.shape, (padding, padding)).float()
+        if needed[0] or needed[2]:
+            gx, g_in = _widen_and_dot(input_gradient(g, weight.bfloat16(), (padding, padding)), scale_in, x)
+        return gx, g_weight, g_in, g_out if needed[3] else None, None
+
+
+def _flat(x: Tensor) -> np.ndarray:
+    """Channels-last pictures, or anything contiguous, as a flat array; bfloat16 as uint16."""
+    x = x.detach()
+    x = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).reshape(-1).numpy()
+
+
+def _like(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Room for a channels-last picture."""
+    n, channels, height, width = x.shape
+    made = arena.array((n, height, width, channels), np.float32 if dtype == torch.float32 else np.uint16)
+    return torch.from_numpy(made).view(dtype).permute(0, 3, 1, 2)
+
+
+def _over(kernel, x: Tensor, *arrays: Tensor) -> None:  # type: ignore[no-untyped-def]
+    n, channels, height, width = x.shape
+    flat = [_flat(array) for array in (x, *arrays)]
+    spread(lambda first, last: kernel(first, last, flat[0], height * width, channels, *flat[1:]), n)
+
+
+def _narrow(x: Tensor, scale: Tensor) -> Tensor:
+    from editkit.ops import half_kernel
+
+    half = _like(x, torch.bfloat16)
+    _over(half_kernel.narrow, x, scale, half)
+    return half
+
+
+def _widen(half: Tensor, scale: Tensor) -> Tensor:
+    from editkit.ops import half_kernel
+
+    y = _like(half, torch.float32)
+    _over(half_kernel.widen, half, scale, y)
+    return y
+
+
+def _narrow_and_dot(g: Tensor, scale: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    from editkit.ops import half_kernel
+
+    g, half, dots = g.contiguous(memory_format=torch.channels_last), _like(g, torch.bfloat16), torch.empty_like(scale)
+    _over(half_kernel.narrow_and_dot, g, scale, half, other, dots)
+    return half, dots
+
+
+def _widen_and_dot(half: Tensor, scale: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    from editkit.ops import half_kernel
+
+    half = half.contiguous(memory_format=torch.channels_last)
+    y, dots = _like(half, torch.float32), torch.empty_like(scale)
+    _over(half_kernel.widen_and_dot, half, scale, y, other, dots)
+    return y, dots
