@@ -125,3 +125,8 @@ def test_a_refused_allocation_is_not_counted(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(MemoryError):
         arena.array((1 << 20,))
     assert arena._lent == 0 and arena.idle() == 0
+
+
+def test_blocks_begin_with_a_cache_line() -> None:
+    blocks = [arena.array((size,), np.uint8) for size in (arena.SMALLEST, arena.SMALLEST + 3, 3 * arena.SMALLEST)]
+    assert all(block.ctypes.data % arena.LINE == 0 for block in blocks)

@@ -23,13 +23,13 @@ def _data(n, i, o, h, w, k) -> tuple[torch.Tensor, torch.Tensor]:
 def quick_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the weight gradients that take the quick way."""
     calls: list[int] = []
-    original = module.weight_gradient
+    original = module._weight_gradient
 
     def counted(*args):
         calls.append(1)
         return original(*args)
 
-    monkeypatch.setattr(module, "weight_gradient", counted)
+    monkeypatch.setattr(module, "_weight_gradient", counted)
     return calls
 
 

@@ -42,9 +42,9 @@ class _Conv2d(torch.autograd.Function):
         quick = stride == 1 and not torch.is_grad_enabled()  # a graph of this pass is wanted: leave it to torch
         gx = gw = None
         if quick and need_x and dtype == torch.bfloat16 and max(pad) < min(weight.shape[2:]):
-            gx, need_x = input_gradient(gy, weight, pad), False
+            gx, need_x = _input_gradient(gy, weight, pad), False
         if quick and need_weight:
-            gw, need_weight = weight_gradient(x, gy, weight.shape, pad), False
+            gw, need_weight = _weight_gradient(x, gy, weight.shape, pad), False
         if need_x or need_weight:
             rest = torch.ops.aten.convolution_backward(
                 gy, x, weight, None, [stride] * 2, pad, [1, 1], False, [0, 0], 1, [need_x, need_weight, False]
@@ -53,13 +53,13 @@ class _Conv2d(torch.autograd.Function):
         return None if gx is None else gx.float(), None if gw is None else gw.float(), None, None, None
 
 
-def input_gradient(gy: Tensor, weight: Tensor, pad: tuple[int, int]) -> Tensor:
+def _input_gradient(gy: Tensor, weight: Tensor, pad: tuple[int, int]) -> Tensor:
     """As a convolution with the mirrored kernel: oneDNN's own backward in bfloat16 is half as fast."""
     mirrored = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
     return F.conv2d(gy, mirrored, padding=(weight.shape[2] - 1 - pad[0], weight.shape[3] - 1 - pad[1]))
 
 
-def weight_gradient(x: Tensor, gy: Tensor, shape: torch.Size, pad: tuple[int, int]) -> Tensor:
+def _weight_gradient(x: Tensor, gy: Tensor, shape: torch.Size, pad: tuple[int, int]) -> Tensor:
     """[O, I, kh, kw]: for every tap, gy^T times the rows of x that it meets, both on the padded grid of x."""
     out_channels, in_channels, kh, kw = shape
     x_rows = F.pad(x.permute(0, 2, 3, 1), [0, 0, pad[1], pad[1], pad[0], pad[0]])  # [N, H + 2p, W + 2p, I]

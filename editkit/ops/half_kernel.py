@@ -11,14 +11,23 @@ from editkit.ops.simd import LANES, fma, load, load_half, splat, store, store_ha
 
 
 @njit(nogil=True, cache=True)
-def narrow(first, last, x, points, channels, scale, half):
-    """half = bfloat16(x * scale) of samples ``first`` to ``last``; x [N, points, channels], scale [N, channels]."""
+def _clear(half, at, channels, width):
+    """Zeros behind the channels of a point; what they cover before these is written later."""
+    for c in range(width - LANES, channels - LANES, -LANES):
+        store_half(half, at + c, splat(np.float32(0)))
+
+
+@njit(nogil=True, cache=True)
+def narrow(first, last, x, points, channels, scale, half, width):
+    """half = bfloat16(x * scale) of samples ``first`` to ``last``; x [N, points, channels], scale [N, channels], half
+    [N, points, width], zero from ``channels`` on; width - channels: less than two vectors."""
     for n in range(first, last):
         for point in range(n * points, (n + 1) * points):
+            _clear(half, point * width, channels, width)
             for j in range(0, channels, LANES):
                 c = min(j, channels - LANES)
-                at = point * channels + c
-                store_half(half, at, load(x, at) * load(scale, n * channels + c))
+                v = load(x, point * channels + c) * load(scale, n * channels + c)
+                store_half(half, point * width + c, v)
 
 
 @njit(nogil=True, cache=True)
@@ -42,20 +51,20 @@ def _add_up(sums, channels, total, at):
 
 
 @njit(nogil=True, cache=True)
-def narrow_and_dot(first, last, g, points, channels, scale, half, other, dots):
-    """half = bfloat16(g * scale), and dots [N, channels], over points, of g and the bfloat16 ``other``."""
+def narrow_and_dot(first, last, g, points, channels, scale, half, width, other, dots):
+    """``narrow``, and dots [N, channels], over points, of g and the bfloat16 ``other`` [N, points, channels]."""
     vectors = (channels + LANES - 1) // LANES
     sums = np.empty(vectors * LANES, np.float32)
     for n in range(first, last):
         for j in range(0, vectors * LANES, LANES):
             store(sums, j, splat(np.float32(0)))
         for point in range(n * points, (n + 1) * points):
+            _clear(half, point * width, channels, width)
             for j in range(0, channels, LANES):
                 c = min(j, channels - LANES)
-                at = point * channels + c
-                v = load(g, at)
-                store(sums, j, fma(v, load_half(other, at), load(sums, j)))
-                store_half(half, at, v * load(scale, n * channels + c))
+                v = load(g, point * channels + c)
+                store(sums, j, fma(v, load_half(other, point * channels + c), load(sums, j)))
+                store_half(half, point * width + c, v * load(scale, n * channels + c))
         _add_up(sums, channels, dots, n * channels)
 
 
