@@ -72,6 +72,21 @@ def test_samples_lie_where_the_codes_do(images: np.ndarray) -> None:
     assert 0.6 < drawn.std(0).norm() / spread < 1.4
 
 
+def test_what_is_shown_is_about_0_wherever_the_encoder_goes(images: np.ndarray) -> None:
+    training = started(replace(CONFIG, prior_images=20.0, reconstruction_images=10**6, lr_encoder=0.0), images)
+    shown: list[torch.Tensor] = []
+    synthesis = training.generator.synthesis
+    synthesis.register_forward_pre_hook(lambda _, given: shown.append(given[0][:, 0].detach()))
+    for offset in (0.0, 3.0):
+        with torch.no_grad():
+            training.encoder.code.bias.add_(offset)
+        for _ in range(30):
+            training.step()
+        late = torch.cat(shown[-10:])
+        assert late.mean(0).abs().max() < 0.3, offset
+        assert (training.prior_of_codes.centre - offset).abs().max() < 0.5
+
+
 def test_the_finished_generator_draws_what_the_prior_does(images: np.ndarray) -> None:
     training = started(CONFIG, images)
     stream = torch.Generator().manual_seed(0)

@@ -14,23 +14,24 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editkit import graphs
 from editkit.errors import CheckpointError
 from editkit.networks.stylegan3 import StyleGAN3Generator
-from editkit.ops.threads import together
+from editkit.ops.backends import precision
 from train.code_encoder import CodeEncoder
 from train.code_prior import CodePrior
+from train.feature_objectives import stage_distances
+from train.losses import multiscale_l1
 from train.projected_discriminator import Backbone, ProjectedDiscriminator
-from train.starter_batches import Batches
+from train.starter_batches import Batches, moved
 from train.starter_config import StarterConfig
-from train.starter_play import Play, mean_of, parts_of, set_gradients
 from train.training import DivergedError
 
 _REFRESH = 50  # steps between two roots of the prior's covariance
@@ -68,7 +69,6 @@ class StarterTraining:
         }
         self.phases = graphs.Phases(self.device)
         self.batches = Batches(images, batch=c.batch, seed=c.seed, device=self.device)
-        self.plays = [Play(self, self.generator)]
         self.seen = 0  # photographs shown
         self.rollbacks = 0
 
@@ -198,37 +198,59 @@ class StarterTraining:
         return values
 
     def _play(self, draw: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Reconstructions first, then samples of the prior, if any.
-
-        On a CPU each thread of torch takes a part of the batch: a third faster than one operation after another on all
-        of them. So sums are rounded in another order with another number of threads.
-        """
-        parts = parts_of(draw, torch.get_num_threads() if self.device.type == "cpu" else 1)
-        while len(self.plays) < len(parts):
-            self.plays.append(self.plays[0].beside())
-        plays = self.plays[: len(parts)]
-        magnitudes = [play.magnitudes for play in plays]
-        for others in magnitudes[1:]:
-            torch._foreach_copy_(others, magnitudes[0])
-        gradients, report = mean_of(together([partial(p.judge, part) for p, part in zip(plays, parts, strict=True)]))
-        for each in zip(*magnitudes, strict=True) if len(plays) > 1 else ():
-            each[0].copy_(torch.stack(each).mean())
-        set_gradients(self.discriminator, gradients)
-        self.optimizers["discriminator"].step()
+        """Reconstructions first, then samples of the prior, if any."""
+        c = self.config
+        count = len(draw["noise"])
+        real = self.batches.read(draw["rows"], draw["flips"])
+        with torch.no_grad():
+            known = self.features(real[:count])
+        given = self.encoder(real[:count], known)
+        codes = given - self.prior_of_codes.centre
+        ws = torch.cat([codes + c.code_noise * draw["noise"], self.prior_of_codes(draw["prior"])])
+        fake = self.generator.synthesis(ws[:, None].expand(-1, self.generator.num_ws, -1), update_emas=True)
+        with torch.no_grad(), precision("fast"):  # as those of the samples, or the rounding gives the samples away
+            real_maps = self.features(moved(real, draw["shifts"]))
+        fake_maps = self.features(moved(fake, draw["shifts"]))
+        judged = [x[count:] for x in fake_maps] if len(draw["prior"]) else fake_maps  # samples, once there are some
+        report = self._judge(real_maps, [x.detach() for x in judged])
         self.discriminator.requires_grad_(False)
-        gradients, answers = mean_of(together([partial(p.answer, part) for p, part in zip(plays, parts, strict=True)]))
+        game = -self.discriminator.judge(judged).mean()
         self.discriminator.requires_grad_(True)
-        self._update(gradients)
-        given = torch.cat([play.given.detach() for play in plays])
-        self.prior_of_codes.observe(given, min(1.0, len(given) / self.config.prior_images))
-        return report | answers
+        features = feature_distance([x[:count] for x in fake_maps], [x[:count] for x in real_maps])
+        pixels = multiscale_l1(fake[:count], real[:count])
+        wide = codes.square().mean()
+        self._update(
+            c.pixel_weight * pixels
+            + c.feature_weight * features
+            + c.adversarial_weight * draw["ramp"] * game
+            + c.code_weight * wide
+        )
+        self.prior_of_codes.observe(given.detach(), min(1.0, count / c.prior_images))
+        return report | {
+            "pixels": pixels.detach(),
+            "features": features.detach(),
+            "game": game.detach(),
+            "psnr": _psnr(fake[:count], real[:count]),
+        }
 
-    def _update(self, gradients: Sequence[Tensor]) -> None:
-        for name, module in (("synthesis", self.generator.synthesis), ("encoder", self.encoder)):
-            count = len(list(module.parameters()))
-            set_gradients(module, gradients[:count])
-            gradients = gradients[count:]
-            nn.utils.clip_grad_norm_(module.parameters(), self.config.clip)
+    def _judge(self, real_maps: Sequence[Tensor], fake_maps: Sequence[Tensor]) -> dict[str, Tensor]:
+        """A step of the discriminator: hinge, averaged over places and scales."""
+        both = self.discriminator.judge([torch.cat(maps) for maps in zip(real_maps, fake_maps, strict=True)])
+        real, fake = both.split([len(real_maps[0]), len(fake_maps[0])])
+        loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        optimizer = self.optimizers["discriminator"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return {"judge": loss.detach(), "real": real.detach().mean(), "fake": fake.detach().mean()}
+
+    def _update(self, loss: Tensor) -> None:
+        for name in ("synthesis", "encoder"):
+            self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.generator.synthesis.parameters(), self.config.clip)
+        nn.utils.clip_grad_norm_(self.encoder.parameters(), self.config.clip)
+        for name in ("synthesis", "encoder"):
             self.optimizers[name].step()
 
     def _average(self) -> None:
@@ -238,3 +260,18 @@ class StarterTraining:
                 torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - beta)
                 if buffers := list(average.buffers()):
                     torch._foreach_copy_(buffers, list(network.buffers()))
+
+
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Squared distance of unit channel vectors, averaged over places, summed over maps (Zhang et al. 2018, "The
+    Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1, unweighted). A scalar."""
+    return stage_distances([_unit(x) for x in a], [_unit(x) for x in b]).mean(0).sum()
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x * (x.square().sum(1, keepdim=True) + 1e-6).rsqrt()
+
+
+def _psnr(image: Tensor, target: Tensor) -> Tensor:
+    mse = F.mse_loss(image.detach().clamp(-1, 1), target)
+    return 10 * torch.log10(4 / mse.clamp_min(1e-12))

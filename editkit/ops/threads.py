@@ -8,14 +8,10 @@ for each other, which costs a third of the processor on a busy machine.
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextvars import copy_context
-from typing import TypeVar
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
-
-Result = TypeVar("Result")
 
 _pool: ThreadPoolExecutor | None = None
 _lock = threading.Lock()
@@ -70,17 +66,3 @@ def spread(part: Callable[[int, int], object], tasks: int) -> None:
     edges = [tasks * i // workers for i in range(workers + 1)]
     for share in [_threads().submit(run, edges[i], edges[i + 1]) for i in range(workers)]:
         share.result()
-
-
-def together(functions: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Their results. Each runs on a thread of its own, where torch has one, with gradients, and with the precision and
-    the backend of the caller. An error or Ctrl-C comes through when all have ended."""
-    if len(functions) == 1:
-        return [functions[0]()]
-    futures = [_threads().submit(copy_context().run, function) for function in functions]
-    try:
-        wait(futures)
-    except BaseException:
-        wait(futures)  # what they write is whole before anyone else looks at it
-        raise
-    return [future.result() for future in futures]
