@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +50,63 @@ def test_every_picture_of_the_documentation_is_shown_somewhere_or_a_sheet_of_the
         if f"images/{path.name}" not in texts and not path.name.startswith("faces64_samples")
     ]
     assert not stray
+
+
+def test_a_stopped_rebuild_goes_on_where_it_was(tmp_path: Path) -> None:
+    ran: list[str] = []
+    said: list[str] = []
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    def stages(generator: str = "a") -> rebuild.Stages:
+        return rebuild.Stages(tmp_path / "rebuild.json", generator=generator, say=said.append)
+
+    first = stages()
+    first.run("sheets", lambda: ran.append("sheets"))
+    with pytest.raises(KeyboardInterrupt):
+        first.run("encoder", stop)
+    again = stages()
+    for name in ("sheets", "encoder"):
+        again.run(name, lambda name=name: ran.append(name))
+    assert ran == ["sheets", "encoder"] and said[0].startswith("sheets: done before")
+    stages("b").run("sheets", lambda: ran.append("sheets of b"))
+    assert ran[-1] == "sheets of b"
+    (tmp_path / "rebuild.json").write_text("[")
+    assert stages("b").done == [] and "cannot be read" in said[-1]
+
+
+def test_everything_is_rebuilt_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The long stages are noted; the pictures and the page are real."""
+    monkeypatch.chdir(tmp_path)
+    G, order = random_generator(seed=1, resolution=16), []
+    one = Direction(name="tone", vector=torch.ones(G.spec.w_dim), space="w", generator=G.spec.id)
+    faces = SimpleNamespace(
+        images=np.zeros((4, 16, 16, 3), np.uint8), is_evaluation=np.ones(4, bool), ages=np.zeros(4), genders=np.zeros(4)
+    )
+    models, sheets = tmp_path / "models", tmp_path / "docs" / "images"
+    models.mkdir()
+    sheets.mkdir(parents=True)
+    (tmp_path / "docs" / "directions.md").write_text(f"{BEGIN}\n{END}\n")
+    for name, value in {
+        "MODELS": models, "load_generator": lambda path: G, "load_faces": lambda path, resolution: faces,
+        "bundled_of": lambda G: [one], "failures": lambda direction: [], "remove_former": lambda *_: None,
+        "build": lambda *_, **__: order.append("directions"), "read_header": lambda path: {},
+        "judge": lambda *_, **__: SimpleNamespace(beside={}), "all_scorers": lambda: (),
+        "rebuild_encoder": lambda *_, minutes, **__: order.append(f"encoder {minutes:g}"),
+        "show_main_job": lambda picture: order.append(picture.name),
+        "evaluate": lambda *_, labels, **__: order.append(" ".join(labels)),
+        "generator_card": lambda header, figures, passing: f"card of {passing[0].name}",
+    }.items():  # fmt: skip
+        monkeypatch.setattr(rebuild, name, value)
+    rebuild.rebuild(data=tmp_path, unseen=tmp_path, sheets=sheets, encoder_minutes=3)
+    assert order == ["encoder 3", "directions", "compare.png", "age gender presentation"]
+    assert (models / "faces64.md").read_text() == "card of tone"
+    assert sorted(p.name for p in sheets.iterdir()) == [
+        "direction_tone.png", "faces64_samples.png", "faces64_samples_psi07.png",
+    ]  # fmt: skip
+    assert "`tone`" in (tmp_path / "docs" / "directions.md").read_text()
+    assert not (tmp_path / "runs" / "rebuild.json").exists()
 
 
 def test_directions_and_banks_of_former_generators_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
-"""Everything that depends on the bundled generator, rebuilt in order: sheets, directions with their sample bank and
-strips, encoder, main job, figures, card."""
+"""Everything that depends on the bundled generator, rebuilt in order: sheets, encoder, directions with sample bank and
+strips, main job, figures, card."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from directions.bank import BUNDLED_SUFFIX, bundled_bank
+from directions.bars import failures
 from directions.bundle import build
 from directions.catalog import bundled_directions, folder_of
 from directions.judging import SAMPLES, judge
@@ -35,6 +37,29 @@ STRIP_SEED = 100_008  # four of the samples that directions are judged on, too, 
 ENCODER = MODELS / "encoder64.safetensors"
 
 
+class Stages:
+    """What is done already, by name, in a file that is of one generator: stopped, a rebuild goes on there."""
+
+    def __init__(self, path: Path, *, generator: str, say: Progress) -> None:
+        self.path, self.generator, self.say = path, generator, say
+        self.done: list[str] = []
+        if path.is_file():
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+                self.done = list(found["done"]) if found["generator"] == generator else []
+            except (ValueError, KeyError, TypeError):
+                say(f"{path} cannot be read: beginning anew")
+
+    def run(self, name: str, stage: Callable[[], object]) -> None:
+        """``stage()``, unless it was done before."""
+        if name in self.done:
+            self.say(f"{name}: done before ({self.path}, delete it to begin anew)")
+            return
+        stage()
+        self.done.append(name)
+        write_text(self.path, json.dumps({"generator": self.generator, "done": self.done}))
+
+
 def rebuild(
     *,
     data: Path,
@@ -45,7 +70,7 @@ def rebuild(
     encoder_minutes: float = 60.0,
     on_progress: Progress | None = None,
 ) -> None:
-    """Rebuilds what depends on ``editkit/models/faces64.safetensors``.
+    """Rebuilds what depends on ``editkit/models/faces64.safetensors``; stopped, the next call goes on.
 
     Args:
         data: the training zip, for its evaluation split; unseen: a zip of photos to invert.
@@ -60,42 +85,61 @@ def rebuild(
     say = on_progress or (lambda text: None)
     path = MODELS / f"{DEFAULT}.safetensors"
     G = load_generator(path)
-    ensure_folder(sheets)
-    for psi, name in ((1.0, "samples"), (0.7, "samples_psi07")):
-        write_image(sheets / f"{DEFAULT}_{name}.png", image_grid(sample(G, range(64), truncation_psi=psi), columns=8))
-    say(f"{DEFAULT}: sheets of samples in {sheets}")
-    begun = time.process_time()
-    made = build(G, say=say, on_progress=labelling(say))
-    minutes = (time.process_time() - begun) / 60
-    passing = [item.direction for item in made if item.passes]
-    say(f"directions: {', '.join(one.name for one in passing)}; {minutes:.1f} minutes of processor time")
-    remove_former(G.spec.id, say)
-    directions = [item.direction for item in made]
-    show_directions(G, passing, sheets)
-    if (page := sheets.parent / "directions.md").is_file():
-        beside = {one.name: judge(G, one, beside=all_scorers()).beside for one in passing}
-        update_page(page, direction_table(directions, samples=SAMPLES, pictures=sheets.name, beside=beside))
-        say(f"directions: {page}")
-    if encoder_minutes > 0:
-        rebuild_encoder(G, data, minutes=encoder_minutes, say=say)
-    show_main_job(sheets / "compare.png")
-    say(f"main job: {sheets / 'compare.png'}")
     resolution = G.spec.resolution
-    faces = load_faces(data, resolution=resolution)
-    figures = evaluate(
-        G,
-        unseen=load_faces(unseen, resolution=resolution).images,
-        evaluation=faces.images[faces.is_evaluation],
-        spaces=spaces,
-        steps=steps,
-        labels={
-            "age": faces.ages[faces.is_evaluation],
-            "gender presentation": faces.genders[faces.is_evaluation],
-        },
-        on_progress=say,
-    )
-    write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, passing))
-    say(f"card: {MODELS / DEFAULT}.md")
+    faces, photos = load_faces(data, resolution=resolution), load_faces(unseen, resolution=resolution).images
+    ensure_folder(sheets)
+    stages = Stages(ensure_folder(Path("runs")) / "rebuild.json", generator=G.spec.id, say=say)
+
+    def passing() -> list[Direction]:
+        return [one for one in bundled_of(G) if not failures(one)]
+
+    def show_samples() -> None:
+        for psi, name in ((1.0, "samples"), (0.7, "samples_psi07")):
+            pictures = image_grid(sample(G, range(64), truncation_psi=psi), columns=8)
+            write_image(sheets / f"{DEFAULT}_{name}.png", pictures)
+        say(f"{DEFAULT}: sheets of samples in {sheets}")
+
+    def find_directions() -> None:
+        begun = time.process_time()
+        build(G, say=say, on_progress=labelling(say))
+        minutes = (time.process_time() - begun) / 60
+        say(f"directions: {', '.join(one.name for one in passing())}; {minutes:.1f} minutes of processor time")
+        remove_former(G.spec.id, say)
+
+    def tell_directions() -> None:
+        show_directions(G, passing(), sheets)
+        if (page := sheets.parent / "directions.md").is_file():
+            beside = {one.name: judge(G, one, beside=all_scorers()).beside for one in passing()}
+            update_page(page, direction_table(bundled_of(G), samples=SAMPLES, pictures=sheets.name, beside=beside))
+            say(f"directions: {page}")
+
+    def write_card() -> None:
+        labels = {"age": faces.ages, "gender presentation": faces.genders}
+        figures = evaluate(
+            G,
+            unseen=photos,
+            evaluation=faces.images[faces.is_evaluation],
+            spaces=spaces,
+            steps=steps,
+            labels={name: values[faces.is_evaluation] for name, values in labels.items()},
+            on_progress=say,
+        )
+        write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, passing()))
+        say(f"card: {MODELS / DEFAULT}.md")
+
+    stages.run("sheets", show_samples)
+    if encoder_minutes > 0:
+        stages.run("encoder", lambda: rebuild_encoder(G, data, minutes=encoder_minutes, say=say))
+    stages.run("directions", find_directions)
+    stages.run("strips and table of the directions", tell_directions)
+    stages.run("main job", lambda: show_main_job(sheets / "compare.png"))
+    stages.run("card", write_card)
+    stages.path.unlink()
+
+
+def bundled_of(G: Generator) -> list[Direction]:
+    """The directions in the bundle's folder of ``G``, offered or not."""
+    return [Direction.load(path) for path in sorted(folder_of(G.spec.id, bundled_directions()).glob("*.safetensors"))]
 
 
 def labelling(say: Progress) -> Callable[[int, int], None]:
