@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -270,3 +272,13 @@ def test_without_numba_the_polyphase_way_answers(monkeypatch: pytest.MonkeyPatch
         fused.available.cache_clear()
     assert relative_error(found[0], wanted) < 2e-6
     assert [r.levelname for r in caplog.records if "numba" in r.message] == ["WARNING"]  # once
+
+
+def test_lanes_follow_what_numba_compiles_for() -> None:
+    code = "from editkit.ops import simd; print(simd.LANES)"
+    for features, lanes in (("+avx2,+fma", "8"), ("+avx2,+avx512f", "16")):
+        environment = os.environ | {"NUMBA_CPU_FEATURES": features}
+        found = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        assert found.stdout.strip() == lanes

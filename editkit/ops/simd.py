@@ -8,12 +8,14 @@ import operator
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic, models, overload, register_model
 
 
 def _host_lanes() -> int:
     """Sixteen where registers hold as many, else eight (two registers on SSE and NEON)."""
+    if config.CPU_FEATURES is not None:  # NUMBA_CPU_FEATURES: what is compiled for, whatever the host has
+        return 16 if "+avx512f" in config.CPU_FEATURES.split(",") else 8
     try:
         return 16 if dict(binding.get_host_cpu_features()).get("avx512f") else 8
     except RuntimeError:  # llvmlite cannot tell on some hosts
