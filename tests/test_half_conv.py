@@ -6,7 +6,7 @@ import pytest
 import torch
 from network_fixtures import relative_error
 
-from editkit.ops import fused, half_conv
+from editkit.ops import fused, half_conv, simd
 from editkit.ops.backends import precision, use_backend
 from editkit.ops.modulated_conv import modulated_conv2d
 from editkit.ops.scaled_conv import plain
@@ -67,12 +67,47 @@ def test_second_derivatives_are_those_of_the_definition(shape) -> None:
         assert relative_error(a, b) < 1e-5
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_threads_change_nothing(threads: int) -> None:
+@pytest.mark.parametrize("at_rest", [False, True])
+def test_a_graph_of_the_gradients_changes_none(at_rest: bool) -> None:
+    """Demodulation leads to styles and weights a second time; that way must not be counted in the convolution too."""
+    x, weight, styles, _ = _data(2, 32, 32, 8, 8, 3)
+    weight.requires_grad_(not at_rest)
+    inputs = [x, styles] if at_rest else [x, weight, styles]
+    with precision("fast" if at_rest else "half"):
+        y = modulated_conv2d(x, weight, styles, padding=1)
+        assert ("ScaledConv" if at_rest else "HalfScaledConv") in type(y.grad_fn).__name__
+        r = torch.randn_like(y)
+        alone = torch.autograd.grad(y, inputs, r, retain_graph=True)
+        graphed = torch.autograd.grad(y, inputs, r, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in graphed), inputs)
+    with precision("fast"), use_backend("polyphase"):
+        y = modulated_conv2d(x, weight, styles, padding=1)
+        wanted = torch.autograd.grad(y, inputs, r, create_graph=True)
+        wanted_second = torch.autograd.grad(sum(g.square().sum() for g in wanted), inputs)
+    for a, b, c in zip(alone, graphed, wanted, strict=True):
+        assert relative_error(a, c) < 2e-2 and relative_error(b, c) < 1e-4
+    for a, b in zip(second, wanted_second, strict=True):
+        assert relative_error(a, b) < 1e-4
+
+
+def test_factors_of_any_kind() -> None:
+    """Transposed ones, and another precision than the picture's."""
+    x, weight, _, _ = _data(2, 16, 20, 8, 8, 3)
+    styles = torch.randn(16, 2, requires_grad=True)
+    with precision("half"):
+        y = modulated_conv2d(x, weight, styles.t(), padding=1, input_gain=torch.ones(16, dtype=torch.float64))
+        assert "HalfScaledConv" in type(y.grad_fn).__name__
+        (g,) = torch.autograd.grad(y.sum(), styles, create_graph=True)
+    with use_backend("polyphase"):
+        assert relative_error(y, modulated_conv2d(x, weight, styles.t(), padding=1)) < 2e-2
+    assert torch.isfinite(torch.autograd.grad(g.square().sum(), styles)[0]).all()
+
+
+def test_threads_change_nothing() -> None:
     given, before = _data(4, 24, 24, 6, 6, 3), torch.get_num_threads()
     found = []
     try:
-        for count in (1, threads):
+        for count in (1, 2):
             torch.set_num_threads(count)
             y = half_conv.half_scaled_conv2d(*given, padding=1)
             found.append([y, *torch.autograd.grad(y.sum(), given)])
@@ -94,7 +129,10 @@ def test_where_it_is_taken() -> None:
         assert taken() and taken(padding=0)
         cropped = x[:, :, 1:-1, 1:-1]
         assert not taken(cropped) and not taken(x.contiguous(memory_format=torch.contiguous_format))
-        assert not taken(weight=torch.randn(8, 16, 3, 3, requires_grad=True)), "fewer channels than a vector has lanes"
+        few = torch.randn(simd.LANES - 1, 16, 3, 3, requires_grad=True)
+        assert not taken(weight=few), "fewer channels than a vector has lanes"
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not taken()
         with use_backend("polyphase"):
             assert not taken()
         with torch.no_grad():

@@ -12,7 +12,7 @@ import torch
 import directions
 from editkit import cli
 from editkit.direction import Direction
-from editkit.errors import EditkitError, UsageError
+from editkit.errors import DirectionError, EditkitError, UsageError
 from editkit.generator import load_generator, random_generator
 from train import rebuild
 from train.direction_table import BEGIN, END, direction_table, update_page
@@ -60,7 +60,7 @@ def test_a_stopped_rebuild_goes_on_where_it_was(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     def stages(generator: str = "a") -> rebuild.Stages:
-        return rebuild.Stages(tmp_path / "rebuild.json", generator=generator, say=said.append)
+        return rebuild.Stages(tmp_path / "rebuild.json", of=(generator, "data.zip"), say=said.append)
 
     first = stages()
     first.run("sheets", lambda: ran.append("sheets"))
@@ -74,6 +74,33 @@ def test_a_stopped_rebuild_goes_on_where_it_was(tmp_path: Path) -> None:
     assert ran[-1] == "sheets of b"
     (tmp_path / "rebuild.json").write_text("[")
     assert stages("b").done == [] and "cannot be read" in said[-1]
+
+
+def test_ctrl_c_of_a_command_is_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cli, "main", lambda arguments: cli.EXIT_INTERRUPTED)
+    with pytest.raises(KeyboardInterrupt):
+        show_main_job(tmp_path / "compare.png")
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_an_encoder_that_fits_is_kept_once_it_is_evaluated(
+    evaluated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    encoder, ran = tmp_path / "encoder.safetensors", []
+    encoder.write_bytes(b"weights")
+    training = {"training": {"evaluation": {}} if evaluated else {}}
+    network = SimpleNamespace(parameters=lambda: [torch.zeros(3)])
+    for name, value in {
+        "ENCODER": encoder, "fitting_encoder": lambda G: encoder, "read_header": lambda path: training,
+        "load_encoder": lambda G: (network, SimpleNamespace(shrink=torch.zeros(1, 2))),
+        "encoder_card": lambda *_, **counts: f"card {counts}",
+    }.items():  # fmt: skip
+        monkeypatch.setattr(rebuild, name, value)
+    monkeypatch.setattr(cli, "main", lambda arguments: ran.append(arguments[:2]) or 0)
+    rebuild.rebuild_encoder(None, tmp_path, minutes=1.0, say=lambda text: None)
+    assert ran == ([] if evaluated else [["train", "encoder"]])
+    assert encoder.with_suffix(".md").read_text() == "card {'parameters': 3, 'directions': 2}"
 
 
 def test_everything_is_rebuilt_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +117,7 @@ def test_everything_is_rebuilt_in_order(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "docs" / "directions.md").write_text(f"{BEGIN}\n{END}\n")
     for name, value in {
         "MODELS": models, "load_generator": lambda path: G, "load_faces": lambda path, resolution: faces,
-        "bundled_of": lambda G: [one], "failures": lambda direction: [], "remove_former": lambda *_: None,
+        "failures": lambda direction: [], "remove_former": lambda *_: None,
         "build": lambda *_, **__: order.append("directions"), "read_header": lambda path: {},
         "judge": lambda *_, **__: SimpleNamespace(beside={}), "all_scorers": lambda: (),
         "rebuild_encoder": lambda *_, minutes, **__: order.append(f"encoder {minutes:g}"),
@@ -99,6 +126,21 @@ def test_everything_is_rebuilt_in_order(tmp_path: Path, monkeypatch: pytest.Monk
         "generator_card": lambda header, figures, passing: f"card of {passing[0].name}",
     }.items():  # fmt: skip
         monkeypatch.setattr(rebuild, name, value)
+    found = [one]
+    monkeypatch.setattr(rebuild, "bundled_of", lambda G: found)
+
+    def stop(picture: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(rebuild, "show_main_job", stop)
+        rebuild.rebuild(data=tmp_path, unseen=tmp_path, sheets=sheets, encoder_minutes=3)
+    assert order == ["encoder 3", "directions"]
+    found.clear()  # somebody put the bundle back
+    with pytest.raises(DirectionError, match="to look for them again"):
+        rebuild.rebuild(data=tmp_path, unseen=tmp_path, sheets=sheets, encoder_minutes=3)
+    assert (sheets / "direction_tone.png").is_file() and not (models / "faces64.md").exists()
+    found.append(one)
     rebuild.rebuild(data=tmp_path, unseen=tmp_path, sheets=sheets, encoder_minutes=3)
     assert order == ["encoder 3", "directions", "compare.png", "age gender presentation"]
     assert (models / "faces64.md").read_text() == "card of tone"

@@ -20,7 +20,7 @@ from directions.strips import strip
 from editkit import cli
 from editkit.checkpoints.header import read_header
 from editkit.direction import Direction
-from editkit.errors import EditkitError
+from editkit.errors import DirectionError, EditkitError
 from editkit.files import ensure_folder, write_bytes, write_text
 from editkit.generator import DEFAULT, MODELS, Generator, load_generator
 from editkit.photo import write_image
@@ -38,16 +38,17 @@ ENCODER = MODELS / "encoder64.safetensors"
 
 
 class Stages:
-    """What is done already, by name, in a file that is of one generator: stopped, a rebuild goes on there."""
+    """What is done already, by name, in a file that is ``of`` one generator and one set of options: stopped, a rebuild
+    goes on there."""
 
-    def __init__(self, path: Path, *, generator: str, say: Progress) -> None:
-        self.path, self.generator, self.say = path, generator, say
+    def __init__(self, path: Path, *, of: Sequence[str], say: Progress) -> None:
+        self.path, self.of, self.say = path, list(of), say
         self.done: list[str] = []
         if path.is_file():
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))
-                self.done = list(found["done"]) if found["generator"] == generator else []
-            except (ValueError, KeyError, TypeError):
+                self.done = list(found["done"]) if found["of"] == self.of else []
+            except (OSError, ValueError, KeyError, TypeError):
                 say(f"{path} cannot be read: beginning anew")
 
     def run(self, name: str, stage: Callable[[], object]) -> None:
@@ -57,7 +58,7 @@ class Stages:
             return
         stage()
         self.done.append(name)
-        write_text(self.path, json.dumps({"generator": self.generator, "done": self.done}))
+        write_text(self.path, json.dumps({"of": self.of, "done": self.done}))
 
 
 def rebuild(
@@ -80,7 +81,7 @@ def rebuild(
 
     Raises:
         DirectionError: no direction keeps the bars. TrainingDataError: a zip cannot be read.
-        EditkitError: the main job failed; it has said why.
+        EditkitError: the main job or the encoder failed; it has said why.
     """
     say = on_progress or (lambda text: None)
     path = MODELS / f"{DEFAULT}.safetensors"
@@ -88,10 +89,17 @@ def rebuild(
     resolution = G.spec.resolution
     faces, photos = load_faces(data, resolution=resolution), load_faces(unseen, resolution=resolution).images
     ensure_folder(sheets)
-    stages = Stages(ensure_folder(Path("runs")) / "rebuild.json", generator=G.spec.id, say=say)
+    options = (G.spec.id, *map(str, (data, unseen, sheets, *spaces, steps, encoder_minutes)))
+    stages = Stages(ensure_folder(Path("runs")) / "rebuild.json", of=options, say=say)
 
     def passing() -> list[Direction]:
-        return [one for one in bundled_of(G) if not failures(one)]
+        found = [one for one in bundled_of(G) if not failures(one)]
+        if not found:
+            raise DirectionError(
+                f"no direction in {folder_of(G.spec.id, bundled_directions())} keeps the bars; delete {stages.path} to "
+                "look for them again"
+            )
+        return found
 
     def show_samples() -> None:
         for psi, name in ((1.0, "samples"), (0.7, "samples_psi07")):
@@ -114,6 +122,7 @@ def rebuild(
             say(f"directions: {page}")
 
     def write_card() -> None:
+        offered = passing()
         labels = {"age": faces.ages, "gender presentation": faces.genders}
         figures = evaluate(
             G,
@@ -124,7 +133,7 @@ def rebuild(
             labels={name: values[faces.is_evaluation] for name, values in labels.items()},
             on_progress=say,
         )
-        write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, passing()))
+        write_text(MODELS / f"{DEFAULT}.md", generator_card(read_header(path), figures, offered))
         say(f"card: {MODELS / DEFAULT}.md")
 
     stages.run("sheets", show_samples)
@@ -181,17 +190,17 @@ def show_directions(G: Generator, made: Sequence[Direction], sheets: Path) -> No
 
 
 def rebuild_encoder(G: Generator, data: Path, *, minutes: float, say: Progress) -> None:
-    """Trains the bundled encoder anew where it is of another generator than ``G``, and writes its card.
+    """Trains the bundled encoder anew where it is of another generator than ``G`` or not evaluated, and writes its card.
 
     Stopped, it goes on from ``runs/encoder64.state``.
     """
-    if fitting_encoder(G) is not None:
-        say("encoder: the bundled one fits")
-        return
     state = ensure_folder(Path("runs")) / f"{ENCODER.stem}.state"
-    options = ["--minutes", str(minutes), "--state", str(state), "--generator", str(MODELS / f"{DEFAULT}.safetensors")]
-    if code := cli.main(["train", "encoder", "--data", str(data), "--out", str(ENCODER), *options]):
-        raise EditkitError(f"`editkit train encoder` ended with {code}; {ENCODER} was left as it was")
+    if fitting_encoder(G) is not None and "evaluation" in (read_header(ENCODER).get("training") or {}):
+        say("encoder: the bundled one fits")
+    else:
+        path = str(MODELS / f"{DEFAULT}.safetensors")
+        options = ["--minutes", str(minutes), "--state", str(state), "--generator", path]
+        _run(["train", "encoder", "--data", str(data), "--out", str(ENCODER), *options])
     state.unlink(missing_ok=True)
     network, curvature = load_encoder(G)
     counts = {"parameters": sum(p.numel() for p in network.parameters()), "directions": curvature.shrink.shape[1]}
@@ -206,7 +215,14 @@ def show_main_job(picture: Path) -> None:
     Raises EditkitError where it fails.
     """
     with tempfile.TemporaryDirectory() as out:
-        if code := cli.main(["project", "--out", out, "--quiet"]):
-            raise EditkitError(f"`editkit project` ended with {code}; {picture} was left as it was")
+        _run(["project", "--out", out, "--quiet"])
         (found,) = Path(out).glob("*/compare.png")
         write_bytes(picture, found.read_bytes())
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """``editkit`` with ``arguments``. Raises EditkitError where it ends with another code than 0."""
+    if (code := cli.main(list(arguments))) == cli.EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        raise EditkitError(f"`editkit {' '.join(arguments[:2])}` ended with {code}; it has said why")

@@ -15,8 +15,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         subparsers,
         "rebuild",
         "rebuild what depends on the bundled generator",
-        description="Rebuild the directions, the encoder, the pictures of the documentation, the figures and the card "
-        "of the bundled generator.",
+        description="Rebuild the encoder, the directions, the pictures of the documentation, the figures and the card "
+        "of the bundled generator. Stopped, the same command goes on: runs/rebuild.json says what is done.",
         examples=[
             (
                 "editkit rebuild --data faces128_train.zip --unseen faces128_dev.zip",

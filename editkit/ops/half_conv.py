@@ -11,14 +11,17 @@ from torch import Tensor
 
 from editkit.ops import arena, fused
 from editkit.ops.backends import compiled_for_cpu, current_precision, half_products
-from editkit.ops.scaled_conv import plain
+from editkit.ops.scaled_conv import plain_gradients
 from editkit.ops.threads import spread
 
 TILE = 32  # bfloat16 of a row of AMX
 
 
 def supported(x: Tensor, weight: Tensor, padding: int | tuple[int, int]) -> bool:
-    """Precision "half", gradients recorded, float32 channels-last pictures on a CPU, and a vector of channels."""
+    """Precision "half", gradients recorded, float32 channels-last pictures on a CPU outside of autocast, a square
+    kernel above 1 with less padding than its side, and as many channels as a vector has lanes."""
+    if torch.is_autocast_enabled("cpu"):
+        return False
     if current_precision() != "half" or not (torch.is_grad_enabled() and compiled_for_cpu() and half_products()):
         return False
     whole = isinstance(padding, int) and 0 <= padding < weight.shape[2] == weight.shape[3] > 1
@@ -32,15 +35,22 @@ def supported(x: Tensor, weight: Tensor, padding: int | tuple[int, int]) -> bool
 
 def half_scaled_conv2d(x: Tensor, weight: Tensor, scale_in: Tensor, scale_out: Tensor, *, padding: int) -> Tensor:
     """``scale_out * (weight conv (scale_in * x))`` with operands and products rounded to bfloat16; for what
-    ``supported`` accepts. ``x`` [N, I, H, W], ``weight`` [O, I, k, k], ``scale_in`` [N, I], ``scale_out`` [N, O];
-    differentiable any number of times."""
-    return _HalfScaledConv.apply(x, weight, scale_in, scale_out, padding)
+    ``supported`` accepts.
+
+    Differentiable any number of times; gradients that are to have a graph are those of the float32 definition.
+
+    Args:
+        x: [N, I, H, W].
+        weight: [O, I, k, k].
+        scale_in, scale_out: float32 [N, I] and [N, O].
+        padding: on every side.
+    """
+    return _HalfScaledConv.apply(x, weight, scale_in.contiguous(), scale_out.contiguous(), padding)
 
 
 class _HalfScaledConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, scale_in: Tensor, scale_out: Tensor, padding: int) -> Tensor:  # type: ignore[no-untyped-def, override]
-        scale_in, scale_out = scale_in.contiguous(), scale_out.contiguous()
         given = _narrow(x, scale_in)
         y = F.conv2d(given, _widened(weight.bfloat16(), given.shape[1]), padding=padding)
         y = y.contiguous(memory_format=torch.channels_last)
@@ -53,11 +63,7 @@ class _HalfScaledConv(torch.autograd.Function):
         x, weight, scale_in, scale_out, given, y = ctx.saved_tensors
         padding, needed = ctx.padding, ctx.needs_input_grad
         if torch.is_grad_enabled():  # a graph of this pass is wanted: leave it to torch
-            inputs = [t for t, wanted in zip((x, weight, scale_in, scale_out), needed[:4], strict=True) if wanted]
-            with torch.enable_grad():
-                again = plain(x, weight, scale_in, scale_out, padding)
-            found = iter(torch.autograd.grad(again, inputs, g, create_graph=True))
-            return (*(next(found) if wanted else None for wanted in needed[:4]), None)
+            return (*plain_gradients((x, weight, scale_in, scale_out), needed[:4], g, padding), None)
         g, g_out = _narrow_and_dot(g, scale_out, y)
         gx = g_weight = g_in = None
         if needed[1]:

@@ -20,7 +20,7 @@ def _clear(half, at, channels, width):
 @njit(nogil=True, cache=True)
 def narrow(first, last, x, points, channels, scale, half, width):
     """half = bfloat16(x * scale) of samples ``first`` to ``last``; x [N, points, channels], scale [N, channels], half
-    [N, points, width], zero from ``channels`` on; width - channels: less than two vectors."""
+    [N, points, width], zero from ``channels`` on."""
     for n in range(first, last):
         for point in range(n * points, (n + 1) * points):
             _clear(half, point * width, channels, width)

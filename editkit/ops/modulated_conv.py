@@ -62,7 +62,8 @@ def modulated_conv2d(
         if not (torch.is_grad_enabled() and (x.requires_grad or styles.requires_grad)):
             return _factors_in_weights(x, weight, styles, scale_out, padding)
     if scale_out is not None and half_conv.supported(x, weight, padding):
-        return half_conv.half_scaled_conv2d(x, weight, styles, scale_out, padding=int(padding))  # type: ignore[arg-type]
+        factors = styles.to(x.dtype), scale_out.to(x.dtype)
+        return half_conv.half_scaled_conv2d(x, weight, *factors, padding=int(padding))  # type: ignore[arg-type]
     x = conv2d(x * styles[:, :, None, None].to(x.dtype), weight.to(x.dtype), padding=padding)
     return x if scale_out is None else x * scale_out[:, :, None, None].to(x.dtype)
 

@@ -4,6 +4,8 @@ The two factors are StyleGAN3's modulation and demodulation (see ``modulated_con
 unless exactness is asked for; those of 1x1 are one matrix product a sample, with the factors in the weights.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +20,21 @@ def plain(x: Tensor, weight: Tensor, scale_in: Tensor, scale_out: Tensor, paddin
     if padding < 0:
         x, padding = x[:, :, -padding:padding, -padding:padding], 0
     return F.conv2d(x * scale_in[:, :, None, None], weight, padding=padding) * scale_out[:, :, None, None]
+
+
+def plain_gradients(
+    given: Sequence[Tensor], needed: Sequence[bool], gy: Tensor, padding: int
+) -> tuple[Tensor | None, ...]:
+    """The gradients of ``plain`` along those of its four tensors that are ``needed``, with a graph of their own.
+
+    They are partial: styles and weights that the factors were made of are reached through these, not past them.
+    """
+    with torch.enable_grad():
+        aliases = x, weight, scale_in, scale_out = tuple(t.view_as(t) for t in given)
+        y = plain(x, weight, scale_in, scale_out, padding)
+    wanted = [alias for alias, each in zip(aliases, needed, strict=True) if each]
+    found = iter(torch.autograd.grad(y, wanted, gy, create_graph=True))
+    return tuple(next(found) if each else None for each in needed)
 
 
 def supported(x: Tensor, weight: Tensor) -> bool:
@@ -65,13 +82,7 @@ class _ScaledConv(torch.autograd.Function):
         x, weight, scale_in, scale_out, y = ctx.saved_tensors
         padding, needed = ctx.padding, ctx.needs_input_grad
         if torch.is_grad_enabled():  # a graph of this pass is wanted: leave it to torch
-            inputs = [
-                t for t, wanted in zip((x, scale_in, scale_out), (needed[0], *needed[2:4]), strict=True) if wanted
-            ]
-            with torch.enable_grad():
-                again = plain(x, weight, scale_in, scale_out, padding)
-            found = iter(torch.autograd.grad(again, inputs, gy, create_graph=True))
-            return (*(next(found) if i != 1 and needed[i] else None for i in range(4)), None)
+            return (*plain_gradients((x, weight, scale_in, scale_out), needed[:4], gy, padding), None)
         g_rows = _rows(gy)
         gx = g_in = g_out = None
         if needed[3]:

@@ -203,7 +203,8 @@ def load_half(typingctx, array, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def store_half(typingctx, array, index, value):  # type: ignore[no-untyped-def]
-    """Rounds to bfloat16, ties to even, into a flat uint16 array; not checked. What is not a number may become inf."""
+    """Rounds to bfloat16, ties to even, into a flat uint16 array; not checked. Some bit patterns that are
+    no number become one; those that arithmetic gives stay."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         def lanes(number):  # type: ignore[no-untyped-def]
