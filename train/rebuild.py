@@ -190,7 +190,7 @@ def show_directions(G: Generator, made: Sequence[Direction], sheets: Path) -> No
 
 
 def rebuild_encoder(G: Generator, data: Path, *, minutes: float, say: Progress) -> None:
-    """Trains the bundled encoder anew where it is of another generator than ``G`` or not evaluated, and writes its card.
+    """Trains the bundled encoder anew where it is of another generator than ``G`` or not evaluated; writes its card.
 
     Stopped, it goes on from ``runs/encoder64.state``.
     """
