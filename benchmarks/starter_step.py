@@ -2,8 +2,8 @@
 
     python benchmarks/starter_step.py [--size medium] [--threads 2] [--rounds 8]
 
-Random pictures. Ratios are medians over the rounds of a step's time beside that of the step as it is;
-on a processor without AMX precision "half" is "fast", and all are one.
+Random pictures. Ratios are medians over the rounds of a step's time beside that of the step as it is; on a processor
+without AMX precision "half" is "fast", and all are one.
 """
 
 from __future__ import annotations

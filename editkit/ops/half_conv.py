@@ -67,7 +67,8 @@ class _HalfScaledConv(torch.autograd.Function):
         g, g_out = _narrow_and_dot(g, scale_out, y)
         gx = g_weight = g_in = None
         if needed[1]:
-            g_weight = _weight_gradient(F.pad(given, [padding] * 4), g, weight.shape)
+            padded = F.pad(given, [padding] * 4) if padding else given
+            g_weight = _weight_gradient(padded, g, weight.shape)
         if needed[0] or needed[2]:
             mirrored = _widened(weight.bfloat16().flip(2, 3).transpose(0, 1), g.shape[1])
             raw = F.conv2d(g, mirrored, padding=weight.shape[2] - 1 - padding)

@@ -54,10 +54,8 @@ def _add_up(sums, channels, total, at):
 def narrow_and_dot(first, last, g, points, channels, scale, half, width, other, dots):
     """``narrow``, and dots [N, channels], over points, of g and the bfloat16 ``other`` [N, points, channels]."""
     vectors = (channels + LANES - 1) // LANES
-    sums = np.empty(vectors * LANES, np.float32)
     for n in range(first, last):
-        for j in range(0, vectors * LANES, LANES):
-            store(sums, j, splat(np.float32(0)))
+        sums = np.zeros(vectors * LANES, np.float32)
         for point in range(n * points, (n + 1) * points):
             _clear(half, point * width, channels, width)
             for j in range(0, channels, LANES):
@@ -72,10 +70,8 @@ def narrow_and_dot(first, last, g, points, channels, scale, half, width, other, 
 def widen_and_dot(first, last, half, points, channels, scale, y, other, dots):
     """y = half * scale, and dots [N, channels], over points, of half and the float32 ``other``."""
     vectors = (channels + LANES - 1) // LANES
-    sums = np.empty(vectors * LANES, np.float32)
     for n in range(first, last):
-        for j in range(0, vectors * LANES, LANES):
-            store(sums, j, splat(np.float32(0)))
+        sums = np.zeros(vectors * LANES, np.float32)
         for point in range(n * points, (n + 1) * points):
             for j in range(0, channels, LANES):
                 c = min(j, channels - LANES)

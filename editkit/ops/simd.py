@@ -43,9 +43,9 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, _VECTOR)
 
 
-def _address(context, builder, array_type, array, index):  # type: ignore[no-untyped-def]
+def _address(kind, context, builder, array_type, array, index):  # type: ignore[no-untyped-def]
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
 
 
 @intrinsic
@@ -53,7 +53,7 @@ def load(typingctx, array, index):  # type: ignore[no-untyped-def]
     """``array[index : index + LANES]`` of a flat float32 array; not checked."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        found = builder.load(_address(context, builder, signature.args[0], *args), align=ALIGN)
+        found = builder.load(_address(_VECTOR, context, builder, signature.args[0], *args), align=ALIGN)
         return found
 
     return vector(array, types.intp), codegen
@@ -64,7 +64,7 @@ def store(typingctx, array, index, value):  # type: ignore[no-untyped-def]
     """``array[index : index + LANES] = value``; not checked."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        builder.store(args[2], _address(context, builder, signature.args[0], *args[:2]), align=ALIGN)
+        builder.store(args[2], _address(_VECTOR, context, builder, signature.args[0], *args[:2]), align=ALIGN)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), codegen
@@ -184,17 +184,12 @@ _SHORTS = ir.VectorType(ir.IntType(16), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
 
 
-def _shorts_address(context, builder, array_type, array, index):  # type: ignore[no-untyped-def]
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _SHORTS.as_pointer())
-
-
 @intrinsic
 def load_half(typingctx, array, index):  # type: ignore[no-untyped-def]
     """bfloat16 of a flat uint16 array, widened; not checked."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        shorts = builder.load(_shorts_address(context, builder, signature.args[0], *args), align=2)
+        shorts = builder.load(_address(_SHORTS, context, builder, signature.args[0], *args), align=2)
         wide = builder.shl(builder.zext(shorts, _INTS), ir.Constant(_INTS, [16] * LANES))
         return builder.bitcast(wide, _VECTOR)
 
@@ -203,8 +198,8 @@ def load_half(typingctx, array, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def store_half(typingctx, array, index, value):  # type: ignore[no-untyped-def]
-    """Rounds to bfloat16, ties to even, into a flat uint16 array; not checked. Some bit patterns that are
-    no number become one; those that arithmetic gives stay."""
+    """Rounds to bfloat16, ties to even, into a flat uint16 array; not checked. Some bit patterns that are no number
+    become one; those that arithmetic gives stay."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         def lanes(number):  # type: ignore[no-untyped-def]
@@ -213,7 +208,7 @@ def store_half(typingctx, array, index, value):  # type: ignore[no-untyped-def]
         wide = builder.bitcast(args[2], _INTS)
         odd = builder.and_(builder.lshr(wide, lanes(16)), lanes(1))
         rounded = builder.lshr(builder.add(builder.add(wide, lanes(0x7FFF)), odd), lanes(16))
-        place = _shorts_address(context, builder, signature.args[0], *args[:2])
+        place = _address(_SHORTS, context, builder, signature.args[0], *args[:2])
         builder.store(builder.trunc(rounded, _SHORTS), place, align=2)
         return context.get_dummy_value()
 
