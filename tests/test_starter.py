@@ -22,7 +22,7 @@ from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 from train.starter import StarterTraining
 from train.starter_batches import Batches, moved
 from train.starter_config import StarterConfig, changed, config_of, wide_config
-from train.starter_export import export_discriminator, export_generator
+from train.starter_export import export_discriminator, export_generator, finished
 from train.state_file import load_state, load_transport, save_state, save_transport
 from train.transfer import read_networks
 
@@ -162,7 +162,7 @@ def test_transport_copy_is_small_lossy_and_goes_on(images: np.ndarray, tmp_path:
 def test_export_loads_and_samples(images: np.ndarray, tmp_path: Path) -> None:
     training = started(CONFIG, images)
     training.step()
-    export_generator(training, tmp_path / "g.safetensors", data="toy.zip")
+    export_generator(training, finished(training), tmp_path / "g.safetensors", data="toy.zip")
     G = load_generator(tmp_path / "g.safetensors", device="cpu")
     assert G.spec.alignment == "faces128" and G.spec.resolution == 16
     with torch.no_grad():
@@ -174,9 +174,10 @@ def test_export_loads_and_samples(images: np.ndarray, tmp_path: Path) -> None:
 def test_what_is_exported_can_be_fine_tuned(images: np.ndarray, tmp_path: Path) -> None:
     """The discriminator beside it was taught to tell its samples from the photographs."""
     training, losses = started(CONFIG, images), []
-    export_generator(training, tmp_path / "g.safetensors", data="toy.zip")
+    export_generator(training, finished(training), tmp_path / "g.safetensors", data="toy.zip")
     path = tmp_path / "g.discriminator.safetensors"
-    export_discriminator(training, path, images=240, on_step=lambda seen, loss: losses.append((seen, loss)))
+    network = finished(training)
+    export_discriminator(training, network, path, images=240, on_step=lambda seen, loss: losses.append((seen, loss)))
     assert [seen for seen, _ in losses] == list(range(4, 244, 4)) and losses[0][1] == pytest.approx(np.log(2), abs=0.1)
     begun = read_networks(tmp_path / "g.safetensors")
     assert begun.discriminator is not None and begun.judge == "pixels"

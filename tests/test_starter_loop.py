@@ -91,20 +91,19 @@ def test_measured_in_time_and_the_best_is_kept(images: np.ndarray, tmp_path: Pat
     assert (tmp_path / "fd").read_text().splitlines()[1] == '{"images": 8, "fd": 5.0}'
 
 
-def test_fd_faces_falls_as_samples_come_nearer(
-    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fd_faces_falls_as_samples_come_nearer(images: np.ndarray, tmp_path: Path) -> None:
     training = started(CONFIG, images)
     measure = distance_measure(images, tmp_path, best=lambda t: None, seconds=1.0, device=torch.device("cpu"))
     far = measure.figure(training)
 
     class Copies(torch.nn.Module):
-        z_dim = 8
+        z_dim, num_ws = 8, 2
 
-        def forward(self, z: torch.Tensor) -> torch.Tensor:
-            return training.batches.read(torch.arange(len(z)), torch.zeros(len(z), dtype=torch.bool))
+        def synthesis(self, ws: torch.Tensor) -> torch.Tensor:
+            assert ws.shape == (len(images), 2, 16)
+            return training.batches.read(torch.arange(len(ws)), torch.zeros(len(ws), dtype=torch.bool))
 
-    monkeypatch.setattr("train.starter_measure.finished", lambda training: Copies())
+    training.average = Copies()
     assert measure.figure(training) < 1e-2 * far
 
 

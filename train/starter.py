@@ -5,12 +5,14 @@ of a frozen feature network, so that every photograph teaches every layer from t
 "Generating Images with Perceptual Similarity Metrics based on Deep Networks"; Larsen et al. 2016, "Autoencoding beyond
 pixels"). The discriminator looks through the same maps (Sauer et al. 2021, "Projected GANs Converge Faster"; see
 ``train.projected_discriminator``). A normal distribution follows the codes (``train.code_prior``); later half of every
-batch are samples of it, and these alone are judged. The generator is a plain StyleGAN3, whose mapping network is
-written from that distribution in the end (``train.starter_export``); encoder, discriminator and feature network are
+batch are samples of it, and these alone are judged. In the end the encoder rests, and a flow takes samples to where the
+codes of the photographs lie (``train.code_flow``). The generator is a plain StyleGAN3, whose mapping network is
+written from that distribution (``train.starter_export``); encoder, flow, discriminator and feature network are
 scaffolding.
 """
 
 import copy
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -26,6 +28,7 @@ from editkit.errors import CheckpointError
 from editkit.networks.stylegan3 import StyleGAN3Generator
 from editkit.ops.backends import precision
 from train.code_encoder import CodeEncoder
+from train.code_flow import CodeFlow, fitted_flow
 from train.code_prior import CodePrior
 from train.feature_objectives import stage_distances
 from train.losses import multiscale_l1
@@ -34,7 +37,10 @@ from train.starter_batches import Batches, moved
 from train.starter_config import StarterConfig
 from train.training import DivergedError
 
+log = logging.getLogger(__name__)
+
 _REFRESH = 50  # steps between two roots of the prior's covariance
+_AT_A_TIME = 64  # photographs that codes are taken of
 _WARM_UP = 400  # images over which the learning rates of synthesis and encoder rise
 
 
@@ -55,6 +61,7 @@ class StarterTraining:
             shapes = [x.shape[1:] for x in features(torch.zeros(1, 3, side, side, device=self.device))]
         self.encoder = CodeEncoder((3, side, side), shapes, dim=dim, width=c.encoder_width).to(self.device)
         self.prior_of_codes = CodePrior(dim, c.generator["z_dim"]).to(self.device)
+        self.flow: CodeFlow | None = None  # once the encoder rests
         self.average = StyleGAN3Generator(**c.generator).requires_grad_(False).to(self.device)
         self.average.load_state_dict(self.generator.state_dict())
         self.average_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
@@ -115,6 +122,7 @@ class StarterTraining:
             "encoder": self.encoder.state_dict(),
             "average_encoder": self.average_encoder.state_dict(),
             "prior_input": self.prior_of_codes.state_dict(),  # "input": not halved in a transport copy
+            "flow": None if self.flow is None else self.flow.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "seen": self.seen,
@@ -135,6 +143,11 @@ class StarterTraining:
         self.encoder.load_state_dict(state.get("encoder", state["average_encoder"]))
         self.average_encoder.load_state_dict(state["average_encoder"])
         self.prior_of_codes.load_state_dict(state["prior_input"])
+        self.flow = None
+        if (flow := state.get("flow")) is not None:
+            self.flow = CodeFlow(self.config.generator["z_dim"], hidden=len(flow["leave.weight"][0])).to(self.device)
+            self.flow.load_state_dict(flow)
+            self.flow.eval().requires_grad_(False)
         self.discriminator.load_state_dict(state["discriminator"])
         recorded = graphs.enabled(self.device)
         for name, stored in state.get("optimizers", {}).items():
@@ -150,6 +163,27 @@ class StarterTraining:
         self.rollbacks = rollbacks
         self.config = replace(c, seed=c.seed + 1, lr_discriminator=c.lr_discriminator * 0.5)
         self.batches.reseed(self.config.seed)  # as after a resume
+
+    def settle(self) -> None:
+        """The encoder rests, at its average, and a flow is fitted to the codes of all photographs, mirrored and not.
+
+        A few minutes of two cores for ten thousand. Raises DivergedError where codes are not finite.
+        """
+        self.encoder.load_state_dict(self.average_encoder.state_dict())
+        count = len(self.batches.images)
+        codes = []
+        with torch.no_grad():
+            for rows in torch.arange(count, device=self.device).split(_AT_A_TIME):
+                for mirrored in (False, True):
+                    pictures = self.batches.read(rows, torch.full_like(rows, mirrored, dtype=torch.bool))
+                    codes.append(self.encoder(pictures, self.features(pictures)))
+        placed = self.prior_of_codes.rest(torch.cat(codes))
+        log.info("%d images: the encoder rests; codes of %d photographs", self.seen, count)
+        self.flow = fitted_flow(placed, seed=self.config.seed)
+
+    def drawn(self, z: Tensor) -> Tensor:
+        """Codes [N, w_dim] of z [N, z_dim]: what the finished mapping network gives, in other units."""
+        return self.prior_of_codes(z, self.flow)
 
     def prior(self, count: int) -> Tensor:
         """z of this step, [count, z_dim], on the CPU."""
@@ -182,9 +216,13 @@ class StarterTraining:
         late = min(1.0, c.anneal_images / max(self.seen, 1))
         warm = late * min(1.0, (self.seen + c.batch) / _WARM_UP)
         self.set_rates(synthesis=c.lr * warm, encoder=c.lr_encoder * warm, discriminator=c.lr_discriminator * late)
-        if self.seen // c.batch % _REFRESH == 0:
-            self.prior_of_codes.refresh()
-        report = self.phases.run("play" if samples else "reconstruct", self._play, draw)
+        if self.flow is None:
+            if self.seen >= max(c.settle_images, c.reconstruction_images):
+                self.settle()
+            elif self.seen // c.batch % _REFRESH == 0:
+                self.prior_of_codes.refresh()
+        phase = "reconstruct" if not samples else "play" if self.flow is None else "settled"
+        report = self.phases.run(phase, self._play, draw)
         self.seen += c.batch
         self._average()
         return report
@@ -204,9 +242,10 @@ class StarterTraining:
         real = self.batches.read(draw["rows"], draw["flips"])
         with torch.no_grad():
             known = self.features(real[:count])
-        given = self.encoder(real[:count], known)
+        with torch.set_grad_enabled(self.flow is None):
+            given = self.encoder(real[:count], known)
         codes = given - self.prior_of_codes.centre
-        ws = torch.cat([codes + c.code_noise * draw["noise"], self.prior_of_codes(draw["prior"])])
+        ws = torch.cat([codes + c.code_noise * draw["noise"], self.drawn(draw["prior"])])
         fake = self.generator.synthesis(ws[:, None].expand(-1, self.generator.num_ws, -1), update_emas=True)
         with torch.no_grad(), precision("fast"):  # as those of the samples, or the rounding gives the samples away
             real_maps = self.features(moved(real, draw["shifts"]))
@@ -225,7 +264,8 @@ class StarterTraining:
             + c.adversarial_weight * draw["ramp"] * game
             + c.code_weight * wide
         )
-        self.prior_of_codes.observe(given.detach(), min(1.0, count / c.prior_images))
+        if self.flow is None:
+            self.prior_of_codes.observe(given.detach(), min(1.0, count / c.prior_images))
         return report | {
             "pixels": pixels.detach(),
             "features": features.detach(),

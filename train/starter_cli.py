@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from train.feature_backbones import read_backbone
     from train.starter import StarterTraining
     from train.starter_config import changed, config_of
-    from train.starter_export import export_discriminator, export_generator
+    from train.starter_export import export_discriminator, export_generator, finished
     from train.starter_loop import run as train
     from train.starter_measure import distance_measure
     from train.state_file import load_state, load_transport, save_state, save_transport
@@ -159,10 +159,11 @@ def run(args: argparse.Namespace) -> int:
             save_transport(args.transport, training.transport())
             output.say(f"half-precision copy, without optimizers: {args.transport}")
         if args.export:
-            export_generator(training, args.export, data=args.data.name)
+            network = finished(training)
+            export_generator(training, network, args.export, data=args.data.name)
             beside = args.export.with_suffix(".discriminator.safetensors")
             show, total = output.counter("discriminator: photograph"), args.discriminator_images
-            export_discriminator(training, beside, images=total, on_step=lambda seen, loss: show(seen, total))
+            export_discriminator(training, network, beside, images=total, on_step=lambda seen, loss: show(seen, total))
             output.say(f"averaged generator: {args.export}, its discriminator: {beside}")
     return 0
 

@@ -43,6 +43,7 @@ class StarterConfig:
     discriminator_max: int = 256
     batch: int = 16
     reconstruction_images: int = 12_000  # images seen before half of a batch are samples of the prior
+    settle_images: int = 60_000  # after which the encoder rests, and samples follow a flow to its codes
     anneal_images: float = 25_000.0  # after which learning rates fall, as its share of the images seen
     lr: float = 2e-3  # Adam, synthesis
     lr_encoder: float = 1e-3

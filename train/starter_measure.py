@@ -12,7 +12,6 @@ from train.metrics.backbone_features import read_features
 from train.metrics.extractors import FaceFeatures
 from train.metrics.frechet import distance_from
 from train.starter import StarterTraining
-from train.starter_export import finished
 from train.starter_loop import Measure
 
 _AT_A_TIME = 64
@@ -38,10 +37,11 @@ def distance_measure(
         distance = distance_from((image_from_uint8(part) for part in parts), lambda part: extractor(part).values)
 
     def figure(training: StarterTraining) -> float:
-        G = finished(training)
+        G = training.average
         z = torch.randn(len(images), G.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
-        with precision("fast"):  # as ``editkit metrics run`` takes it
-            return distance(G(part).clamp(-1, 1) for part in z.split(_AT_A_TIME))
+        with torch.no_grad(), precision("fast"):  # as ``editkit metrics run`` takes it
+            codes = (training.drawn(part)[:, None].expand(-1, G.num_ws, -1) for part in z.split(_AT_A_TIME))
+            return distance(G.synthesis(ws).clamp(-1, 1) for ws in codes)
 
     name = extractor.name("fd")
     return Measure(name=name, figure=figure, best=best, journal=folder / f"{name}.jsonl", seconds=seconds)

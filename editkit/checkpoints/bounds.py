@@ -146,7 +146,7 @@ _HEAD: Table = {
     "stem": lambda value: True,
 }
 _TABLES: Mapping[str, Table] = {
-    "stylegan3": {**_ALIAS_FREE, "mapping_kwargs": _MAPPING},
+    "stylegan3": {**_ALIAS_FREE, "mapping_kwargs": {**_MAPPING, "layer_features": _WIDE_MAPPING["layer_features"]}},
     "stylegan2": {**_OUTER, **_SYNTHESIS, "synthesis_kwargs": _SYNTHESIS, "mapping_kwargs": _WIDE_MAPPING},
     "stylegan_xl": {
         **_ALIAS_FREE,

@@ -61,6 +61,8 @@ def _stylegan3(arguments: Mapping[str, Any], shapes: Shapes) -> None:
         "img_channels": (arguments["img_channels"], last[2] == arguments["img_channels"]),
         "mapping_kwargs.num_layers": (mapping.get("num_layers", 2), mapping.get("num_layers", 2) == _depth(shapes)),
     }
+    if (hidden := mapping.get("layer_features")) is not None and _depth(shapes) > 1:
+        claimed["mapping_kwargs.layer_features"] = (hidden, shapes.get("mapping.fc0.weight", ())[:1] == (hidden,))
     if arguments["c_dim"] > 0:
         embedded = shapes.get("mapping.embed.weight", ())
         claimed["c_dim"] = (arguments["c_dim"], embedded[-1:] == (arguments["c_dim"],))

@@ -177,7 +177,8 @@ class StyleGAN3Generator(nn.Module):
     Args:
         z_dim, c_dim, w_dim: dimensions of z, of the label (0: unconditional) and of w.
         img_resolution, img_channels: of the output.
-        mapping_kwargs: ``num_layers``, ``lr_multiplier``, ``w_avg_beta`` of ``MappingNetwork``.
+        mapping_kwargs: ``num_layers``, ``lr_multiplier``, ``w_avg_beta`` of ``MappingNetwork``, and ``layer_features``,
+            which published ones do not have.
         channel_base, channel_max: width; R uses twice the width of T.
         num_layers, num_critical: layers in all, and critically sampled ones at the end.
         first_cutoff, first_stopband, last_stopband_rel: the band of the first layer, and the last stopband relative
