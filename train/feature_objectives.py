@@ -75,3 +75,13 @@ def ranking_loss(distances: Tensor, visibility: Tensor, *, margin: float = 0.25,
     got = got[:, None] - got[None]
     counted = (wanted > margin).float()
     return (F.softplus(-got * sharpness) * counted).sum() / counted.sum().clamp(min=1.0)
+
+
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Squared distance of unit channel vectors, averaged over places, summed over maps (Zhang et al. 2018, "The
+    Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1, unweighted). A scalar."""
+    return stage_distances([_unit(x) for x in a], [_unit(x) for x in b]).mean(0).sum()
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x * (x.square().sum(1, keepdim=True) + 1e-6).rsqrt()

@@ -30,7 +30,7 @@ from editkit.ops.backends import precision
 from train.code_encoder import CodeEncoder
 from train.code_flow import CodeFlow, fitted_flow
 from train.code_prior import CodePrior
-from train.feature_objectives import stage_distances
+from train.feature_objectives import feature_distance
 from train.losses import multiscale_l1
 from train.projected_discriminator import Backbone, ProjectedDiscriminator
 from train.starter_batches import Batches, moved
@@ -165,21 +165,13 @@ class StarterTraining:
         self.batches.reseed(self.config.seed)  # as after a resume
 
     def settle(self) -> None:
-        """The encoder rests, at its average, and a flow is fitted to the codes of all photographs, mirrored and not.
-
-        A few minutes of two cores for ten thousand. Raises DivergedError where codes are not finite.
-        """
+        """The encoder rests, at its average, and a flow is fitted to the codes of all photographs: a few minutes of two
+        cores for ten thousand. Raises DivergedError where codes are not finite."""
         self.encoder.load_state_dict(self.average_encoder.state_dict())
-        count = len(self.batches.images)
-        codes = []
         with torch.no_grad():
-            for rows in torch.arange(count, device=self.device).split(_AT_A_TIME):
-                for mirrored in (False, True):
-                    pictures = self.batches.read(rows, torch.full_like(rows, mirrored, dtype=torch.bool))
-                    codes.append(self.encoder(pictures, self.features(pictures)))
-        placed = self.prior_of_codes.rest(torch.cat(codes))
-        log.info("%d images: the encoder rests; codes of %d photographs", self.seen, count)
-        self.flow = fitted_flow(placed, seed=self.config.seed)
+            codes = torch.cat([self.encoder(each, self.features(each)) for each in self.batches.both_ways(_AT_A_TIME)])
+        log.info("%d images: the encoder rests; %d codes", self.seen, len(codes))
+        self.flow = fitted_flow(self.prior_of_codes.rest(codes), seed=self.config.seed)
 
     def drawn(self, z: Tensor) -> Tensor:
         """Codes [N, w_dim] of z [N, z_dim]: what the finished mapping network gives, in other units."""
@@ -300,16 +292,6 @@ class StarterTraining:
                 torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - beta)
                 if buffers := list(average.buffers()):
                     torch._foreach_copy_(buffers, list(network.buffers()))
-
-
-def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Squared distance of unit channel vectors, averaged over places, summed over maps (Zhang et al. 2018, "The
-    Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1, unweighted). A scalar."""
-    return stage_distances([_unit(x) for x in a], [_unit(x) for x in b]).mean(0).sum()
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x * (x.square().sum(1, keepdim=True) + 1e-6).rsqrt()
 
 
 def _psnr(image: Tensor, target: Tensor) -> Tensor:

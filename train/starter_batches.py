@@ -1,5 +1,7 @@
 """The photographs of the starter recipe, in memory on the device that trains."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -37,6 +39,12 @@ class Batches:
         """The batch that starts at image ``seen``."""
         rows, flips = self.picked(seen)
         return self.read(rows.to(self.images.device), flips.to(self.images.device))
+
+    def both_ways(self, count: int) -> Iterator[Tensor]:
+        """All photographs once, ``count`` at a time, each as it is and mirrored."""
+        for rows in torch.arange(len(self.images), device=self.images.device).split(count):
+            for mirrored in (False, True):
+                yield self.read(rows, torch.full_like(rows, mirrored, dtype=torch.bool))
 
 
 def moved(images: Tensor, shifts: Tensor) -> Tensor:
