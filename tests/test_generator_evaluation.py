@@ -60,7 +60,13 @@ def test_samples_repeat_and_truncate() -> None:
     assert near.std(0).mean() < 0.6 * sample(G, range(8)).std(0).mean()
 
 
-@pytest.mark.parametrize(("images", "said"), [(5, "no samples were judged"), (20, "after 10 half of every batch")])
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (5, "no samples were judged"),
+        (20, "after 10 a part of every batch were samples (50% in the end), which alone are judged."),
+    ],
+)
 def test_the_card_says_what_was_measured(figures: GeneratorEvaluation, images: int, said: str) -> None:
     G = random_generator(seed=1)
     arguments = G.arguments | {"first_cutoff": 2}

@@ -264,7 +264,9 @@ def test_learning_rates_rise_and_fall(images: np.ndarray) -> None:
 
 
 def test_a_batch_has_two_photographs_at_least() -> None:
-    with pytest.raises(UsageError, match="batch is 4 or more"):
+    with pytest.raises(UsageError, match="of a batch one or more are samples"):
         changed(CONFIG, ["batch=3"])
+    with pytest.raises(UsageError, match=r"a batch of 4 and a sample_share of 0\.8"):
+        changed(CONFIG, ["sample_share=0.8"])
     with pytest.raises(UsageError, match="anneal_images is above 0"):
         changed(CONFIG, ["anneal_images=0"])

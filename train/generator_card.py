@@ -100,7 +100,7 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
         history=_GROWN_ONE if grown else "",
         commands=_commands(training["images"], grown),
         features=training["features"],
-        phases=_phases(training["images"], training["config"]["reconstruction_images"]),
+        phases=_phases(training["images"], training["config"]),
         photos=figures.photos,
         inversion="\n".join(rows),
         variety_count=figures.variety_count,
@@ -120,10 +120,19 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
     )
 
 
-def _phases(images: int, reconstruction: int) -> str:
-    if images <= reconstruction:
+def _phases(images: int, config: Mapping[str, Any]) -> str:
+    if images <= config["reconstruction_images"]:
         return "no samples were judged."
-    return f"after {reconstruction:,} half of every batch were samples, which alone are judged."
+    share, settled = config.get("sample_share", 0.5), config.get("settle_images", images)
+    said = (
+        f"after {config['reconstruction_images']:,} a part of every batch were samples ({share:.0%} in the end), which "
+    )
+    said += "alone are judged"
+    if images > settled:
+        said += (
+            f"; after {settled:,} the encoder rested, and samples followed a flow to its codes (`train/code_flow.py`)"
+        )
+    return f"{said}."
 
 
 def _commands(images: int, grown: bool) -> str:

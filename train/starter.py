@@ -4,10 +4,10 @@ An encoder gives every photograph a code w and the generator gives the picture b
 of a frozen feature network, so that every photograph teaches every layer from the first step (Dosovitskiy & Brox 2016,
 "Generating Images with Perceptual Similarity Metrics based on Deep Networks"; Larsen et al. 2016, "Autoencoding beyond
 pixels"). The discriminator looks through the same maps (Sauer et al. 2021, "Projected GANs Converge Faster"; see
-``train.projected_discriminator``). A normal distribution follows the codes (``train.code_prior``); later half of every
-batch are samples of it, and these alone are judged. In the end the encoder rests, and a flow takes samples to where the
-codes of the photographs lie (``train.code_flow``). The generator is a plain StyleGAN3, whose mapping network is
-written from that distribution (``train.starter_export``); encoder, flow, discriminator and feature network are
+``train.projected_discriminator``). A normal distribution follows the codes (``train.code_prior``); later a part of
+every batch are samples of it, and these alone are judged. In the end the encoder rests, and a flow takes samples to
+where the codes of the photographs lie (``train.code_flow``). The generator is a plain StyleGAN3, whose mapping network
+is written from that distribution (``train.starter_export``); encoder, flow, discriminator and feature network are
 scaffolding.
 """
 
@@ -193,7 +193,7 @@ class StarterTraining:
         """
         c = self.config
         rows, flips = self.batches.picked(self.seen)
-        samples = 0 if self.seen < c.reconstruction_images else c.batch // 2
+        samples = 0 if self.seen < c.reconstruction_images else c.samples
         shifts = torch.from_numpy(
             np.random.default_rng([c.seed, 2, self.seen]).integers(-c.shift, c.shift + 1, (c.batch, 2))
         )

@@ -42,7 +42,8 @@ class StarterConfig:
     discriminator_width: int = 32  # channels of the finest mixed map
     discriminator_max: int = 256
     batch: int = 16
-    reconstruction_images: int = 12_000  # images seen before half of a batch are samples of the prior
+    reconstruction_images: int = 12_000  # images seen before a part of every batch are samples of the prior
+    sample_share: float = 0.5  # of a batch, that part
     settle_images: int = 60_000  # after which the encoder rests, and samples follow a flow to its codes
     anneal_images: float = 25_000.0  # after which learning rates fall, as its share of the images seen
     lr: float = 2e-3  # Adam, synthesis
@@ -63,10 +64,16 @@ class StarterConfig:
     def __post_init__(self) -> None:
         if not self.anneal_images > 0:
             raise UsageError(f"anneal_images is above 0, got {self.anneal_images}")
-        if self.batch < 4:
+        if not 1 <= self.samples <= self.batch - 2:
             raise UsageError(
-                f"batch is 4 or more, half of it photographs whose codes have a covariance; got {self.batch}"
+                f"of a batch one or more are samples, and two or more photographs whose codes have a covariance; got a "
+                f"batch of {self.batch} and a sample_share of {self.sample_share}"
             )
+
+    @property
+    def samples(self) -> int:
+        """Of a batch, once there are some."""
+        return round(self.batch * self.sample_share)
 
 
 def medium_config() -> StarterConfig:
