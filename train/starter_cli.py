@@ -159,6 +159,8 @@ def run(args: argparse.Namespace) -> int:
             save_transport(args.transport, training.transport())
             output.say(f"half-precision copy, without optimizers: {args.transport}")
         if args.export:
+            if training.flow is not None:
+                output.say("the mapping network learns the flow: some minutes")
             network = finished(training)
             export_generator(training, network, args.export, data=args.data.name)
             beside = args.export.with_suffix(".discriminator.safetensors")
