@@ -11,15 +11,17 @@ import pytest
 import torch
 from starter_fixtures import CONFIG, equal, plain_pictures, started
 
-from editkit.errors import CheckpointError
 from editkit.generator import load_generator
 from editkit.networks.mapping import MappingNetwork, normalize_2nd_moment
 from train import starter, starter_export
 from train.code_flow import CodeFlow, fitted_flow
+from train.growing import grown_run
 from train.starter import StarterTraining
-from train.starter_config import config_of
+from train.starter_config import SIZES, config_of
 from train.starter_export import export_generator, finished
+from train.starter_measure import distance_measure
 from train.state_file import load_state, load_transport, save_state, save_transport
+from train.training import DivergedError
 from train.written_mapping import teach, write_affine
 
 SETTLED = replace(CONFIG, settle_images=12)
@@ -55,9 +57,10 @@ def test_at_first_nothing_moves() -> None:
 
 
 def test_what_lies_in_two_heaps_is_drawn_in_two_heaps() -> None:
-    flow = fitted_flow(two_heaps(2000), steps=1500, hidden=128)
+    flow = fitted_flow(two_heaps(2000)[:, None], steps=1500, hidden=128)
     z = numbers(1000, 4)
     before, after = z[:, 0].abs(), flow(z)[:, 0].abs()
+    assert not any(p.requires_grad or not p.is_leaf for p in flow.parameters())
     between = [float((x < 0.5).float().mean()) for x in (before, after)]
     assert between[0] > 0.25 and between[1] < 0.12
     assert flow(z).std(0)[1:] == pytest.approx(1.0, abs=0.2)
@@ -67,7 +70,7 @@ def test_a_fit_repeats_and_leaves_torch_s_numbers_alone() -> None:
     torch.manual_seed(3)
     wanted = torch.rand(1)
     torch.manual_seed(3)
-    first, again, other = (fitted_flow(two_heaps(40), steps=5, hidden=8, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (fitted_flow(two_heaps(40)[:, None], steps=5, hidden=8, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(torch.rand(1), wanted)
     z = numbers(5, 4)
     assert torch.equal(first(z), again(z)) and not torch.equal(first(z), other(z))
@@ -123,15 +126,20 @@ def test_a_settled_run_resumes_exactly(images: np.ndarray, tmp_path: Path) -> No
     copied.step()
 
 
-def test_a_state_from_before_the_flow_goes_on(images: np.ndarray) -> None:
+@pytest.mark.parametrize(("seen", "settles"), [(16, False), (60_000, True)])
+def test_a_state_from_before_the_flow_goes_on(images: np.ndarray, seen: int, settles: bool) -> None:
     training = started(CONFIG, images)
     training.step()
-    state = training.state_dict()
-    del state["flow"], state["config"]["settle_images"]
+    state = training.state_dict() | {"seen": seen}
+    for name in ("flow", "settled_at"):
+        del state[name]
+    for name in ("settle_images", "sample_share"):
+        del state["config"][name]
     later = started(config_of(state), images)
     later.load_state_dict(state)
     later.step()
-    assert later.flow is None and later.seen == 8
+    assert (later.flow is not None) == settles and later.seen == seen + 4
+    assert later.settled_at == (seen if settles else None)
 
 
 def test_the_mapping_carries_z_through_any_depth() -> None:
@@ -166,9 +174,9 @@ def test_the_mapping_learns_what_is_not_affine() -> None:
 
 def test_the_finished_generator_draws_what_the_flow_does(images: np.ndarray, tmp_path: Path) -> None:
     training = settled(images)
-    heaps = torch.cat([two_heaps(400), two_heaps(400)], 1)
+    heaps = torch.cat([two_heaps(400), two_heaps(400)], 1) + torch.tensor([0.0, 1.0] * 4)  # their mean is not 0
     training.prior_of_codes.root.copy_(torch.randn(8, 16, generator=torch.Generator().manual_seed(0)))
-    training.flow = fitted_flow(heaps, steps=1000, hidden=128)
+    training.flow = fitted_flow(heaps[:, None], steps=1000, hidden=128)
     G, z = finished(training), numbers(400, 8)
     with torch.no_grad():
         scale = 1 / training.prior_of_codes.root.square().sum(0).sqrt()
@@ -176,7 +184,7 @@ def test_the_finished_generator_draws_what_the_flow_does(images: np.ndarray, tmp
         plain = 4 + scale * (training.prior_of_codes(z) - training.prior_of_codes.mark)
         w = G.mapping(z)[:, 0]
         assert (w - wanted).square().mean() < 0.4 * (plain - wanted).square().mean()
-        assert (w.mean(0) - G.mapping.w_avg).abs().max() < 0.2
+        assert (w.mean(0) - G.mapping.w_avg).abs().max() < 0.2 < (G.mapping.w_avg - 4).abs().max()
         codes = (w - 4) / scale + training.prior_of_codes.mark  # pictures are those of what the mapping gives
         pictures = training.average.synthesis(codes[:8, None].expand(-1, G.num_ws, -1))
         torch.testing.assert_close(G(z[:8]), pictures, rtol=0, atol=1e-4 * float(pictures.abs().max()))
@@ -187,12 +195,46 @@ def test_the_finished_generator_draws_what_the_flow_does(images: np.ndarray, tmp
     assert again.arguments["mapping_kwargs"]["layer_features"] == 64
 
 
-def test_hidden_units_that_do_not_fit_are_refused(
-    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    training = settled(images)
-    network = finished(training)
-    monkeypatch.setattr(starter_export, "DEEPER", {"num_layers": 4, "layer_features": 32})
-    export_generator(training, network, tmp_path / "g.safetensors", data="toy.zip")
-    with pytest.raises(CheckpointError, match="layer_features=32 does not fit"):
-        load_generator(tmp_path / "g.safetensors", device="cpu")
+def test_a_run_goes_on_exactly_across_the_settling(images: np.ndarray, tmp_path: Path) -> None:
+    through = settled(images, steps=3)
+    save_state(tmp_path / "state.safetensors", through.state_dict())
+    state = load_state(tmp_path / "state.safetensors")
+    resumed = started(config_of(state), images)
+    resumed.load_state_dict(state)
+    for training in (through, resumed):
+        for _ in range(2):
+            training.step()
+    assert through.settled_at == 12 and equal(resumed.state_dict(), through.state_dict())
+    through.go_back(state)
+    assert through.flow is None and through.settled_at is None
+    through.step()
+    assert through.flow is not None
+
+
+def test_a_settled_run_can_grow(images: np.ndarray) -> None:
+    state = settled(images).state_dict()
+    grown = grown_run(state, {**CONFIG.generator, "channel_base": 128, "channel_max": 16})
+    later = started(config_of(grown), images)
+    later.load_state_dict(grown)
+    z = later.prior(16)
+    torch.testing.assert_close(later.drawn(z), settled(images).drawn(z))
+    later.step()
+
+
+def test_codes_that_are_not_finite_diverge(images: np.ndarray, tmp_path: Path) -> None:
+    training = settled(images, steps=3)
+    with torch.no_grad():
+        training.average_encoder.code.bias.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="codes is not finite"):
+        training.step()
+    later = settled(images)
+    later.prior_of_codes.root.fill_(float("nan"))
+    measure = distance_measure(images, tmp_path, best=lambda t: None, seconds=1.0, device=torch.device("cpu"))
+    with pytest.raises(DivergedError, match="samples are not finite"):
+        measure.figure(later)
+
+
+def test_every_size_judges_samples_before_it_settles() -> None:
+    for make in SIZES.values():
+        config = make()
+        assert config.settle_images > config.reconstruction_images + config.ramp_images

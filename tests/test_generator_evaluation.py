@@ -77,3 +77,8 @@ def test_the_card_says_what_was_measured(figures: GeneratorEvaluation, images: i
     grown = arguments | {"channel_base": 6144}
     card = generator_card({"name": "toy", "id": "0" * 64, "arguments": grown, "training": training}, figures, [])
     assert card.count("editkit train starter") == 2 and f"--size medium --until-images {images} --export" in card
+    flowing = training | {"settled_at": 15, "config": {"reconstruction_images": 10, "sample_share": 0.75}}
+    card = generator_card({"name": "toy", "id": "0" * 64, "arguments": arguments, "training": flowing}, figures, [])
+    if images > 10:
+        assert "(75% in the end)" in card and "after 15 the encoder rested" in card
+        assert f"--set settle_images=15 --until-images {images} --export" in card

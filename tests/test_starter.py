@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,8 +266,11 @@ def test_learning_rates_rise_and_fall(images: np.ndarray) -> None:
 
 def test_a_batch_has_two_photographs_at_least() -> None:
     with pytest.raises(UsageError, match="of a batch one or more are samples"):
-        changed(CONFIG, ["batch=3"])
-    with pytest.raises(UsageError, match=r"a batch of 4 and a sample_share of 0\.8"):
-        changed(CONFIG, ["sample_share=0.8"])
+        changed(CONFIG, ["batch=2"])
+    for share in ("0.8", "nan", "inf", "0.1"):
+        with pytest.raises(UsageError, match=f"a batch of 4 and a sample_share of {re.escape(share)}"):
+            changed(CONFIG, [f"sample_share={share}"])
+    assert changed(CONFIG, ["batch=7"]).samples == 3
+    assert changed(CONFIG, ["batch=16", "sample_share=0.75"]).samples == 12
     with pytest.raises(UsageError, match="anneal_images is above 0"):
         changed(CONFIG, ["anneal_images=0"])

@@ -7,7 +7,7 @@ et al. 2021, "Encoding in Style", section 3.1), but to one code for all layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,14 @@ class CodeEncoder(nn.Module):
         met = torch.cat([F.adaptive_avg_pool2d(arm(x), SIDE) for arm, x in zip(self.arms, given, strict=True)], 1)
         met = met.contiguous(memory_format=torch.channels_last)
         return self.code(F.leaky_relu(self.hidden(self.meet(met).flatten(1)), 0.2))
+
+
+@torch.no_grad()
+def codes_of(
+    encoder: CodeEncoder, features: Callable[[Tensor], list[Tensor]], pictures: Iterable[Sequence[Tensor]]
+) -> Tensor:
+    """Codes [N, views, dim] of views of the same photographs, [n, C, R, R] each, n of the N at a time."""
+    return torch.cat([torch.stack([encoder(view, features(view)) for view in views], 1) for views in pictures])
 
 
 def _arm(shape: Sequence[int], width: int) -> nn.Sequential:

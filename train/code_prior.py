@@ -65,8 +65,8 @@ class CodePrior(nn.Module):
 
     @torch.no_grad()
     def rest(self, codes: Tensor) -> Tensor:
-        """Takes centre and axes of an encoder's ``codes`` [N, dim], which change no more; they in units of the axes,
-        [N, axes]."""
+        """Takes the centre and the axes of ``codes`` [N, dim], from an encoder that changes no more; gives these codes
+        in units of the axes, [N, axes]."""
         self.observe(codes, 1.0)
         self.refresh()
         return (codes - self.centre) @ torch.linalg.pinv(self.root)

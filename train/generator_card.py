@@ -98,9 +98,9 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
         data=training["data"],
         images=training["images"],
         history=_GROWN_ONE if grown else "",
-        commands=_commands(training["images"], grown),
+        commands=_commands(training, grown),
         features=training["features"],
-        phases=_phases(training["images"], training["config"]),
+        phases=_phases(training),
         photos=figures.photos,
         inversion="\n".join(rows),
         variety_count=figures.variety_count,
@@ -120,22 +120,25 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
     )
 
 
-def _phases(images: int, config: Mapping[str, Any]) -> str:
-    if images <= config["reconstruction_images"]:
+def _phases(training: Mapping[str, Any]) -> str:
+    config = training["config"]
+    if training["images"] <= config["reconstruction_images"]:
         return "no samples were judged."
-    share, settled = config.get("sample_share", 0.5), config.get("settle_images", images)
+    share, settled = config.get("sample_share", 0.5), training.get("settled_at")
     said = (
         f"after {config['reconstruction_images']:,} a part of every batch were samples ({share:.0%} in the end), which "
     )
     said += "alone are judged"
-    if images > settled:
+    if settled is not None:
         said += (
             f"; after {settled:,} the encoder rested, and samples followed a flow to its codes (`train/code_flow.py`)"
         )
     return f"{said}."
 
 
-def _commands(images: int, grown: bool) -> str:
+def _commands(training: Mapping[str, Any], grown: bool) -> str:
+    images, settled = training["images"], training.get("settled_at")
     train = "      editkit train starter --data faces128_train.zip"
+    train += "" if settled is None else f" --set settle_images={settled}"
     first = [f"{train} --until-images {_GROWN}"] if grown else []
     return "\n".join([*first, f"{train}{' --size medium' if grown else ''} --until-images {images} --export FILE"])

@@ -27,7 +27,7 @@ from editkit import graphs
 from editkit.errors import CheckpointError
 from editkit.networks.stylegan3 import StyleGAN3Generator
 from editkit.ops.backends import precision
-from train.code_encoder import CodeEncoder
+from train.code_encoder import CodeEncoder, codes_of
 from train.code_flow import CodeFlow, fitted_flow
 from train.code_prior import CodePrior
 from train.feature_objectives import feature_distance
@@ -61,7 +61,8 @@ class StarterTraining:
             shapes = [x.shape[1:] for x in features(torch.zeros(1, 3, side, side, device=self.device))]
         self.encoder = CodeEncoder((3, side, side), shapes, dim=dim, width=c.encoder_width).to(self.device)
         self.prior_of_codes = CodePrior(dim, c.generator["z_dim"]).to(self.device)
-        self.flow: CodeFlow | None = None  # once the encoder rests
+        self.flow: CodeFlow | None = None  # once the encoder rests,
+        self.settled_at: int | None = None  # so many photographs old
         self.average = StyleGAN3Generator(**c.generator).requires_grad_(False).to(self.device)
         self.average.load_state_dict(self.generator.state_dict())
         self.average_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
@@ -123,6 +124,7 @@ class StarterTraining:
             "average_encoder": self.average_encoder.state_dict(),
             "prior_input": self.prior_of_codes.state_dict(),  # "input": not halved in a transport copy
             "flow": None if self.flow is None else self.flow.state_dict(),
+            "settled_at": self.settled_at,
             "discriminator": self.discriminator.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "seen": self.seen,
@@ -143,7 +145,7 @@ class StarterTraining:
         self.encoder.load_state_dict(state.get("encoder", state["average_encoder"]))
         self.average_encoder.load_state_dict(state["average_encoder"])
         self.prior_of_codes.load_state_dict(state["prior_input"])
-        self.flow = None
+        self.flow, self.settled_at = None, state.get("settled_at")
         if (flow := state.get("flow")) is not None:
             self.flow = CodeFlow(self.config.generator["z_dim"], hidden=len(flow["leave.weight"][0])).to(self.device)
             self.flow.load_state_dict(flow)
@@ -168,10 +170,11 @@ class StarterTraining:
         """The encoder rests, at its average, and a flow is fitted to the codes of all photographs: a few minutes of two
         cores for ten thousand. Raises DivergedError where codes are not finite."""
         self.encoder.load_state_dict(self.average_encoder.state_dict())
-        with torch.no_grad():
-            codes = torch.cat([self.encoder(each, self.features(each)) for each in self.batches.both_ways(_AT_A_TIME)])
-        log.info("%d images: the encoder rests; %d codes", self.seen, len(codes))
-        self.flow = fitted_flow(self.prior_of_codes.rest(codes), seed=self.config.seed)
+        codes = codes_of(self.encoder, self.features, self.batches.both_ways(_AT_A_TIME))
+        log.info("%d images: the encoder rests; codes of %d photographs", self.seen, len(codes))
+        placed = self.prior_of_codes.rest(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+        self.flow, self.settled_at = fitted_flow(placed, seed=self.config.seed), self.seen
+        self.phases.forget()  # what was recorded is not played again
 
     def drawn(self, z: Tensor) -> Tensor:
         """Codes [N, w_dim] of z [N, z_dim]: what the finished mapping network gives, in other units."""
@@ -188,8 +191,8 @@ class StarterTraining:
     def step(self) -> dict[str, Tensor]:
         """One batch; returns the losses, scalars on the device, for ``check``.
 
-        Nothing here waits for a GPU but the prior's root, every ``_REFRESH`` steps. Raises DivergedError where that
-        finds codes that are not finite.
+        Nothing here waits for a GPU but the prior's root, every ``_REFRESH`` steps, and ``settle``, once. Raises
+        DivergedError where these find codes that are not finite.
         """
         c = self.config
         rows, flips = self.batches.picked(self.seen)
@@ -209,7 +212,7 @@ class StarterTraining:
         warm = late * min(1.0, (self.seen + c.batch) / _WARM_UP)
         self.set_rates(synthesis=c.lr * warm, encoder=c.lr_encoder * warm, discriminator=c.lr_discriminator * late)
         if self.flow is None:
-            if self.seen >= max(c.settle_images, c.reconstruction_images):
+            if samples and self.seen >= c.settle_images:
                 self.settle()
             elif self.seen // c.batch % _REFRESH == 0:
                 self.prior_of_codes.refresh()
@@ -262,7 +265,7 @@ class StarterTraining:
             "pixels": pixels.detach(),
             "features": features.detach(),
             "game": game.detach(),
-            "psnr": _psnr(fake[:count], real[:count]),
+            "psnr": 10 * (4 / (F.mse_loss(fake[:count].detach().clamp(-1, 1), real[:count]) + 1e-12)).log10(),
         }
 
     def _judge(self, real_maps: Sequence[Tensor], fake_maps: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -292,8 +295,3 @@ class StarterTraining:
                 torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - beta)
                 if buffers := list(average.buffers()):
                     torch._foreach_copy_(buffers, list(network.buffers()))
-
-
-def _psnr(image: Tensor, target: Tensor) -> Tensor:
-    mse = F.mse_loss(image.detach().clamp(-1, 1), target)
-    return 10 * torch.log10(4 / mse.clamp_min(1e-12))

@@ -40,11 +40,11 @@ class Batches:
         rows, flips = self.picked(seen)
         return self.read(rows.to(self.images.device), flips.to(self.images.device))
 
-    def both_ways(self, count: int) -> Iterator[Tensor]:
-        """All photographs once, ``count`` at a time, each as it is and mirrored."""
+    def both_ways(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All photographs once, ``count`` at a time, as they are and mirrored."""
         for rows in torch.arange(len(self.images), device=self.images.device).split(count):
-            for mirrored in (False, True):
-                yield self.read(rows, torch.full_like(rows, mirrored, dtype=torch.bool))
+            flips = torch.zeros_like(rows, dtype=torch.bool)
+            yield self.read(rows, flips), self.read(rows, ~flips)
 
 
 def moved(images: Tensor, shifts: Tensor) -> Tensor:

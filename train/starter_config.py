@@ -44,7 +44,7 @@ class StarterConfig:
     batch: int = 16
     reconstruction_images: int = 12_000  # images seen before a part of every batch are samples of the prior
     sample_share: float = 0.5  # of a batch, that part
-    settle_images: int = 60_000  # after which the encoder rests, and samples follow a flow to its codes
+    settle_images: int = 60_000  # after which the encoder rests, and samples follow a flow to its codes, for good
     anneal_images: float = 25_000.0  # after which learning rates fall, as its share of the images seen
     lr: float = 2e-3  # Adam, synthesis
     lr_encoder: float = 1e-3
@@ -64,7 +64,7 @@ class StarterConfig:
     def __post_init__(self) -> None:
         if not self.anneal_images > 0:
             raise UsageError(f"anneal_images is above 0, got {self.anneal_images}")
-        if not 1 <= self.samples <= self.batch - 2:
+        if not 0 < self.sample_share < 1 or not 1 <= self.samples <= self.batch - 2:
             raise UsageError(
                 f"of a batch one or more are samples, and two or more photographs whose codes have a covariance; got a "
                 f"batch of {self.batch} and a sample_share of {self.sample_share}"
@@ -73,7 +73,7 @@ class StarterConfig:
     @property
     def samples(self) -> int:
         """Of a batch, once there are some."""
-        return round(self.batch * self.sample_share)
+        return int(self.batch * self.sample_share)
 
 
 def medium_config() -> StarterConfig:
@@ -90,6 +90,7 @@ def wide_config() -> StarterConfig:
         discriminator_max=512,
         batch=32,
         reconstruction_images=60_000,
+        settle_images=300_000,
         ramp_images=16_000,
         anneal_images=125_000.0,
         ema_images=10_000.0,

@@ -25,14 +25,14 @@ LICENCE = "Apache-2.0; trained on FairFace (Karkkainen & Joo, WACV 2021), CC BY 
 def finished(training: StarterTraining) -> StyleGAN3Generator:
     """The averaged generator with a mapping network that gives the distribution of the codes, frozen.
 
-    Its W has about unit deviation and the mean ``MEAN`` in every dimension, which the affine layers undo: pictures are
-    those of ``training.average`` for the codes that ``training.drawn`` makes of the same z. Of a flow they are those up
-    to what the network could not learn of it; that takes minutes.
+    Its W has about unit deviation and the mean ``MEAN`` in every dimension, which the affine layers undo. Without a
+    flow pictures are those of ``training.average`` for the codes of ``training.prior_of_codes``, its root taken anew.
+    With one they are nearly those for the codes that ``training.drawn`` makes of the same z; that takes minutes.
     """
     prior = copy.deepcopy(training.prior_of_codes)
-    if training.flow is None:  # which goes by the axes that there were
+    if training.flow is None:  # one was fitted to these very axes
         prior.refresh()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[training.device] if training.device.type == "cuda" else []):
         torch.manual_seed(training.config.seed)
         network = StyleGAN3Generator(**_arguments(training)).to(training.device)
     network.synthesis.load_state_dict(training.average.synthesis.state_dict())
@@ -78,6 +78,7 @@ def export_generator(
             "images": training.seen,
             "features": training.features.id,
             "config": config,
+            "settled_at": training.settled_at,
         },
     }
     write_checkpoint(path, halve(network.state_dict()), header)

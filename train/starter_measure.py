@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from editkit.ops.backends import precision
 from editkit.photo import image_from_uint8
@@ -13,6 +14,7 @@ from train.metrics.extractors import FaceFeatures
 from train.metrics.frechet import distance_from
 from train.starter import StarterTraining
 from train.starter_loop import Measure
+from train.training import DivergedError
 
 _AT_A_TIME = 64
 
@@ -37,11 +39,18 @@ def distance_measure(
         distance = distance_from((image_from_uint8(part) for part in parts), lambda part: extractor(part).values)
 
     def figure(training: StarterTraining) -> float:
-        G = training.average
-        z = torch.randn(len(images), G.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
+        z = torch.randn(len(images), training.average.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
         with torch.no_grad(), precision("fast"):  # as ``editkit metrics run`` takes it
-            codes = (training.drawn(part)[:, None].expand(-1, G.num_ws, -1) for part in z.split(_AT_A_TIME))
-            return distance(G.synthesis(ws).clamp(-1, 1) for ws in codes)
+            return distance(_pictures(training, part) for part in z.split(_AT_A_TIME))
 
     name = extractor.name("fd")
     return Measure(name=name, figure=figure, best=best, journal=folder / f"{name}.jsonl", seconds=seconds)
+
+
+def _pictures(training: StarterTraining, z: Tensor) -> Tensor:
+    """Samples of the averaged generator. Raises DivergedError where they are not finite."""
+    G = training.average
+    images = G.synthesis(training.drawn(z)[:, None].expand(-1, G.num_ws, -1))
+    if not bool(torch.isfinite(images).all()):
+        raise DivergedError("samples are not finite")
+    return images.clamp(-1, 1)

@@ -2,8 +2,8 @@
 
 ``write_affine`` carries z through all layers: two hidden units hold each z, one its positive part and one its
 negative; leaky ReLUs of slope a give z back as their difference over 1 + a. ``teach`` goes on from there with pairs of
-z and w, such as a flow gives: what is left to learn is what is not affine. A network that had to learn all of it kept
-72 % of the variance that it was taught.
+z and w, such as a flow gives: what is left to learn is what is not affine. A mapping network that learned all of it,
+along with a run, lagged behind: its samples had 72 % of the variance that it was taught.
 """
 
 from __future__ import annotations
