@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from train.starter import StarterTraining
-from train.starter_config import StarterConfig
+from train.starter_config import StarterConfig, config_of
 
 TINY = {
     "z_dim": 8,
@@ -54,6 +56,13 @@ class Toy(nn.Module):
 
 def started(config: StarterConfig, images: np.ndarray) -> StarterTraining:
     return StarterTraining(config, images, features=Toy())
+
+
+def taken_up(state: dict[str, Any], images: np.ndarray) -> StarterTraining:
+    """A training that goes on from ``state``, with the settings in it."""
+    training = started(config_of(state), images)
+    training.load_state_dict(state)
+    return training
 
 
 def plain_pictures() -> np.ndarray:

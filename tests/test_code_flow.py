@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from starter_fixtures import CONFIG, equal, plain_pictures, started
+from starter_fixtures import CONFIG, equal, plain_pictures, started, taken_up
 
 from editkit.generator import load_generator
 from editkit.networks.mapping import MappingNetwork, normalize_2nd_moment
@@ -17,7 +17,7 @@ from train import starter, starter_export
 from train.code_flow import CodeFlow, fitted_flow
 from train.growing import grown_run
 from train.starter import StarterTraining
-from train.starter_config import SIZES, config_of
+from train.starter_config import SIZES
 from train.starter_export import export_generator, finished
 from train.starter_measure import distance_measure
 from train.state_file import load_state, load_transport, save_state, save_transport
@@ -107,20 +107,23 @@ def test_the_encoder_rests_and_samples_follow_the_flow(images: np.ndarray) -> No
     assert codes.mean(0).norm() < 0.3 * codes.std(0).norm()
 
 
+def both_go_on(through: StarterTraining, resumed: StarterTraining) -> None:
+    """Two steps of each, after which they are equal to the last bit."""
+    for training in (through, resumed):
+        for _ in range(2):
+            training.step()
+    assert equal(resumed.state_dict(), through.state_dict())
+
+
 def test_a_settled_run_resumes_exactly(images: np.ndarray, tmp_path: Path) -> None:
     through = settled(images)
     save_state(tmp_path / "state.safetensors", through.state_dict())
     save_transport(tmp_path / "small.safetensors", through.transport())
     state = load_state(tmp_path / "state.safetensors")
-    resumed = started(config_of(state), images)
-    resumed.load_state_dict(state)
-    for training in (through, resumed):
-        for _ in range(2):
-            training.step()
-    assert equal(resumed.state_dict(), through.state_dict())
+    resumed = taken_up(state, images)
+    both_go_on(through, resumed)
     small = load_transport(tmp_path / "small.safetensors")
-    copied = started(config_of(small), images)
-    copied.load_state_dict(small)
+    copied = taken_up(small, images)
     z = copied.prior(16)
     torch.testing.assert_close(copied.drawn(z), through.drawn(z), atol=0.02, rtol=0)  # it was not fitted anew
     copied.step()
@@ -135,8 +138,7 @@ def test_a_state_from_before_the_flow_goes_on(images: np.ndarray, seen: int, set
         del state[name]
     for name in ("settle_images", "sample_share"):
         del state["config"][name]
-    later = started(config_of(state), images)
-    later.load_state_dict(state)
+    later = taken_up(state, images)
     later.step()
     assert (later.flow is not None) == settles and later.seen == seen + 4
     assert later.settled_at == (seen if settles else None)
@@ -199,12 +201,9 @@ def test_a_run_goes_on_exactly_across_the_settling(images: np.ndarray, tmp_path:
     through = settled(images, steps=3)
     save_state(tmp_path / "state.safetensors", through.state_dict())
     state = load_state(tmp_path / "state.safetensors")
-    resumed = started(config_of(state), images)
-    resumed.load_state_dict(state)
-    for training in (through, resumed):
-        for _ in range(2):
-            training.step()
-    assert through.settled_at == 12 and equal(resumed.state_dict(), through.state_dict())
+    resumed = taken_up(state, images)
+    both_go_on(through, resumed)
+    assert through.settled_at == 12
     through.go_back(state)
     assert through.flow is None and through.settled_at is None
     through.step()
@@ -214,8 +213,7 @@ def test_a_run_goes_on_exactly_across_the_settling(images: np.ndarray, tmp_path:
 def test_a_settled_run_can_grow(images: np.ndarray) -> None:
     state = settled(images).state_dict()
     grown = grown_run(state, {**CONFIG.generator, "channel_base": 128, "channel_max": 16})
-    later = started(config_of(grown), images)
-    later.load_state_dict(grown)
+    later = taken_up(grown, images)
     z = later.prior(16)
     torch.testing.assert_close(later.drawn(z), settled(images).drawn(z))
     later.step()

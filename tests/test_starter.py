@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from starter_fixtures import CONFIG, Toy, equal, plain_pictures, started
+from starter_fixtures import CONFIG, Toy, equal, plain_pictures, started, taken_up
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from editkit.errors import CheckpointError, SchemaError, UsageError
@@ -41,8 +41,7 @@ def test_resume_equals_going_on(images: np.ndarray, tmp_path: Path) -> None:
     for _ in range(3):
         through.step()
     state = load_state(tmp_path / "state.safetensors")
-    resumed = started(config_of(state), images)
-    resumed.load_state_dict(state)
+    resumed = taken_up(state, images)
     assert resumed.seen == 12
     for _ in range(3):
         resumed.step()
@@ -151,8 +150,7 @@ def test_transport_copy_is_small_lossy_and_goes_on(images: np.ndarray, tmp_path:
     assert (tmp_path / "small").stat().st_size < 0.5 * (tmp_path / "full").stat().st_size
     state = load_transport(tmp_path / "small")
     assert state["lossy"] is True and "optimizers" not in state
-    resumed = started(config_of(state), images)
-    resumed.load_state_dict(state)
+    resumed = taken_up(state, images)
     weight, exact = resumed.generator.synthesis.input.weight, training.average.synthesis.input.weight
     assert resumed.seen == 4 and torch.equal(weight, exact)
     z = training.prior(4)

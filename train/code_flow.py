@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editkit.networks.mapping import normalize_2nd_moment
+from train.heuristics import rise_and_fall
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def fitted_flow(codes: Tensor, *, seed: int = 0, steps: int = STEPS, hidden: int
         told, learned = codes[order[:apart]].flatten(0, 1), codes[order[apart:]].flatten(0, 1)
         for step in range(steps):
             for group in optimizer.param_groups:
-                group["lr"] = RATE * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+                group["lr"] = RATE * rise_and_fall(step, steps, rise=100)
             rows = torch.randint(len(learned), (min(BATCH, len(learned)),), generator=random)
             optimizer.zero_grad(set_to_none=True)
             _off(flow, learned[rows.to(codes.device)], random).backward()

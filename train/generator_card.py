@@ -121,18 +121,14 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
 
 
 def _phases(training: Mapping[str, Any]) -> str:
-    config = training["config"]
-    if training["images"] <= config["reconstruction_images"]:
+    config, settled = training["config"], training.get("settled_at")
+    first, share = config["reconstruction_images"], config.get("sample_share", 0.5)
+    if training["images"] <= first:
         return "no samples were judged."
-    share, settled = config.get("sample_share", 0.5), training.get("settled_at")
-    said = (
-        f"after {config['reconstruction_images']:,} a part of every batch were samples ({share:.0%} in the end), which "
-    )
-    said += "alone are judged"
+    said = f"after {first:,} a part of every batch were samples ({share:.0%} in the end), which alone are judged"
     if settled is not None:
-        said += (
-            f"; after {settled:,} the encoder rested, and samples followed a flow to its codes (`train/code_flow.py`)"
-        )
+        said += f"; after {settled:,} the encoder rested, and samples followed a flow to its codes "
+        said += "(`train/code_flow.py`)"
     return f"{said}."
 
 

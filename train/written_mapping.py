@@ -9,7 +9,6 @@ along with a run, lagged behind: its samples had 72 % of the variance that it wa
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from editkit.errors import UsageError
 from editkit.networks.mapping import MappingNetwork
 from editkit.ops.bias_act import ACTIVATIONS
+from train.heuristics import rise_and_fall
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +88,9 @@ def teach(
     trained = [p.requires_grad_() for group in groups for p in group["params"]]
     optimizer = torch.optim.Adam(groups, lr=0.0)
     for step in range(steps):
-        fall = min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+        share = rise_and_fall(step, steps, rise=50)
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * fall
+            group["lr"] = group["rate"] * share
         rows = torch.randint(pairs, (min(BATCH, pairs),), generator=random).to(device)
         loss = (_w(mapping, z[rows]) - w[rows]).square().mean()
         optimizer.zero_grad(set_to_none=True)
