@@ -185,10 +185,11 @@ def main() -> None:
     paths = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     paths = paths[: args.limit]
     targets = torch.cat([editkit.align(editkit.read_photo(path), G.spec).image for path in paths])
-    args.out.mkdir(parents=True, exist_ok=True)
+    out = args.out / G.spec.id[:12]
+    out.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, dict[str, float]]] = {}
     for name in args.points:
-        file, (space, weights) = args.out / f"{name.replace(' ', '-')}.json", points()[name]
+        file, (space, weights) = out / f"{name.replace(' ', '-')}.json", points()[name]
         kept = json.loads(file.read_text()) if file.is_file() else {}
         todo = [index for index, path in enumerate(paths) if path.name not in kept]
         if todo:

@@ -3,9 +3,9 @@
     python benchmarks/projection.py PHOTOS [--methods NAME ...] [--out DIR] [--table docs/projection.md]
 
 PHOTOS is a folder of portraits; they are aligned by editkit. A result is kept for each photo and method in
-``--out/METHOD.json`` and never made again, so that the command can be cut, and started several times at once with
-different methods. ``--table`` writes the table of what is there, over the photos that all methods in it have, between
-the marks of a Markdown file.
+``--out/GENERATOR/METHOD.json`` (the first 12 characters of the generator's id) and never made again, so that the
+command can be cut, and started several times at once with different methods. ``--table`` writes the table of what is
+there, over the photos that all methods in it have, between the marks of a Markdown file.
 
 The yardstick restates the projection of Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN",
 section 5 and appendix D, as StyleGAN2-ADA kept it: 1000 steps of Adam from the mean of W, rate 0.1 with a linear rise
@@ -184,10 +184,11 @@ def main() -> None:
     paths = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     paths = paths[: args.limit]
     faces: dict[Path, Tensor] = {}
-    args.out.mkdir(parents=True, exist_ok=True)
+    out = args.out / G.spec.id[:12]
+    out.mkdir(parents=True, exist_ok=True)
     for first in range(0, len(paths), args.batch):
         for name in args.methods:
-            file = args.out / f"{name}.json"
+            file = out / f"{name}.json"
             kept = json.loads(file.read_text()) if file.is_file() else {}
             todo = [path for path in paths[first : first + args.batch] if path.name not in kept]
             if not todo:
@@ -206,8 +207,8 @@ def main() -> None:
                     kept[path.name] = row | {"steps": len(found.history), "seconds": seconds, "curve": curve}
                     print(name, path.name, {key: round(value, 4) for key, value in row.items()}, flush=True)
                 write_text(file, json.dumps(kept))
-    results = {name: json.loads((args.out / f"{name}.json").read_text()) for name in METHODS
-               if (args.out / f"{name}.json").is_file()}  # fmt: skip
+    files = {name: out / f"{name}.json" for name in METHODS}
+    results = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
     text = table(results)
     print(text)
     if args.table:

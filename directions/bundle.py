@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 WANTED = 12
 """How many directions that pass are enough: what fills up is weaker, or a second one for its score."""
-LEFT_OUT: Mapping[str, tuple[str, ...]] = {"a233c7633de3": ("warmth", "saturation")}
+LEFT_OUT: Mapping[str, tuple[str, ...]] = {"c4a08af66549": ("warmth", "saturation")}
 """By the first 12 of a generator's id, scores that nothing is made for: tried and of no use, or looked at and not what
 they are called. Of ``faces64``: warmth and saturation are one thing over its samples.
 """

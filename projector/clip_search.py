@@ -18,6 +18,7 @@ from editkit.generator import Generator
 from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
+from projector.driving import ramp
 from projector.losses import PictureLoss, Weights
 from projector.statistics import WStatistics, sample_statistics
 
@@ -94,9 +95,8 @@ class ClipSearch:
         optimizer = torch.optim.Adam([offset], betas=(0.9, 0.99))
         best, kept = math.inf, first
         for step in range(steps):
-            rate = lr * min(1.0, (step + 1) / (0.1 * steps)) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = lr * ramp(step / steps, 0.1, 1.0)
             image = self.G.synthesize(self.latent(self.codes(base, offset)))
             total = torch.stack(list(loss(image.expand(len(targets), -1, -1, -1)).values())).mean(1).sum()
             shared = offset.mean(1, keepdim=True)

@@ -72,13 +72,17 @@ def test_the_card_says_what_was_measured(figures: GeneratorEvaluation, images: i
     arguments = G.arguments | {"first_cutoff": 2}
     training = {"data": "toy.zip", "images": images, "features": "toy-0", "config": {"reconstruction_images": 10}}
     card = generator_card({"name": "toy", "id": "0" * 64, "arguments": arguments, "training": training}, figures, [])
-    assert said in card and "| W+ | 40 |" in card and f"{figures.inversion['w+']['psnr']:.2f} dB" in card
+    told = " ".join(card.split())  # the recipe is wrapped
+    assert said in told and "| W+ | 40 |" in told and f"{figures.inversion['w+']['psnr']:.2f} dB" in told
     assert card.count("editkit train starter") == 1 and "earlier recipe" not in card
     grown = arguments | {"channel_base": 6144}
     card = generator_card({"name": "toy", "id": "0" * 64, "arguments": grown, "training": training}, figures, [])
+    recipe = card[card.index("- **Recipe**") :].split("\n\n")[0]
+    assert "the weights of the losses" in " ".join(recipe.split()) and max(map(len, recipe.splitlines())) <= 118
     assert card.count("editkit train starter") == 2 and f"--size medium --until-images {images} --export" in card
     flowing = training | {"settled_at": 15, "config": {"reconstruction_images": 10, "sample_share": 0.75}}
     card = generator_card({"name": "toy", "id": "0" * 64, "arguments": arguments, "training": flowing}, figures, [])
     if images > 10:
-        assert "(75% in the end)" in card and "after 15 the encoder rested" in card
+        told = " ".join(card.split())
+        assert "(75% in the end)" in told and "after 15 the encoder rested" in told
         assert f"--set settle_images=15 --until-images {images} --export" in card

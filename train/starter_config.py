@@ -35,7 +35,7 @@ def _compact() -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StarterConfig:
-    """Settings of the recipe; the defaults are those of the bundled starter."""
+    """Settings of the recipe. The bundled starter began with the defaults; its file's header has what it ended with."""
 
     generator: dict[str, Any] = field(default_factory=_compact)
     encoder_width: int = 64
