@@ -33,6 +33,7 @@ from PIL import Image, ImageDraw, ImageFont
 import directions
 import editkit
 from directions import score
+from directions.catalog import folder_of
 from editkit.direction import Direction
 from editkit.files import write_between, write_text
 from editkit.generator import Generator
@@ -185,7 +186,7 @@ def main() -> None:
     paths = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     paths = paths[: args.limit]
     targets = torch.cat([editkit.align(editkit.read_photo(path), G.spec).image for path in paths])
-    out = args.out / G.spec.id[:12]
+    out = folder_of(G.spec.id, args.out)
     out.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, dict[str, float]]] = {}
     for name in args.points:

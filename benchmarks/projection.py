@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 import editkit
+from directions.catalog import folder_of
 from editkit.files import write_between, write_text
 from editkit.generator import Generator
 from editkit.latent import Latent
@@ -184,7 +185,7 @@ def main() -> None:
     paths = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     paths = paths[: args.limit]
     faces: dict[Path, Tensor] = {}
-    out = args.out / G.spec.id[:12]
+    out = folder_of(G.spec.id, args.out)
     out.mkdir(parents=True, exist_ok=True)
     for first in range(0, len(paths), args.batch):
         for name in args.methods:

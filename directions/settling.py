@@ -33,6 +33,7 @@ _BACK = 0.5  # units that a direction goes the other way at least; its own way i
 _NEAR = 1.5  # units to either side between which a combination is looked for
 _HARDLY = 1.0  # standard errors by which the bars are doubted where they hold nowhere by ``SURE``
 _HOPELESS = 0.45  # leakage on few samples, in the best range, beyond which no more samples are measured
+_VAGUE = 0.1  # standard error of a reported slope from which on it is measured on twice as many samples
 _SHARES = (0.4, 0.6, 0.8, 1.0)  # of each end within reach, one of which it is
 _BESIDE = 0.5  # what a leak onto a score that does not count weighs in a search
 _SAME = 0.5  # correlation over samples from which on such a score may go with the target: nearly the same thing
@@ -178,6 +179,8 @@ class Work:
         options = {"scorers": self.scorers, "against": self.against, "target": target, "bars": self.bars}
         of: Any = {"against": self.against, "samples": self.confirmed, "seed": REPORT_SEED}
         reported = self.memory.measure(self.G, done, self.scorers, **of)
+        if max(reported.errors.values()) >= _VAGUE:
+            reported = self.memory.measure(self.G, done, self.scorers, **of | {"samples": 2 * self.confirmed})
         report = judge(self.G, done, **options, samples=self.confirmed, measured=reported)
         kept = report.applied(done)
         if best.said:

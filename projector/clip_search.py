@@ -18,7 +18,7 @@ from editkit.generator import Generator
 from editkit.labels import Classes
 from editkit.latent import Latent
 from editkit.perceptual import PerceptualDistance
-from projector.driving import ramp
+from editkit.schedule import rise_and_fall
 from projector.losses import PictureLoss, Weights
 from projector.statistics import WStatistics, sample_statistics
 
@@ -96,7 +96,7 @@ class ClipSearch:
         best, kept = math.inf, first
         for step in range(steps):
             for group in optimizer.param_groups:
-                group["lr"] = lr * ramp(step / steps, 0.1, 1.0)
+                group["lr"] = lr * rise_and_fall(step, steps, rise=0.1 * steps)
             image = self.G.synthesize(self.latent(self.codes(base, offset)))
             total = torch.stack(list(loss(image.expand(len(targets), -1, -1, -1)).values())).mean(1).sum()
             shared = offset.mean(1, keepdim=True)

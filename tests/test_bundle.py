@@ -124,6 +124,14 @@ def test_what_the_report_does_not_confirm_is_hidden(tmp_path, monkeypatch):
         assert (catalog.folder_of(G.spec.id, tmp_path / "made") / f"{one.direction.name}.safetensors").is_file()
 
 
+@pytest.mark.parametrize(("vague", "samples"), [(settling._VAGUE, SAMPLES), (0.0, 2 * SAMPLES)])
+def test_a_vague_report_is_of_twice_as_many_samples(tmp_path, monkeypatch, vague, samples):
+    monkeypatch.setattr(settling, "_VAGUE", vague)
+    options = {"scorers": SCORERS, "labels": 400, "count": 4, "samples": 500, "wanted": 1, "root": tmp_path / "made"}
+    made = bundle.build(Painter(num_ws=4), **options)
+    assert {one.judgement.measurement.samples for one in made} == {samples}
+
+
 def test_a_near_miss_of_a_usual_score_is_kept_hidden(tmp_path):
     """No row of W+ moves one score alone: it leaks, is not offered, and works for those who ask for it by name."""
     G = StyledGenerator(resolution=8)

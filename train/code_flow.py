@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editkit.networks.mapping import normalize_2nd_moment
-from train.heuristics import rise_and_fall
+from editkit.schedule import rise_and_fall
 
 log = logging.getLogger(__name__)
 

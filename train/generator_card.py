@@ -122,7 +122,7 @@ def generator_card(header: Mapping[str, Any], figures: GeneratorEvaluation, dire
 
 def _mapping(arguments: Mapping[str, Any]) -> str:
     mapping = arguments.get("mapping_kwargs") or {}
-    return f"{mapping.get('num_layers', 2)} layers of {mapping.get('layer_features', arguments['w_dim'])} units"
+    return f"{mapping.get('num_layers', 2)} layers of {mapping.get('layer_features') or arguments['w_dim']} units"
 
 
 def _recipe(training: Mapping[str, Any], grown: bool) -> str:

@@ -6,8 +6,6 @@ Karras et al. 2020, StyleGAN2, appendix B (optimisers of lazily regularised netw
 
 from __future__ import annotations
 
-import math
-
 from editkit.errors import UsageError
 
 
@@ -37,8 +35,3 @@ def lazy_adam(learning_rate: float, betas: tuple[float, float], *, interval: int
         raise UsageError(f"the interval of a penalty is at least 1, got {interval}")
     c = interval / (interval + 1)
     return learning_rate * c, (betas[0] ** c, betas[1] ** c)
-
-
-def rise_and_fall(step: int, steps: int, *, rise: int) -> float:
-    """Share of a learning rate at ``step`` of ``steps``: a line up over the first ``rise``, half a cosine down."""
-    return min(1.0, (step + 1) / rise) * (0.5 + 0.5 * math.cos(math.pi * step / steps))

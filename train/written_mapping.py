@@ -17,7 +17,7 @@ from torch import Tensor
 from editkit.errors import UsageError
 from editkit.networks.mapping import MappingNetwork
 from editkit.ops.bias_act import ACTIVATIONS
-from train.heuristics import rise_and_fall
+from editkit.schedule import rise_and_fall
 
 log = logging.getLogger(__name__)
 
