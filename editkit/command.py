@@ -25,11 +25,13 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
 LOGGERS = ("editkit", "projector", "directions", "train")
+_SECONDS_IN_A_LOG = 60.0  # between two lines of progress
 
 
 def add_command(
@@ -117,13 +119,19 @@ class Output:
             print(text, flush=True)
 
     def counter(self, what: str) -> Callable[[int, int | None], None]:
-        """A function of (done, total) that shows progress as "what 3/10" on one line, where a bar may be drawn."""
+        """A function of (done, total) that shows progress as "what 3/10": on one line where a bar may be drawn, as a
+        line a minute in a log."""
+        said = time.monotonic()
 
         def show(done: int, total: int | None) -> None:
+            nonlocal said
+            of = "" if total is None else f"/{total}"
             if self.progress:
                 end = "\n" if total is not None and done >= total else ""
-                of = "" if total is None else f"/{total}"
                 print(f"\r{what} {done}{of}", end=end, file=sys.stderr, flush=True)
+            elif not (self.json or self.quiet) and time.monotonic() - said >= _SECONDS_IN_A_LOG:
+                said = time.monotonic()
+                print(f"{what} {done}{of}", file=sys.stderr, flush=True)
 
         return show
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,6 +152,26 @@ def test_output_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert err == "editkit.somewhere: for the log\n"
     assert cli.main(["try", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_progress_in_a_log_is_a_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(args: argparse.Namespace) -> int:
+        now = iter([0.0, 10.0, 61.0, 61.0, 90.0, 125.0, 125.0])  # asked for once a call, twice where it is said
+        monkeypatch.setattr("editkit.command.time", types.SimpleNamespace(monotonic=lambda: next(now, 1000.0)))
+        with Output(args) as output:
+            show = output.counter("photograph")
+            for done in range(1, 5):
+                show(done, 9)
+        return 0
+
+    install(monkeypatch, run)
+    assert cli.main(["try"]) == 0
+    assert capsys.readouterr().err == "photograph 2/9\nphotograph 4/9\n"
+    for option in ("--quiet", "--json"):
+        assert cli.main(["try", option]) == 0
+        assert capsys.readouterr().err == ""
 
 
 def test_output_for_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

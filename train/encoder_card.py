@@ -36,7 +36,7 @@ It belongs to generator `{generator}` and is refused beside another.
 | PSNR | {psnr} |
 
 After the last: SSIM {ssim:.3f}, perceptual distance ({perceptual_name}) {perceptual:.3f}. PSNR and SSIM on
-uint8-rounded aligned crops, data range 255; of the looks so far the best is kept. Beside every other method, on 16
+uint8-rounded aligned crops, data range 255; of the looks so far the best is kept. Beside every other method, on
 portraits: docs/projection.md (`python benchmarks/projection.py PHOTOS`).
 
 ## Limits
