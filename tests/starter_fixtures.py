@@ -36,6 +36,7 @@ CONFIG = StarterConfig(
     reconstruction_images=8,
     ramp_images=8,
     shift=2,
+    close=8,
 )
 
 
@@ -58,9 +59,9 @@ def started(config: StarterConfig, images: np.ndarray) -> StarterTraining:
     return StarterTraining(config, images, features=Toy())
 
 
-def taken_up(state: dict[str, Any], images: np.ndarray) -> StarterTraining:
-    """A training that goes on from ``state``, with the settings in it."""
-    training = started(config_of(state), images)
+def taken_up(state: dict[str, Any], images: np.ndarray, config: StarterConfig | None = None) -> StarterTraining:
+    """A training that goes on from ``state``, with the settings in it, or others."""
+    training = started(config or config_of(state), images)
     training.load_state_dict(state)
     return training
 

@@ -21,7 +21,7 @@ from editkit.seeds import z_from_seeds
 from train.code_encoder import CodeEncoder
 from train.losses import gradient_penalty, multiscale_l1, relativistic_loss
 from train.starter import StarterTraining
-from train.starter_batches import Batches, moved
+from train.starter_batches import Batches
 from train.starter_config import StarterConfig, changed, config_of, wide_config
 from train.starter_export import export_discriminator, export_generator, finished
 from train.state_file import load_state, load_transport, save_state, save_transport
@@ -48,7 +48,7 @@ def test_resume_equals_going_on(images: np.ndarray, tmp_path: Path) -> None:
     assert equal(resumed.state_dict(), through.state_dict())
 
 
-class Looks(TorchDispatchMode):
+class Asked(TorchDispatchMode):
     """Counts the times that a value of a tensor is asked for: on a GPU that waits, and no graph can hold it."""
 
     count = 0
@@ -65,11 +65,11 @@ def test_no_phase_looks_at_a_value(images: np.ndarray, monkeypatch: pytest.Monke
     plain = training.phases.run
 
     def watched(name: str, phase: Any, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        with Looks() as looks:
+        with Asked() as asked:
             report = plain(name, phase, given)
-            phases.append((name, looks.count))
+            phases.append((name, asked.count))
             report["pixels"].item()
-        assert looks.count == phases[-1][1] + 1  # a look is noticed
+        assert asked.count == phases[-1][1] + 1  # it is noticed
         return report
 
     monkeypatch.setattr(training.phases, "run", watched)
@@ -80,7 +80,7 @@ def test_no_phase_looks_at_a_value(images: np.ndarray, monkeypatch: pytest.Monke
 
 def test_players_and_features_come_to_the_device() -> None:
     features = Toy()
-    for network in (*StarterTraining.networks(CONFIG, features, "meta"), features):
+    for network in (*StarterTraining.networks(CONFIG, [features], "meta"), features):
         assert {tensor.device.type for tensor in (*network.parameters(), *network.buffers())} == {"meta"}
 
 
@@ -96,8 +96,9 @@ def test_the_discriminator_learns_to_tell(images: np.ndarray) -> None:
     training = started(replace(CONFIG, lr_discriminator=1e-2), images)
     training.set_rates(discriminator=1e-2)
     with torch.no_grad():
-        real = training.features(training.batches.at(0))
-        fake = training.features(training.generator(training.prior(4)))
+        drawn = training.looks.drawn(4, seed=0, seen=0)
+        real = training.looks(training.batches.at(0), drawn)
+        fake = training.looks(training.generator(training.prior(4)), drawn)
     for _ in range(40):
         told = training._judge(real, fake)
     assert told["real"] > told["fake"] + 0.5
@@ -109,14 +110,6 @@ def test_the_encoder_takes_pictures_and_maps_of_any_side(width: int) -> None:
     given = [torch.rand(2, *shape) for shape in shapes]
     codes = CodeEncoder(shapes[0], shapes[1:], dim=5, width=width)(given[0], given[1:])
     assert codes.shape == (2, 5) and (codes[0] - codes[1]).abs().max() > 1e-4
-
-
-def test_pictures_are_moved_by_whole_pixels() -> None:
-    picture = torch.arange(16.0).view(1, 1, 4, 4) + 1
-    found = moved(picture.expand(3, 1, 4, 4), torch.tensor([[0, 0], [1, 0], [0, -2]]))
-    assert torch.equal(found[0], picture[0])
-    assert torch.equal(found[1, 0, 1:], picture[0, 0, :3]) and not found[1, 0, 0].any()
-    assert torch.equal(found[2, 0, :, :2], picture[0, 0, :, 2:]) and not found[2, 0, :, 2:].any()
 
 
 def test_half_products_are_near_those_of_float32(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

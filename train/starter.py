@@ -33,8 +33,9 @@ from train.code_prior import CodePrior
 from train.feature_objectives import feature_distance
 from train.losses import multiscale_l1
 from train.projected_discriminator import Backbone, ProjectedDiscriminator
-from train.starter_batches import Batches, moved
+from train.starter_batches import Batches
 from train.starter_config import StarterConfig
+from train.starter_looks import Looks
 from train.training import DivergedError
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,9 @@ class StarterTraining:
         self.device = torch.device(device)
         torch.manual_seed(c.seed)
         self.features = features
-        self.generator, self.discriminator = self.networks(c, features, self.device)
         side, dim = c.generator["img_resolution"], c.generator["w_dim"]
+        self.looks = Looks(features, side=side, shift=c.shift, close=c.close)
+        self.generator, self.discriminator = self.networks(c, self.looks.backbones, self.device)
         with torch.no_grad():
             shapes = [x.shape[1:] for x in features(torch.zeros(1, 3, side, side, device=self.device))]
         self.encoder = CodeEncoder((3, side, side), shapes, dim=dim, width=c.encoder_width).to(self.device)
@@ -82,13 +84,13 @@ class StarterTraining:
 
     @staticmethod
     def networks(
-        c: StarterConfig, features: Backbone, device: torch.device | str = "cpu"
+        c: StarterConfig, backbones: Sequence[Backbone], device: torch.device | str = "cpu"
     ) -> tuple[StyleGAN3Generator, ProjectedDiscriminator]:
-        """Both players, channels last; ``features``, on the CPU if a module, moves with them."""
+        """Both players, channels last; ``backbones``, on the CPU if modules, move with them."""
         generator = StyleGAN3Generator(**c.generator)
         discriminator = ProjectedDiscriminator(
             img_resolution=c.generator["img_resolution"],
-            backbones=[features],
+            backbones=backbones,
             width=c.discriminator_width,
             largest=c.discriminator_max,
         )
@@ -150,9 +152,12 @@ class StarterTraining:
             self.flow = CodeFlow(self.config.generator["z_dim"], hidden=len(flow["leave.weight"][0])).to(self.device)
             self.flow.load_state_dict(flow)
             self.flow.eval().requires_grad_(False)
-        self.discriminator.load_state_dict(state["discriminator"])
+        own, optimizers = self.discriminator.state_dict(), dict(state.get("optimizers", {}))
+        if own.keys() != state["discriminator"].keys():  # a look was added, which begins anew, or taken away
+            optimizers.pop("discriminator", None)
+        self.discriminator.load_state_dict({name: state["discriminator"].get(name, x) for name, x in own.items()})
         recorded = graphs.enabled(self.device)
-        for name, stored in state.get("optimizers", {}).items():
+        for name, stored in optimizers.items():
             groups = [g | {"lr": self._rate(float(g["lr"])), "capturable": recorded} for g in stored["param_groups"]]
             self.optimizers[name].load_state_dict(stored | {"param_groups": groups})
         self.phases.forget()  # the optimizers' memory is another
@@ -197,13 +202,10 @@ class StarterTraining:
         c = self.config
         rows, flips = self.batches.picked(self.seen)
         samples = 0 if self.seen < c.reconstruction_images else c.samples
-        shifts = torch.from_numpy(
-            np.random.default_rng([c.seed, 2, self.seen]).integers(-c.shift, c.shift + 1, (c.batch, 2))
-        )
         draw = {
             "rows": rows,
             "flips": flips,
-            "shifts": shifts,
+            **self.looks.drawn(c.batch, seed=c.seed, seen=self.seen),
             "noise": self._normal(c.batch - samples, c.generator["w_dim"], 1),
             "prior": self.prior(samples),
             "ramp": torch.tensor(min(1.0, self.seen / c.ramp_images)),
@@ -243,14 +245,15 @@ class StarterTraining:
         ws = torch.cat([codes + c.code_noise * draw["noise"], self.drawn(draw["prior"])])
         fake = self.generator.synthesis(ws[:, None].expand(-1, self.generator.num_ws, -1), update_emas=True)
         with torch.no_grad(), precision("fast"):  # as those of the samples, or the rounding gives the samples away
-            real_maps = self.features(moved(real, draw["shifts"]))
-        fake_maps = self.features(moved(fake, draw["shifts"]))
+            real_maps = self.looks(real, draw)
+        fake_maps = self.looks(fake, draw)
         judged = [x[count:] for x in fake_maps] if len(draw["prior"]) else fake_maps  # samples, once there are some
         report = self._judge(real_maps, [x.detach() for x in judged])
         self.discriminator.requires_grad_(False)
         game = -self.discriminator.judge(judged).mean()
         self.discriminator.requires_grad_(True)
         features = feature_distance([x[:count] for x in fake_maps], [x[:count] for x in real_maps])
+        features = features / len(self.looks.backbones)
         pixels = multiscale_l1(fake[:count], real[:count])
         wide = codes.square().mean()
         self._update(

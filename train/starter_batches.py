@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from train.dataset_loader import ShuffledOrder
@@ -45,14 +44,3 @@ class Batches:
         for rows in torch.arange(len(self.images), device=self.images.device).split(count):
             flips = torch.zeros_like(rows, dtype=torch.bool)
             yield self.read(rows, flips), self.read(rows, ~flips)
-
-
-def moved(images: Tensor, shifts: Tensor) -> Tensor:
-    """Images [N, C, R, R] moved by whole pixels (y, x), int64 [N, 2]; what comes in is grey."""
-    side, most = images.shape[2], images.shape[2] // 2
-    shifts = shifts.to(images.device).clamp(-most, most)
-    places = torch.arange(side, device=images.device) + most  # in the padded picture
-    rows, columns = places - shifts[:, :1], places - shifts[:, 1:]
-    padded = F.pad(images, [most] * 4).permute(0, 2, 3, 1)  # [N, R + 2 most, R + 2 most, C]
-    each = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
