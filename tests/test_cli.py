@@ -158,12 +158,11 @@ def test_progress_in_a_log_is_a_line_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(args: argparse.Namespace) -> int:
-        now = iter([0.0, 10.0, 61.0, 61.0, 90.0, 125.0, 125.0])  # asked for once a call, twice where it is said
+        now = iter([0.0, 10.0, 1.0, 61.0, 1.0, 90.0, 1.0, 125.0])  # a counter is made and told something, four times
         monkeypatch.setattr("editkit.command.time", types.SimpleNamespace(monotonic=lambda: next(now, 1000.0)))
         with Output(args) as output:
-            show = output.counter("photograph")
             for done in range(1, 5):
-                show(done, 9)
+                output.counter("photograph")(done, 9)
         return 0
 
     install(monkeypatch, run)

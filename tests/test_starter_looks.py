@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 import torch
 from starter_fixtures import CONFIG, Toy, equal, plain_pictures, started, taken_up
 
-from editkit.errors import UsageError
+from editkit.errors import CheckpointError, UsageError
+from train.feature_objectives import feature_distance
 from train.starter_config import changed
 from train.starter_looks import Looks, moved, windows
 
@@ -52,7 +55,6 @@ def test_what_is_near_is_judged_beside_the_whole(images: np.ndarray) -> None:
     assert len(both) == 8 and all(map(torch.equal, both, whole))
     assert torch.equal(both[4], near.features(windows(real, drawn["corners"], CONFIG.close))[0])
     assert near.discriminator.judge(both).shape[1] == 2 * far.discriminator.judge(whole).shape[1]
-    assert near.discriminator(real).shape == near.discriminator.judge(both).shape
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 8), (8, 0), (8, 12)])
@@ -72,7 +74,44 @@ def test_a_look_is_added_or_taken_away(before: int, after: int, images: np.ndarr
 
 
 def test_a_square_is_smaller_than_the_picture() -> None:
-    assert changed(CONFIG, ["close=15"]).close == 15
-    for close in ("16", "-1"):
-        with pytest.raises(UsageError, match=f"below the 16 pixels of a picture, .*got {close}"):
+    assert changed(CONFIG, ["close=15"]).close == 15 and changed(CONFIG, ["close=0"]).close == 0
+    for close in ("16", "7", "-1"):
+        with pytest.raises(UsageError, match=f"from 8 up to below 16 pixels, got {close}"):
             changed(CONFIG, [f"close={close}"])
+
+
+def test_a_damaged_discriminator_is_refused(images: np.ndarray) -> None:
+    training = started(CONFIG, images)
+    state = training.state_dict()
+    for lost in ("scales.0.out.weight", "scales.5.out.weight"):
+        damaged = {name: x for name, x in state["discriminator"].items() if name != lost}
+        with pytest.raises(CheckpointError, match=re.escape(lost)):
+            training.load_state_dict(state | {"discriminator": damaged})
+
+
+def test_real_and_made_pictures_are_seen_alike_and_features_compared_in_the_mean(
+    images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, seen = started(CONFIG, images), []
+    look = Looks.__call__
+
+    def watched(looks: Looks, pictures: torch.Tensor, drawn: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        seen.append((drawn, [x.detach() for x in look(looks, pictures, drawn)]))
+        return look(looks, pictures, drawn)
+
+    monkeypatch.setattr(Looks, "__call__", watched)
+    report = training.step()
+    (first, real), (second, made) = seen
+    assert equal(first["shifts"], second["shifts"]) and equal(first["corners"], second["corners"])
+    wanted = (feature_distance(made[:4], real[:4]) + feature_distance(made[4:], real[4:])) / 2
+    torch.testing.assert_close(report["features"], wanted)
+
+
+def test_a_state_can_be_gone_back_to_twice(images: np.ndarray) -> None:
+    training = started(CONFIG, images)
+    training.step()
+    state = copy.deepcopy(training.state_dict())
+    kept = copy.deepcopy(state)
+    training.load_state_dict(state)
+    training.step()
+    assert equal(state, kept)

@@ -35,7 +35,7 @@ from train.losses import multiscale_l1
 from train.projected_discriminator import Backbone, ProjectedDiscriminator
 from train.starter_batches import Batches
 from train.starter_config import StarterConfig
-from train.starter_looks import Looks
+from train.starter_looks import Looks, carried_over
 from train.training import DivergedError
 
 log = logging.getLogger(__name__)
@@ -134,9 +134,8 @@ class StarterTraining:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes a state up again: exactly, or without optimizers where the state is a lossy transport copy.
-
-        Raises CheckpointError: it was trained on the maps of another feature network.
+        """Takes a state up again: exactly, without optimizers where it is a lossy transport copy, without that of the
+        discriminator where a look begins or ends. Raises CheckpointError: it is damaged, or of another feature network.
         """
         if state["features"] != self.features.id:
             raise CheckpointError(
@@ -152,10 +151,10 @@ class StarterTraining:
             self.flow = CodeFlow(self.config.generator["z_dim"], hidden=len(flow["leave.weight"][0])).to(self.device)
             self.flow.load_state_dict(flow)
             self.flow.eval().requires_grad_(False)
-        own, optimizers = self.discriminator.state_dict(), dict(state.get("optimizers", {}))
-        if own.keys() != state["discriminator"].keys():  # a look was added, which begins anew, or taken away
+        own, optimizers = self.discriminator.state_dict(), copy.deepcopy(state.get("optimizers", {}))  # Adam keeps them
+        self.discriminator.load_state_dict(carried_over(own, state["discriminator"]))
+        if own.keys() != state["discriminator"].keys():
             optimizers.pop("discriminator", None)
-        self.discriminator.load_state_dict({name: state["discriminator"].get(name, x) for name, x in own.items()})
         recorded = graphs.enabled(self.device)
         for name, stored in optimizers.items():
             groups = [g | {"lr": self._rate(float(g["lr"])), "capturable": recorded} for g in stored["param_groups"]]

@@ -58,7 +58,9 @@ class StarterConfig:
     code_noise: float = 0.1  # standard deviation, in units of the codes
     prior_images: float = 4_000.0  # that the codes' distribution is taken over, about; the last ones count most
     shift: int = 8  # pixels; what the discriminator sees is moved by up to so many
-    close: int = 0  # pixels; side of a square that the discriminator also sees from close by, beside the whole; 0: none
+    close: int = (
+        0  # pixels; side of a square compared and judged from close by too, in the mean with the whole; 0: none
+    )
     ema_images: float = 2_000.0  # half-life of the averaged networks
     seed: int = 0
 
@@ -66,8 +68,8 @@ class StarterConfig:
         if not self.anneal_images > 0:
             raise UsageError(f"anneal_images is above 0, got {self.anneal_images}")
         side = self.generator["img_resolution"]
-        if not 0 <= self.close < side:
-            raise UsageError(f"close is below the {side} pixels of a picture, or 0 for no such look, got {self.close}")
+        if self.close and not 8 <= self.close < side:
+            raise UsageError(f"close is 0, for no such look, or from 8 up to below {side} pixels, got {self.close}")
         if not 0 < self.sample_share < 1 or not 1 <= self.samples <= self.batch - 2:
             raise UsageError(
                 f"of a batch one or more are samples, and two or more photographs whose codes have a covariance; got a "

@@ -1,12 +1,13 @@
 """What the starter's discriminator is shown of a picture: all of it, moved a little, and a small square from close by.
 
-A feature network made for photographs of 200 pixels and more sees little of what is fine in 64. It enlarges what is
-small, and a square of 32 twice as much as the whole: eyes, skin and hair at twice the scale, and never a whole
-photograph that could be learned by heart.
+A feature network made for photographs of 200 pixels and more sees little of what is fine in 64. EfficientNet-Lite shows
+these at 128, and a square of 32 pixels as well: eyes, skin and hair at twice the scale, and never a whole photograph
+that could be learned by heart.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,7 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editkit.errors import CheckpointError
 from train.projected_discriminator import Backbone
+
+log = logging.getLogger(__name__)
+
+_SECOND = ("mixings.1.", "scales.4.", "scales.5.", "scales.6.", "scales.7.")  # of a discriminator's weights
 
 
 class Looks:
@@ -25,6 +31,8 @@ class Looks:
         side: of the pictures, in pixels.
         shift: the whole picture is moved by up to so many pixels.
         close: side of the square; 0: no second look.
+
+    ``backbones`` are for a discriminator that is given maps (``judge``), not pictures.
     """
 
     def __init__(self, features: Backbone, *, side: int, shift: int, close: int) -> None:
@@ -39,7 +47,8 @@ class Looks:
             random = np.random.default_rng([seed, stream, seen])
             return torch.from_numpy(random.integers(low, high + 1, (count, 2)))
 
-        return {"shifts": pixels(2, -self.shift, self.shift), "corners": pixels(3, 0, self.side - self.close)}
+        drawn = {"shifts": pixels(2, -self.shift, self.shift)}
+        return drawn | {"corners": pixels(3, 0, self.side - self.close)} if self.close else drawn
 
     def __call__(self, images: Tensor, drawn: Mapping[str, Tensor]) -> list[Tensor]:
         """The maps of [N, 3, R, R] in every look, one after another, as ``ProjectedDiscriminator.judge`` takes them."""
@@ -47,6 +56,17 @@ class Looks:
         if self.close:
             maps = [*maps, *self.features(windows(images, drawn["corners"], self.close))]
         return maps
+
+
+def carried_over(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights ``stored`` of a discriminator for one that has ``own``: they are the same, or a second look begins
+    with its own, or is left out. Raises CheckpointError where anything else differs."""
+    differing = own.keys() ^ stored.keys()
+    if differing and differing != {name for name in (*own, *stored) if name.startswith(_SECOND)}:
+        raise CheckpointError(f"the state's discriminator is of another kind, or damaged: {min(differing)}")
+    if differing:
+        log.info("the look from close by %s", "begins anew" if len(own) > len(stored) else "is left out")
+    return {name: stored.get(name, begun) for name, begun in own.items()}
 
 
 def moved(images: Tensor, shifts: Tensor) -> Tensor:
