@@ -58,9 +58,7 @@ class StarterConfig:
     code_noise: float = 0.1  # standard deviation, in units of the codes
     prior_images: float = 4_000.0  # that the codes' distribution is taken over, about; the last ones count most
     shift: int = 8  # pixels; what the discriminator sees is moved by up to so many
-    close: int = (
-        0  # pixels; side of a square compared and judged from close by too, in the mean with the whole; 0: none
-    )
+    close: int = 0  # pixels; side of a square seen from close by too (losses: means over both looks); 0: none
     ema_images: float = 2_000.0  # half-life of the averaged networks
     seed: int = 0
 
