@@ -107,7 +107,7 @@ class Output:
         self.json: bool = getattr(args, "json", False)
         self.quiet: bool = getattr(args, "quiet", False)
         self.document: dict[str, Any] = {}
-        self._said: dict[str, list[float]] = {}  # when, of each progress
+        self._said: dict[str, float] = {}  # when, of each progress
 
     @property
     def progress(self) -> bool:
@@ -122,15 +122,15 @@ class Output:
     def counter(self, what: str) -> Callable[[int, int | None], None]:
         """A function of (done, total) that shows progress as "what 3/10": on one line where a bar may be drawn, as a
         line a minute in a log."""
-        said = self._said.setdefault(what, [time.monotonic()])
+        self._said.setdefault(what, time.monotonic())
 
         def show(done: int, total: int | None) -> None:
             of = "" if total is None else f"/{total}"
             if self.progress:
                 end = "\n" if total is not None and done >= total else ""
                 print(f"\r{what} {done}{of}", end=end, file=sys.stderr, flush=True)
-            elif not (self.json or self.quiet) and (now := time.monotonic()) - said[0] >= _SECONDS_IN_A_LOG:
-                said[0] = now
+            elif not (self.json or self.quiet) and (now := time.monotonic()) - self._said[what] >= _SECONDS_IN_A_LOG:
+                self._said[what] = now
                 print(f"{what} {done}{of}", file=sys.stderr, flush=True)
 
         return show

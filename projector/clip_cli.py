@@ -71,7 +71,6 @@ def run(args: argparse.Namespace) -> int:
     with Output(args) as output:
         job = job_of(args, Optimise())
         output.say(f"{job.generator.spec.name}, {job.generator.spec.resolution} px; edit: {job.edits()}")
-        shown = {stage: output.counter(stage) for stage in ("following", "searching", "writing")}
         report = project_video(
             job,
             args.video,
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             method=method,
             sound=not args.no_sound,
             force=args.force,
-            on_progress=lambda stage, done, total: shown[stage](done, total or None),
+            on_progress=lambda stage, done, total: output.counter(stage)(done, total or None),
         )
         if report["skipped"]:
             output.say("done before with these settings; --force does it again")
