@@ -74,6 +74,20 @@ def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+class _ReLU6(torch.autograd.Function):
+    """In place, and its slope from what comes out: torch's own takes a copy and another tensor of memory."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x.clamp_(0, 6))
+        return x
+
+    @staticmethod
+    def backward(ctx, gy: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+        return torch.ops.aten.hardtanh_backward(gy, *ctx.saved_tensors, 0, 6)
+
+
 class FoldedConv(nn.Module):
     """A convolution, its batch norm and ReLU6 in one; ``name`` and ``norm``: what both are called in the file."""
 
@@ -115,10 +129,9 @@ class FoldedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, before, H, W] to [N, after, ceil(H / stride), ceil(W / stride)]."""
         (top, bottom), (left, right) = (same_padding(side, self.kernel, self.stride) for side in x.shape[2:])
-        if (top, left) != (bottom, right):
-            x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
-        x = F.conv2d(x, self.weight, self.bias, self.stride, (top, left), groups=self.groups)
-        return F.relu6(x) if self.bent else x
+        weight = F.pad(self.weight, (right - left, 0, bottom - top, 0))  # zeros before it, not beside the picture: no copy
+        x = F.conv2d(x, weight, self.bias, self.stride, (bottom, right), groups=self.groups)
+        return _ReLU6.apply(x) if self.bent else x
 
 
 class Block(nn.Module):

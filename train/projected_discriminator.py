@@ -71,27 +71,43 @@ def bundled_width() -> int:
     return feature_network().widths[-1]
 
 
-def spectral_norm(weight: Tensor, *, squarings: int = 6) -> Tensor:
-    """Largest singular value of ``weight`` as a matrix [O, rest]; differentiable."""
+def spectral_norm(weight: Tensor, u: Tensor | None = None) -> Tensor:
+    """Largest singular value of ``weight`` as a matrix [O, rest]; differentiable. ``u``: its left vector, if known."""
+    return (weight.flatten(1).float().t() @ (left_vector(weight) if u is None else u)).norm()
+
+
+@torch.no_grad()
+def left_vector(weight: Tensor, *, squarings: int = 6) -> Tensor:
+    """The left singular vector [O] of that value."""
     matrix = weight.flatten(1).float()
-    with torch.no_grad():
-        gram = matrix @ matrix.t()
-        for _ in range(squarings):
-            gram = gram / gram.trace().clamp_min(1e-30)
-            gram = gram @ gram
-        column = gram.index_select(1, gram.diagonal().argmax()[None])[:, 0]  # an index that no GPU is waited for
-        u = column / column.norm().clamp_min(1e-30)
-    return (matrix.t() @ u).norm()
+    gram = matrix @ matrix.t()
+    for _ in range(squarings):
+        gram = gram / gram.trace().clamp_min(1e-30)
+        gram = gram @ gram
+    column = gram.index_select(1, gram.diagonal().argmax()[None])[:, 0]  # an index that no GPU is waited for
+    return column / column.norm().clamp_min(1e-30)
 
 
 class SpectralConv(nn.Conv2d):
     """A convolution whose weight matrix has a largest singular value of one."""
 
+    _known: tuple[Tensor, Tensor] | None = None  # a weight and its left vector
+
     def forward(self, x: Tensor) -> Tensor:
         """[N, I, H, W] to [N, O, H', W']."""
-        norm = spectral_norm(self.weight).clamp_min(1e-12).to(self.weight.dtype)
+        norm = spectral_norm(self.weight, self._vector()).clamp_min(1e-12).to(self.weight.dtype)
         y = conv2d(x, self.weight / norm, padding=int(self.padding[0]), stride=self.stride[0])
         return y if self.bias is None else y + self.bias[:, None, None]
+
+    def _vector(self) -> Tensor:
+        """On a CPU once for each change of the weight, which the generator's step and the discriminator's next see; by
+        its values, since not every optimizer tells that it was there. A GPU's step is recorded with this in it."""
+        weight = self.weight.detach()
+        if weight.device.type != "cpu":
+            return left_vector(weight)
+        if self._known is None or not torch.equal(self._known[0], weight):
+            self._known = weight.clone(), left_vector(weight)
+        return self._known[1]
 
 
 class RandomMixing(nn.Module):

@@ -57,7 +57,7 @@ def run(
     *,
     until_images: int,
     save: Callable[[StarterTraining], None],
-    save_every: float = 60.0,
+    save_every: float = 180.0,
     report_every: int = 50,
     deadline: float | None = None,
     measure: Measure | None = None,
