@@ -129,7 +129,7 @@ class FoldedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, before, H, W] to [N, after, ceil(H / stride), ceil(W / stride)]."""
         (top, bottom), (left, right) = (same_padding(side, self.kernel, self.stride) for side in x.shape[2:])
-        weight = F.pad(self.weight, (right - left, 0, bottom - top, 0))  # zeros before it, not beside the picture: no copy
+        weight = F.pad(self.weight, (right - left, 0, bottom - top, 0))  # zeros before it: no copy of the picture
         x = F.conv2d(x, weight, self.bias, self.stride, (bottom, right), groups=self.groups)
         return _ReLU6.apply(x) if self.bent else x
 
